@@ -1,0 +1,39 @@
+# ftheta: `make demo` trains a language model on this machine, `make test` checks the project.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# Idle threads sleep instead of spinning: on a shared or small machine that is many times faster.
+export OMP_WAIT_POLICY ?= PASSIVE
+export GOMP_SPINCOUNT ?= 0
+
+.PHONY: demo test test-all lint bench clean
+
+$(VENV)/core.done: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	touch $@
+
+$(VENV)/dev.done: $(VENV)/core.done
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@
+
+demo: $(VENV)/core.done
+	$(BIN)/ftheta run python-lm
+	$(BIN)/ftheta generate runs/python-lm/model "def " --most 80
+
+test: $(VENV)/dev.done
+	$(BIN)/python -m pytest -n 2 -m "not slow"
+
+test-all: $(VENV)/dev.done
+	$(BIN)/python -m pytest -n 2
+
+lint: $(VENV)/dev.done
+	$(BIN)/ruff check src tests benchmarks
+	$(BIN)/pyright --pythonpath $(BIN)/python
+
+bench: $(VENV)/dev.done
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
+	for name in training time_to_loss checkpoints startup plan; do $(BIN)/python -m benchmarks.$$name || exit 1; done
+
+clean:
+	rm -rf $(VENV) runs

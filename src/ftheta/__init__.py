@@ -1,0 +1,49 @@
+"""ftheta: any model is y = f(x; θ). One recipe, one command, one folder, for every family of models.
+
+Importing the package is cheap: every verb is loaded when first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ftheta.lifecycle.certify import certify as certify
+    from ftheta.lifecycle.checking import check as check
+    from ftheta.lifecycle.checking import compatibility as compatibility
+    from ftheta.lifecycle.compare import compare as compare
+    from ftheta.lifecycle.lifecycle import run as run
+    from ftheta.lifecycle.listing import listing as listing
+    from ftheta.lifecycle.plan import plan as plan
+    from ftheta.lifecycle.using import doctor as doctor
+    from ftheta.lifecycle.using import evaluate as evaluate
+    from ftheta.lifecycle.using import verify as verify
+    from ftheta.models.folder import load as load
+    from ftheta.models.folder import save as save
+
+VERBS = {
+    "certify": "ftheta.lifecycle.certify",
+    "check": "ftheta.lifecycle.checking",
+    "compare": "ftheta.lifecycle.compare",
+    "compatibility": "ftheta.lifecycle.checking",
+    "doctor": "ftheta.lifecycle.using",
+    "evaluate": "ftheta.lifecycle.using",
+    "listing": "ftheta.lifecycle.listing",
+    "load": "ftheta.models.folder",
+    "plan": "ftheta.lifecycle.plan",
+    "run": "ftheta.lifecycle.lifecycle",
+    "save": "ftheta.models.folder",
+    "verify": "ftheta.lifecycle.using",
+}
+__all__ = list(VERBS)  # noqa: PLE0605
+
+
+def __getattr__(name: str) -> Any:
+    if name not in VERBS:
+        raise AttributeError(f"module 'ftheta' has no attribute '{name}'")
+    return getattr(importlib.import_module(VERBS[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *VERBS])

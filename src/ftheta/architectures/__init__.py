@@ -1,0 +1,18 @@
+"""Architectures: f without θ. A config class says what it takes and gives; the module above it computes."""
+
+from ftheta.core.catalog import Catalogue
+
+ARCHITECTURES = Catalogue(
+    "architecture",
+    {
+        "actor_critic": "ftheta.architectures.actor_critic:ActorCriticConfig",
+        "decoder": "ftheta.architectures.decoder:DecoderConfig",
+        "encoder": "ftheta.architectures.encoder:EncoderConfig",
+        "forest": "ftheta.architectures.classical:ForestConfig",
+        "gan": "ftheta.architectures.gan:GANConfig",
+        "graph": "ftheta.architectures.graph:GraphConfig",
+        "kmeans": "ftheta.architectures.classical:KMeansConfig",
+        "linear": "ftheta.architectures.classical:LinearConfig",
+        "resnet": "ftheta.architectures.resnet:ResNetConfig",
+    },
+)

@@ -1,0 +1,146 @@
+"""Decoder-only sequence model, p(x_t | x_<t). GPT-2 and Llama are presets of this file; so is an LSTM language model.
+
+Notable: the parts of a layer are slots (norm, mixer, feedforward), positions are a slot, documents packed into one row do not see
+each other, the head may share the embedding table, logits are computed only when read.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from ftheta.architectures.architecture import Architecture, ArchitectureConfig, Outputs
+from ftheta.blocks import FEEDFORWARDS, MIXERS, NORMS, POSITIONS
+from ftheta.blocks.context import Cache, Context, document_positions
+from ftheta.blocks.head import Head
+from ftheta.blocks.initialise import normal, uniform
+from ftheta.blocks.residual import Residual
+from ftheta.core.config import Part, Slot, from_data, slot
+from ftheta.core.contract import Ports
+
+
+class DecoderConfig(ArchitectureConfig):
+    """Sizes and parts of a decoder."""
+
+    kind: Literal["decoder"] = "decoder"
+    vocab: int = from_data("V")
+    """Number of tokens the model knows."""
+    dim: int = Field(768, gt=0)
+    """Width of the residual stream."""
+    depth: int = Field(12, gt=0)
+    """Number of layers."""
+    context: int = from_data("T", 1024)
+    """Longest sequence, in tokens."""
+    positions: Annotated[Part, Slot(POSITIONS)] = slot("learned")
+    """How the model knows where a token stands."""
+    norm: Annotated[Part, Slot(NORMS)] = slot("layernorm")
+    """The norm before every part of a layer and before the head."""
+    mixer: Annotated[Part, Slot(MIXERS)] = slot("attention", heads=12)
+    """How tokens exchange information."""
+    feedforward: Annotated[Part, Slot(FEEDFORWARDS)] = slot("mlp")
+    """What is computed at each token by itself."""
+    tie: bool = True
+    """Whether the head shares the embedding table."""
+    embed_norm: bool = False
+    """Whether embedded tokens are normalised before the first layer."""
+    zero_outputs: bool = False
+    """Start every layer as the identity: output projections at zero (and an untied head at zero)."""
+    std: float = Field(0.02, gt=0)
+    """Standard deviation of initial weights."""
+    dropout: float = Field(0.0, ge=0, lt=1)
+    """Share of residual updates dropped in training."""
+    softcap: float | None = Field(None, gt=0)
+    """Bound on logits, c·tanh(z/c)."""
+
+    def ports(self) -> Ports:
+        return Ports(
+            takes={"tokens": "ids B T", "documents?": "ids B T"}, gives={"hidden": "real B T D", "logits": "logits B T V"},
+            sizes={"V": self.vocab, "T": self.context}, traits=frozenset({"gradients"} | set(self.mixer.traits)),
+        )
+
+    def build(self) -> Decoder:
+        return Decoder(self)
+
+
+class Decoder(Architecture):
+    """tokens (B, T) → hidden (B, T, D), logits (B, T, V)."""
+
+    def __init__(self, config: DecoderConfig):
+        super().__init__()
+        self.config: DecoderConfig = config
+        dim = config.dim
+        self.embed = nn.Embedding(config.vocab, dim)
+        self.layers = nn.ModuleList(self.layer() for _ in range(config.depth))
+        head_dim = self.layers[0].mix.inner.head_dim                                      # type: ignore[union-attr]
+        self.positions = config.positions.build(dim=dim, context=config.context, head_dim=head_dim)
+        self.embed_norm = config.norm.build(dim=dim) if config.embed_norm else None
+        self.norm = config.norm.build(dim=dim)
+        self.head = Head(dim, config.vocab, self.embed.weight if config.tie else None, config.softcap)
+
+    def layer(self) -> nn.Module:
+        config = self.config
+        return Layer(
+            mix=Residual(config.mixer.build(dim=config.dim), before=config.norm.build(dim=config.dim), dropout=config.dropout),
+            feed=Residual(config.feedforward.build(dim=config.dim), before=config.norm.build(dim=config.dim), dropout=config.dropout),
+        )
+
+    def forward(self, tokens: Tensor, documents: Tensor | None = None, cache: Cache | None = None) -> Outputs:
+        hidden = self.trunk(tokens, documents, cache)
+        return Outputs({"hidden": hidden}, lazy={"logits": lambda: self.head(hidden)})
+
+    def trunk(self, tokens: Tensor, documents: Tensor | None = None, cache: Cache | None = None) -> Tensor:
+        context = Context(self.position_of(tokens, documents, cache), documents, cache)
+        hidden = self.embed(tokens).to(self.compute_dtype)
+        if self.embed_norm is not None:
+            hidden = self.embed_norm(hidden)
+        hidden = self.positions(hidden, context)
+        for layer in self.layers:
+            hidden = layer(hidden, context)
+        if cache is not None:
+            cache.length += tokens.shape[1]
+            if documents is not None:
+                cache.documents = documents if cache.documents is None else torch.cat([cache.documents, documents], dim=1)
+        return self.norm(hidden)
+
+    def position_of(self, tokens: Tensor, documents: Tensor | None, cache: Cache | None) -> Tensor:
+        """(1 or B, T): from 0 in every document; after what the cache remembers when generating."""
+        if documents is None:
+            start = cache.length if cache else 0
+            return torch.arange(start, start + tokens.shape[1], device=tokens.device)[None]
+        if cache is None or cache.documents is None:
+            return document_positions(documents)
+        return document_positions(torch.cat([cache.documents, documents], dim=1))[:, -tokens.shape[1] :]
+
+    def initialise(self, seed: int) -> None:
+        """N(0, std²) everywhere, output projections shrunk by sqrt(2·depth) (GPT-2) or zero; recurrent cells U(±1/sqrt(hidden))."""
+        config = self.config
+        for name, parameter in self.named_parameters():
+            if ".rnn." in name:
+                uniform(parameter, parameter.shape[0] ** -0.5 * 2, seed, name)
+            elif parameter.ndim < 2:
+                parameter.data.fill_(1.0 if name.endswith("weight") else 0.0)
+            elif name.endswith(("output.weight", "down.weight")):
+                normal(parameter, 0.0 if config.zero_outputs else config.std / math.sqrt(2 * config.depth), seed, name)
+            elif name == "head.weight" and config.zero_outputs:
+                parameter.data.zero_()
+            else:
+                normal(parameter, config.std, seed, name)
+
+    def compiled_parts(self) -> list[nn.Module]:
+        return list(self.layers)
+
+
+class Layer(nn.Module):
+    """A mixer and a feedforward, each in its residual."""
+
+    def __init__(self, mix: Residual, feed: Residual):
+        super().__init__()
+        self.mix = mix
+        self.feed = feed
+
+    def forward(self, hidden: Tensor, context: Context) -> Tensor:
+        return self.feed(self.mix(hidden, context), context)

@@ -1,0 +1,122 @@
+"""Residual convolutional network, image → class logits (He et al. 2015, arXiv:1512.03385). ResNet-18 to -152 are presets of this file.
+
+Notable: a layer is relu(skip(x) + inner(x)), `inner` two 3×3 convolutions or a 1×1, 3×3, 1×1 bottleneck whose 3×3 takes the stride
+(the "v1.5" of today's weights); the first layer of a stage changes size through a 1×1 convolution on the skip. A small stem keeps
+small pictures whole. Every layer starts as the identity (its last norm at zero; Goyal et al. 2017, arXiv:1706.02677).
+"""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from ftheta.architectures.architecture import Architecture, ArchitectureConfig, Outputs
+from ftheta.blocks.convolution import ConvNorm
+from ftheta.blocks.initialise import kaiming, normal
+from ftheta.blocks.linear import Linear
+from ftheta.blocks.residual import Residual
+from ftheta.core.config import from_data
+from ftheta.core.contract import Ports
+
+NARROWER = 4
+"""How many times narrower the middle of a bottleneck is than its ends."""
+
+
+class ResNetConfig(ArchitectureConfig):
+    """Sizes of a residual network."""
+
+    kind: Literal["resnet"] = "resnet"
+    channels: int = from_data("C")
+    """Channels of the image: 1 grey, 3 colour."""
+    classes: int = from_data("K")
+    """Number of classes."""
+    block: Literal["basic", "bottleneck"] = "basic"
+    """What a layer computes: two 3×3 convolutions, or 1×1, 3×3, 1×1 with a four times narrower middle."""
+    depths: tuple[int, ...] = Field((2, 2, 2, 2), min_length=1)
+    """Layers of each stage; a stage halves height and width (the first only when `downsample_first`)."""
+    widths: tuple[int, ...] = Field((64, 128, 256, 512), min_length=1)
+    """Channels each stage gives."""
+    stem: Literal["imagenet", "small"] = "imagenet"
+    """The first convolution: 7×7 with stride 2 and a max pool (a quarter of the size left), or 3×3 that keeps small pictures whole."""
+    stem_width: int = Field(64, gt=0)
+    """Channels the stem gives."""
+    downsample_first: bool = False
+    """Whether the first stage halves height and width too."""
+
+    @model_validator(mode="after")
+    def consistent(self) -> Self:
+        if len(self.depths) != len(self.widths):
+            raise ValueError(f"depths names {len(self.depths)} stages and widths {len(self.widths)}: give both one number a stage")
+        if min(self.depths + self.widths) < 1:
+            raise ValueError("depths and widths must all be at least 1")
+        if self.block == "bottleneck" and any(width % NARROWER for width in self.widths):
+            raise ValueError(f"widths of bottleneck layers must be multiples of {NARROWER}, got {list(self.widths)}")
+        return self
+
+    def ports(self) -> Ports:
+        return Ports(
+            takes={"image": "image B C H W"}, gives={"features": "real B D", "logits": "logits B K"},
+            sizes={"C": self.channels, "K": self.classes, "D": self.widths[-1]}, traits=frozenset({"gradients", "batch_coupled"}),
+        )
+
+    def build(self) -> ResNet:
+        return ResNet(self)
+
+    def layers(self) -> list[list[tuple[int, int, int]]]:
+        """(inputs, outputs, stride) of every layer of every stage."""
+        stages, inputs = [], self.stem_width
+        for number, (depth, width) in enumerate(zip(self.depths, self.widths, strict=True)):
+            stride = 2 if number or self.downsample_first else 1
+            stages.append([(inputs, width, stride), *[(width, width, 1)] * (depth - 1)])
+            inputs = width
+        return stages
+
+
+def residual(block: str, inputs: int, outputs: int, stride: int) -> Residual:
+    """One layer: relu(skip(x) + inner(x)), where the skip is a 1×1 convolution if the shape changes."""
+    if block == "bottleneck":
+        middle = outputs // NARROWER
+        inner = nn.Sequential(ConvNorm(inputs, middle, kernel=1), ConvNorm(middle, middle, stride=stride), ConvNorm(middle, outputs, kernel=1, activate=False))
+    else:
+        inner = nn.Sequential(ConvNorm(inputs, outputs, stride=stride), ConvNorm(outputs, outputs, activate=False))
+    same = inputs == outputs and stride == 1
+    skip = None if same else ConvNorm(inputs, outputs, kernel=1, stride=stride, activate=False)
+    return Residual(inner, skip=skip, after=nn.ReLU(inplace=True))
+
+
+class ResNet(Architecture):
+    """image (B, C, H, W) → features (B, D), logits (B, K)."""
+
+    def __init__(self, config: ResNetConfig):
+        super().__init__()
+        self.config: ResNetConfig = config
+        large = config.stem == "imagenet"
+        self.stem = ConvNorm(config.channels, config.stem_width, kernel=7 if large else 3, stride=2 if large else 1)
+        self.pool = nn.MaxPool2d(3, stride=2, padding=1) if large else None
+        self.stages = nn.Sequential(*(nn.Sequential(*(residual(config.block, *layer) for layer in stage)) for stage in config.layers()))
+        self.head = Linear(config.widths[-1], config.classes)
+
+    def forward(self, image: Tensor) -> Outputs:
+        hidden = self.stem(image.to(self.compute_dtype))
+        if self.pool is not None:
+            hidden = self.pool(hidden)
+        features = self.stages(hidden).mean((2, 3))                                       # (B, D)
+        return Outputs({"features": features, "logits": self.head(features)})             # (B, K)
+
+    def initialise(self, seed: int) -> None:
+        """Convolutions N(0, 2 / fan_out), norms 1 and 0, the last norm of every layer 0, head N(0, 0.01²): the first loss is about ln K."""
+        last = f".inner.{2 if self.config.block == 'bottleneck' else 1}.norm.weight"
+        for name, parameter in self.named_parameters():
+            if parameter.ndim == 4:
+                kaiming(parameter, seed, name)
+            elif name == "head.weight":
+                normal(parameter, 0.01, seed, name)
+            else:
+                parameter.data.fill_(1.0 if name.endswith("norm.weight") and not name.endswith(last) else 0.0)
+        for name, buffer in self.named_buffers():
+            buffer.fill_(1 if name.endswith("running_var") else 0)
+
+    def compiled_parts(self) -> list[nn.Module]:
+        return list(self.stages)

@@ -1,0 +1,23 @@
+"""Parts with weights that are no model of their own, chosen in recipes by `{kind: name, ...}`."""
+
+from ftheta.core.catalog import Catalogue
+
+MIXERS = Catalogue(
+    "mixer",
+    {
+        "attention": "ftheta.blocks.attention:Attention",
+        "lstm": "ftheta.blocks.recurrent:LSTM",
+        "gru": "ftheta.blocks.recurrent:GRU",
+    },
+)
+FEEDFORWARDS = Catalogue("feedforward", {"mlp": "ftheta.blocks.feedforward:MLP", "gated": "ftheta.blocks.feedforward:Gated"})
+MESSAGE_PASSING = Catalogue("message_passing", {"gcn": "ftheta.blocks.message_passing:GCN"})
+NORMS = Catalogue("norm", {"layernorm": "ftheta.blocks.norm:LayerNorm", "rmsnorm": "ftheta.blocks.norm:RMSNorm"})
+POSITIONS = Catalogue(
+    "position",
+    {
+        "learned": "ftheta.blocks.position:Learned",
+        "rotary": "ftheta.blocks.position:Rotary",
+        "none": "ftheta.blocks.position:NoPositions",
+    },
+)

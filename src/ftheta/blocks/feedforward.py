@@ -1,0 +1,53 @@
+"""Position-wise networks: two layers with an activation, or gated (Shazeer 2020, arXiv:2002.05202)."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ftheta.blocks.linear import Linear
+
+ActivationName = Literal["gelu", "gelu_tanh", "relu", "relu2", "silu"]
+
+
+def activate(name: ActivationName, x: Tensor) -> Tensor:
+    """Apply an activation by name; relu2 is relu(x)² (So et al. 2021, arXiv:2109.08668)."""
+    if name == "relu2":
+        return F.relu(x).square()
+    if name == "relu":
+        return F.relu(x)
+    if name == "silu":
+        return F.silu(x)
+    return F.gelu(x, approximate="tanh" if name == "gelu_tanh" else "none")
+
+
+class MLP(nn.Module):
+    """down(activation(up(x))); hidden is 4·dim unless given."""
+
+    def __init__(self, dim: int, *, hidden: int | None = None, activation: ActivationName = "gelu_tanh", bias: bool = False):
+        super().__init__()
+        self.activation: ActivationName = activation
+        self.up = Linear(dim, hidden or 4 * dim, bias=bias)
+        self.down = Linear(hidden or 4 * dim, dim, bias=bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.down(activate(self.activation, self.up(x)))
+
+
+class Gated(nn.Module):
+    """down(activation(gate(x)) · up(x)); SwiGLU with silu. hidden is 8/3·dim, rounded up to a multiple of 32, unless given."""
+
+    def __init__(self, dim: int, *, hidden: int | None = None, activation: ActivationName = "silu", bias: bool = False):
+        super().__init__()
+        hidden = hidden or -(-8 * dim // 3 // 32) * 32
+        self.activation: ActivationName = activation
+        self.gate = Linear(dim, hidden, bias=bias)
+        self.up = Linear(dim, hidden, bias=bias)
+        self.down = Linear(hidden, dim, bias=bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.down(activate(self.activation, self.gate(x)) * self.up(x))
+
+

@@ -1,0 +1,82 @@
+"""From hidden states to vocabulary logits, and cross-entropy with the head in chunks, so that the logits of a batch are never
+whole in memory.
+
+For row h with target t: loss = logsumexp(z) - z_t with z = cap(W h + b). The gradient of every chunk is computed in the forward
+pass, while its logits are at hand, and scaled in the backward pass.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import FunctionCtx, once_differentiable
+from torch.nn import functional as F
+
+
+class Head(nn.Module):
+    """logits = h Wᵀ (B, T, V); `softcap` bounds them: c·tanh(z/c) (Gemma 2). A tied head is given the embedding's weight."""
+
+    def __init__(self, dim: int, vocab: int, weight: nn.Parameter | None = None, softcap: float | None = None):
+        super().__init__()
+        self.tied = weight is not None
+        self.weight = nn.Parameter(torch.empty(vocab, dim)) if weight is None else weight
+        self.softcap = softcap
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        logits = F.linear(hidden, self.weight.to(hidden.dtype))
+        logits = logits if logits.dtype == torch.float64 else logits.float()
+        return logits if self.softcap is None else self.softcap * torch.tanh(logits / self.softcap)
+
+    def loss(self, hidden: Tensor, targets: Tensor, weights: Tensor | None = None, chunk: int = 1024) -> Tensor:
+        """Sum over rows of the cross-entropy of targets (N,) given hidden (N, D), each row times its weight (N,); nats."""
+        if weights is None:
+            weights = torch.ones(len(targets), device=targets.device)
+        weight = self.weight.to(hidden.dtype)
+        result = LinearCrossEntropy.apply(hidden, weight, targets, weights, self.softcap, chunk)
+        assert isinstance(result, Tensor)
+        return result
+
+
+class LinearCrossEntropy(torch.autograd.Function):
+    """Summed cross-entropy of softmax(cap(h Wᵀ)), chunk of rows by chunk of rows."""
+
+    @staticmethod
+    def forward(
+        ctx: FunctionCtx, hidden: Tensor, weight: Tensor, targets: Tensor, weights: Tensor, softcap: float | None, chunk: int
+    ) -> Tensor:
+        exact = torch.promote_types(hidden.dtype, torch.float32)
+        total = torch.zeros((), dtype=exact, device=hidden.device)
+        need = hidden.requires_grad or weight.requires_grad
+        grad_hidden = torch.empty_like(hidden) if need else None
+        grad_weight = torch.zeros(weight.shape, dtype=exact, device=weight.device) if need else None
+        for start in range(0, len(hidden), chunk):
+            rows = slice(start, start + chunk)
+            h, target, scale = hidden[rows], targets[rows, None], weights[rows, None].to(exact)
+            logits = (h @ weight.t()).to(exact)
+            slope = None
+            if softcap is not None:
+                logits = torch.tanh(logits / softcap)
+                slope = 1 - logits.square() if need else None
+                logits = logits * softcap
+            norm = logits.logsumexp(-1, keepdim=True)
+            total += ((norm - logits.gather(1, target)) * scale).sum()
+            if grad_hidden is not None and grad_weight is not None:
+                grad = logits.sub_(norm).exp_()
+                grad.scatter_add_(1, target, torch.full_like(norm, -1.0))
+                grad *= scale
+                if slope is not None:
+                    grad *= slope
+                grad = grad.to(hidden.dtype)
+                torch.mm(grad, weight, out=grad_hidden[rows])
+                grad_weight += grad.t() @ h
+        if need:
+            assert grad_hidden is not None and grad_weight is not None
+            ctx.save_for_backward(grad_hidden, grad_weight.to(weight.dtype))
+        return total
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: FunctionCtx, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        grad_hidden, grad_weight = ctx.saved_tensors                                      # type: ignore[attr-defined]
+        (scale,) = grads
+        return grad_hidden * scale.to(grad_hidden.dtype), grad_weight * scale.to(grad_weight.dtype), None, None, None, None

@@ -1,0 +1,19 @@
+"""The contract of a mixer: the part of a layer in which tokens exchange information."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+from torch import Tensor, nn
+
+from ftheta.blocks.context import Context
+
+
+class Mixer(nn.Module, ABC):
+    """(B, T, D) → (B, T, D), tokens of one document only; remembers the past in `context.cache` when there is one."""
+
+    head_dim: int | None = None
+    """Width of one attention head, for mixers that have heads."""
+
+    @abstractmethod
+    def forward(self, x: Tensor, context: Context) -> Tensor: ...

@@ -1,0 +1,69 @@
+"""Normalisation: layer norm (Ba et al. 2016, arXiv:1607.06450), root-mean-square norm (Zhang & Sennrich 2019, arXiv:1910.07467)
+and batch norm (Ioffe & Szegedy 2015, arXiv:1502.03167).
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.nn.functional import all_reduce
+from torch.nn import functional as F
+
+
+class LayerNorm(nn.Module):
+    """y = (x - mean) / sqrt(var + eps) · w + b over the last dimension."""
+
+    def __init__(self, dim: int, *, eps: float = 1e-5, bias: bool = True):
+        super().__init__()
+        self.eps = eps
+        self.weight = nn.Parameter(torch.ones(dim))
+        self.bias = nn.Parameter(torch.zeros(dim)) if bias else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        bias = None if self.bias is None else self.bias.to(x.dtype)
+        return F.layer_norm(x, self.weight.shape, self.weight.to(x.dtype), bias, self.eps)
+
+
+class RMSNorm(nn.Module):
+    """y = x / sqrt(mean(x²) + eps) · w over the last dimension, the mean in float32; `weight: false` leaves w out."""
+
+    def __init__(self, dim: int, *, eps: float = 1e-6, weight: bool = True):
+        super().__init__()
+        self.dim = dim
+        self.eps = eps
+        self.weight = nn.Parameter(torch.ones(dim)) if weight else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        scale = torch.rsqrt(x.float().square().mean(-1, keepdim=True) + self.eps) if x.dtype != torch.float64 else torch.rsqrt(
+            x.square().mean(-1, keepdim=True) + self.eps
+        )
+        y = x * scale.to(x.dtype)
+        return y if self.weight is None else y * self.weight.to(x.dtype)
+
+
+class BatchNorm2d(nn.BatchNorm2d):
+    """Batch norm whose statistics are those of the whole batch over all processes, so that two processes equal one.
+
+    With m = mean(x), v = mean(x²) - m² over batch and space: y = (x - m) / sqrt(v + eps) · w + b. Running statistics use the
+    unbiased variance, as torch does.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        if not (self.training and dist.is_initialized() and dist.get_world_size() > 1):
+            return super().forward(input.to(self.weight.dtype)).to(input.dtype)
+        assert self.running_mean is not None and self.running_var is not None and self.num_batches_tracked is not None
+        x = input.to(self.weight.dtype)
+        count = torch.tensor([x.numel() / x.shape[1]], dtype=x.dtype, device=x.device)
+        sums = all_reduce(torch.cat([x.sum((0, 2, 3)), x.square().sum((0, 2, 3)), count]))
+        total = sums[-1]
+        mean, square = (sums[:-1] / total).chunk(2)
+        var = square - mean.square()
+        with torch.no_grad():
+            rate = self.momentum if self.momentum is not None else 0.1
+            self.running_mean.lerp_(mean.detach(), rate)
+            self.running_var.lerp_(var.detach() * total / (total - 1), rate)
+            self.num_batches_tracked.add_(1)
+        scale = self.weight * torch.rsqrt(var + self.eps)
+        y = (x - mean[None, :, None, None]) * scale[None, :, None, None] + self.bias[None, :, None, None]
+        return y.to(input.dtype)

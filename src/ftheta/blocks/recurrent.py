@@ -1,0 +1,91 @@
+"""Recurrent mixers: LSTM (Hochreiter & Schmidhuber 1997) and GRU (Cho et al. 2014, arXiv:1406.1078), by torch's fused kernels.
+
+State starts at zero in every document and is carried exactly when generating.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ftheta.blocks.context import Context
+from ftheta.blocks.linear import Linear
+from ftheta.blocks.mixer import Mixer
+
+
+class Recurrent(Mixer):
+    """A one-layer recurrent network and an output map; subclasses choose the cell."""
+
+    cell: type[nn.RNNBase]
+
+    def __init__(self, dim: int, *, hidden: int | None = None):
+        super().__init__()
+        self.hidden = hidden or dim
+        self.rnn = self.cell(dim, self.hidden, batch_first=True)                          # type: ignore[call-arg]
+        self.output = Linear(self.hidden, dim, bias=False)
+
+    @staticmethod
+    def traits(arguments: Mapping[str, Any]) -> set[str]:
+        return {"causal"}
+
+    def forward(self, x: Tensor, context: Context) -> Tensor:
+        inputs = x.to(self.rnn.weight_ih_l0.dtype)
+        if context.cache is None:
+            hidden = self.by_document(inputs, context.documents)
+        else:
+            hidden = self.carried(inputs, context)
+        return self.output(hidden.to(x.dtype))
+
+    def by_document(self, x: Tensor, documents: Tensor | None) -> Tensor:
+        """Every run of equal document numbers is a sequence of its own, starting from zero state."""
+        if documents is None or bool((documents == documents[:, :1]).all()):
+            return self.rnn(x)[0]
+        border = torch.ones_like(documents, dtype=torch.bool)
+        border[:, 1:] = documents[:, 1:] != documents[:, :-1]
+        starts = border.reshape(-1).nonzero()[:, 0]                                      # where runs start in the flat batch
+        ends = torch.cat([starts[1:], starts.new_tensor([documents.numel()])])
+        runs = x.reshape(-1, x.shape[-1]).split((ends - starts).tolist())
+        padded = nn.utils.rnn.pad_sequence(list(runs), batch_first=True)                 # the past of a token is never padding
+        result = self.rnn(padded)[0]
+        return torch.cat([row[: len(run)] for row, run in zip(result, runs, strict=True)]).view(*x.shape[:2], -1)
+
+    def carried(self, x: Tensor, context: Context) -> Tensor:
+        """One more stretch after what the cache remembers, a token at a time where padding (document -1) must not count."""
+        assert context.cache is not None
+        state = context.cache.states.get(self)
+        state = None if state is None else tuple(part.transpose(0, 1).contiguous() for part in state)
+        if context.documents is None or bool((context.documents >= 0).all()):
+            result, state = self.rnn(x, self.unpack(state))
+            state = self.pack(state)
+        else:
+            rows = []
+            for t in range(x.shape[1]):
+                out, new = self.rnn(x[:, t : t + 1], self.unpack(state))
+                real = (context.documents[:, t] >= 0)[None, :, None]
+                state = tuple(torch.where(real, b, torch.zeros_like(b) if state is None else state[i]) for i, b in enumerate(self.pack(new)))
+                rows.append(out)
+            result = torch.cat(rows, dim=1)
+        assert state is not None
+        context.cache.states[self] = tuple(part.transpose(0, 1) for part in state)       # batch first, as every cache
+        return result
+
+    def unpack(self, state: tuple[Tensor, ...] | None) -> Any:
+        return None if state is None else (state if len(state) > 1 else state[0])
+
+    def pack(self, state: Any) -> tuple[Tensor, ...]:
+        return state if isinstance(state, tuple) else (state,)
+
+
+class LSTM(Recurrent):
+    """i, f, o = σ(...), c' = f c + i tanh(...), h' = o tanh(c')."""
+
+    cell = nn.LSTM
+
+
+class GRU(Recurrent):
+    """r, z = σ(...), n = tanh(W x + r U h), h' = (1 - z) n + z h."""
+
+    cell = nn.GRU

@@ -1,0 +1,32 @@
+"""`ftheta predict`: run a model on inputs of its task."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Annotated
+
+import typer
+
+import ftheta
+from ftheta.cli.arguments import ModelArgument
+
+
+def predict(
+    model: ModelArgument,
+    inputs: Annotated[list[str] | None, typer.Argument(help="Inputs: text, a file or JSON, as the model's task takes them; none: read lines from standard input.")] = None,
+    schema: Annotated[bool, typer.Option("--schema", help="Print what the model's task takes and gives, as JSON Schema.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, one line for each input.")] = False,
+) -> None:
+    """Answer inputs with a model of any family.
+
+    Example: ftheta predict runs/digits-resnet/model digit.png
+    """
+    opened = ftheta.load(model)
+    task = opened.task
+    if schema:
+        print(json.dumps({"task": task.name, "input": task.input.model_json_schema(), "output": task.output.model_json_schema()}, indent=1, ensure_ascii=False))
+        return
+    lines = inputs or [line.rstrip("\n") for line in sys.stdin if line.strip()]
+    for answer in opened.predict([task.read(line) for line in lines]):
+        print(json.dumps(answer.dump(), ensure_ascii=False) if as_json else task.show(answer))

@@ -1,0 +1,250 @@
+"""Strict configuration: frozen pydantic classes, parts chosen by `{kind: name, ...}`, errors that name path and remedy.
+
+Two sorts of thing can stand in a slot. A *configured* thing (architecture, objective, source, metric, ...) is a `Config`
+class with a literal `kind`. A *block* has no config class: its keyword-only constructor signature is the schema, and the
+slot holds a `Part` (its kind and checked arguments) until an architecture builds it.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import json
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationError, create_model
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, core_schema
+
+from ftheta.core.catalog import Catalogue
+from ftheta.core.errors import ConfigError, Problem, suggest
+
+RULES = ConfigDict(
+    frozen=True, extra="forbid", strict=True, allow_inf_nan=False, use_attribute_docstrings=True, protected_namespaces=(),
+    validate_default=True,
+)
+
+
+class Config(BaseModel):
+    """Base of every configuration: frozen, no unknown fields, no coercion, no NaN."""
+
+    model_config = RULES
+
+    @classmethod
+    def parse(cls, data: object, source: str = "") -> Self:
+        """Read plain data (what YAML or JSON gives). Raises ConfigError listing every problem."""
+        try:
+            return cls.model_validate_json(json.dumps(data, default=str))
+        except ValidationError as error:
+            raise ConfigError(problems(cls, error), source) from None
+
+    def dump(self) -> dict[str, Any]:
+        """Plain data that `parse` reads back to an equal object."""
+        return self.model_dump(mode="json")
+
+    def replace(self, **changes: Any) -> Self:
+        """A checked copy with some fields changed."""
+        return type(self).parse({**self.dump(), **changes})
+
+
+class Part:
+    """A block to be built: its kind, its checked arguments (defaults filled in) and the class they belong to."""
+
+    def __init__(self, kind: str, arguments: Mapping[str, Any], cls: type):
+        self.kind = kind
+        self.arguments = dict(arguments)
+        self.cls = cls
+
+    def build(self, **given: Any) -> Any:
+        """Construct the block; `given` are the sizes its owner decides (dim, context)."""
+        return self.cls(**given, **self.arguments)
+
+    @property
+    def traits(self) -> frozenset[str]:
+        """What this part promises for these arguments, such as `causal`; derived, never declared by the user."""
+        derive = getattr(self.cls, "traits", None)
+        return frozenset(derive(self.arguments)) if derive else frozenset()
+
+    def dump(self) -> dict[str, Any]:
+        return {"kind": self.kind, **{name: v.dump() if isinstance(v, (Part, Config)) else v for name, v in self.arguments.items()}}
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Part) and self.dump() == other.dump()
+
+    def __hash__(self) -> int:
+        return hash(json.dumps(self.dump(), sort_keys=True))
+
+    def __repr__(self) -> str:
+        return f"Part({self.dump()})"
+
+
+@functools.cache
+def signature_schema(cls: type) -> type[Config]:
+    """The config class a block's keyword-only constructor arguments amount to."""
+    hints = typing.get_type_hints(cls.__init__, include_extras=True)
+    fields: dict[str, Any] = {}
+    for name, parameter in inspect.signature(cls).parameters.items():
+        if parameter.kind is inspect.Parameter.KEYWORD_ONLY:
+            default = ... if parameter.default is inspect.Parameter.empty else parameter.default
+            fields[name] = (hints[name], default)
+    return create_model(cls.__name__, __base__=Config, **fields)
+
+
+class Slot:
+    """Annotation of a config field that holds one entry of a catalogue: `Annotated[Part, Slot(MIXERS)]`."""
+
+    def __init__(self, catalogue: Catalogue):
+        self.catalogue = catalogue
+
+    def parse(self, value: Any) -> Config | Part:
+        """A bare name, a `{kind: name, ...}` mapping or an already parsed object."""
+        if isinstance(value, (Part, Config)):
+            return value
+        if isinstance(value, str):
+            value = {"kind": value}
+        if not isinstance(value, Mapping):
+            raise ConfigError([Problem((), f"expected a {self.catalogue.sort} (a name or {{kind: name, ...}}), got {describe(value)}")])
+        if not isinstance(value.get("kind"), str):
+            known = ", ".join(self.catalogue.names())
+            raise ConfigError([Problem(("kind",), f"say which {self.catalogue.sort}: one of {known}")])
+        try:
+            cls = self.catalogue.load(value["kind"])
+        except ConfigError as error:
+            raise ConfigError([Problem(("kind",), error.problems[0].message)]) from None
+        if issubclass(cls, Config):
+            return cls.parse(value)
+        arguments = signature_schema(cls).parse({k: v for k, v in value.items() if k != "kind"})
+        return Part(value["kind"], {name: getattr(arguments, name) for name in type(arguments).model_fields}, cls)
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_plain_validator_function(
+            self.parse, serialization=core_schema.plain_serializer_function_ser_schema(lambda value: value.dump())
+        )
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return {"anyOf": [{"enum": self.catalogue.names()}, *(self.entry_schema(name) for name in self.catalogue.names())]}
+
+    def entry_schema(self, name: str) -> JsonSchemaValue:
+        cls = self.catalogue.load(name)
+        schema = cls.model_json_schema() if issubclass(cls, Config) else signature_schema(cls).model_json_schema()
+        schema = inline(schema)
+        schema["properties"] = {**schema.get("properties", {}), "kind": {"const": name}}
+        schema["required"] = sorted({*schema.get("required", []), "kind"})
+        schema["title"] = name
+        return schema
+
+
+def inline(schema: JsonSchemaValue) -> JsonSchemaValue:
+    """A JSON Schema with its `$defs` put in place, so that it can stand inside another schema."""
+    definitions = schema.pop("$defs", {})
+
+    def walk(node: Any) -> Any:
+        if isinstance(node, dict):
+            if "$ref" in node:
+                return walk({**definitions[node["$ref"].rsplit("/", 1)[1]], **{k: v for k, v in node.items() if k != "$ref"}})
+            return {k: walk(v) for k, v in node.items()}
+        return [walk(v) for v in node] if isinstance(node, list) else node
+
+    return walk(schema)
+
+
+def slot(kind: str, **arguments: Any) -> Any:
+    """The default of a slot field."""
+    return Field({"kind": kind, **arguments})
+
+
+def slots(*kinds: str) -> Any:
+    """The default of a field that holds several slots."""
+    return Field([{"kind": kind} for kind in kinds])
+
+
+def from_data(dimension: str, default: Any = ...) -> Any:
+    """A size the data knows (vocabulary, classes, channels): filled in from the data's ports when a recipe leaves it out."""
+    return Field(default, json_schema_extra={"from_data": dimension}, gt=0)
+
+
+def data_fields(cls: type[Config]) -> dict[str, str]:
+    """Field name → dimension letter, for the fields declared with `from_data`."""
+    found = {}
+    for name, field in cls.model_fields.items():
+        if isinstance(field.json_schema_extra, dict) and "from_data" in field.json_schema_extra:
+            found[name] = str(field.json_schema_extra["from_data"])
+    return found
+
+
+def merge(base: Any, change: Any) -> Any:
+    """`change` laid over `base`: mappings merge by key, unless both name a different `kind`; everything else replaces."""
+    if not (isinstance(base, Mapping) and isinstance(change, Mapping)):
+        if isinstance(base, Mapping) and isinstance(change, str) and base.get("kind") == change:
+            return base
+        return change
+    if "kind" in change and change["kind"] != base.get("kind", change["kind"]):
+        return dict(change)
+    return {**base, **{key: merge(base[key], value) if key in base else value for key, value in change.items()}}
+
+
+def describe(value: object) -> str:
+    """A value as an error message shows it: short, with its kind in plain words."""
+    words = {bool: "yes/no", int: "a whole number", float: "a number", str: "text", list: "a list", dict: "a mapping", type(None): "nothing"}
+    text = repr(value)
+    return f"{text if len(text) <= 60 else text[:57] + '...'} ({words.get(type(value), type(value).__name__)})"
+
+
+EXPECTED = {
+    "int_type": "a whole number", "int_from_float": "a whole number", "float_type": "a number", "bool_type": "true or false",
+    "string_type": "text", "list_type": "a list", "tuple_type": "a list", "dict_type": "a mapping", "model_type": "a mapping",
+    "finite_number": "a finite number",
+}
+
+
+def problems(cls: type[BaseModel], error: ValidationError) -> list[Problem]:
+    """pydantic's errors in the words of this project, nested configuration errors flattened into full paths."""
+    found: list[Problem] = []
+    for item in error.errors(include_url=False):
+        path, value, kind, context = tuple(item["loc"]), item["input"], item["type"], item.get("ctx", {})
+        inner = context.get("error")
+        if isinstance(inner, ConfigError):
+            found += [Problem(path + problem.path, problem.message) for problem in inner.problems]
+        elif kind == "extra_forbidden":
+            fields = fields_at(cls, path[:-1])
+            found.append(Problem(path, "no such field" + suggest(str(path[-1]), fields, "fields")))
+        elif kind == "missing":
+            found.append(Problem(path, "is required and missing"))
+        elif kind == "literal_error":
+            choices = [str(choice) for choice in literals_at(cls, path)]
+            found.append(Problem(path, f"{describe(value)} is not allowed" + suggest(str(value), choices)))
+        elif kind in EXPECTED:
+            found.append(Problem(path, f"expected {EXPECTED[kind]}, got {describe(value)}"))
+        elif kind == "value_error":
+            found.append(Problem(path, str(inner)))
+        else:
+            found.append(Problem(path, f"{item['msg'][0].lower()}{item['msg'][1:]}, got {describe(value)}"))
+    return found
+
+
+def annotation_at(cls: type[BaseModel], path: Sequence[str | int]) -> Any:
+    """The type annotation a path leads to, or None when it leaves the configuration classes."""
+    here: Any = cls
+    for step in path:
+        model = next((c for c in (here, *typing.get_args(here)) if inspect.isclass(c) and issubclass(c, BaseModel)), None)
+        if isinstance(step, int) or model is None:
+            continue
+        if step not in model.model_fields:
+            return None
+        here = model.model_fields[step].annotation
+    return here
+
+
+def fields_at(cls: type[BaseModel], path: Sequence[str | int]) -> list[str]:
+    here = annotation_at(cls, path)
+    model = next((c for c in (here, *typing.get_args(here)) if inspect.isclass(c) and issubclass(c, BaseModel)), None)
+    return list(model.model_fields) if model else []
+
+
+def literals_at(cls: type[BaseModel], path: Sequence[str | int]) -> list[Any]:
+    here = annotation_at(cls, path)
+    options = typing.get_args(here) if isinstance(here, types.UnionType) or typing.get_origin(here) is typing.Union else (here,)
+    return [value for option in options if typing.get_origin(option) is Literal for value in typing.get_args(option)]

@@ -1,0 +1,102 @@
+"""What architectures, objectives and data promise each other, and `check`, which says whether they fit.
+
+A port is a kind and its dimensions: `"ids B T"`, `"logits B T V"`, `"edges 2 E"`; `*` stands for any one dimension. Names
+ending in `?` are optional. Dimensions: B batch, T time, D dim, V vocab, H heads, C channels, K classes, N nodes, E edges,
+A actions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Batch = dict[str, "Tensor"]
+"""Named tensors of one step; the first dimension is the example, except for whole-graph batches."""
+
+UPPER_BOUNDS = {"V": "vocabulary", "T": "context length"}
+EXACT = {"K": "number of classes", "C": "number of channels", "D": "number of features", "A": "number of actions"}
+
+
+@dataclass(frozen=True)
+class Ports:
+    """What a part of the pipeline takes and gives, how large (dimension letter → size) and with which traits."""
+
+    takes: Mapping[str, str] = field(default_factory=dict)
+    gives: Mapping[str, str] = field(default_factory=dict)
+    sizes: Mapping[str, int] = field(default_factory=dict)
+    traits: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What an objective reads from the batch, feeds to the model itself, wants of its outputs, and why it needs a trait."""
+
+    reads: Mapping[str, str] = field(default_factory=dict)
+    feeds: Mapping[str, str] = field(default_factory=dict)
+    wants: Mapping[str, str] = field(default_factory=dict)
+    traits: Mapping[str, str] = field(default_factory=dict)
+    """Trait name → the reason it is needed, in words a newcomer understands."""
+
+
+@dataclass
+class Loss:
+    """A sum and how many things were summed, so that averages over micro-batches and processes are exact.
+
+    `count=None` says the loss couples the examples of a batch and may not be split into micro-batches.
+    `metrics` are further (sum, count) pairs to report.
+    """
+
+    total: Tensor
+    count: Tensor | int | None
+    metrics: dict[str, tuple[Tensor | float, Tensor | float]] = field(default_factory=dict)
+
+
+def fits(given: str, wanted: str) -> bool:
+    """Whether a port of one spec can be read as another: same kind, same number of dimensions, same letters."""
+    a, b = given.split(), wanted.split()
+    return len(a) == len(b) and a[0] == b[0] and all(x == y or "*" in (x, y) for x, y in zip(a[1:], b[1:], strict=True))
+
+
+def check(data: Ports, model: Ports, needs: Needs) -> list[str]:
+    """Every reason why this data, model and objective do not fit together, each with what would; empty when they fit."""
+    reasons: list[str] = []
+    for trait, reason in needs.traits.items():
+        if trait not in model.traits:
+            reasons.append(f"the objective needs a model that is {trait.replace('_', ' ')}, and this one is not: {reason}")
+    for name, spec in needs.reads.items():
+        if name.endswith("?"):
+            continue
+        if name not in data.gives:
+            reasons.append(f"the objective reads '{name}' ({spec}) from the data, which gives only {listing(data.gives)}; choose a source that gives '{name}'")
+        elif not fits(data.gives[name], spec):
+            reasons.append(f"the objective reads '{name}' as {spec}, but the data gives it as {data.gives[name]}")
+    supplied = {**data.gives, **needs.feeds}
+    for name, spec in model.takes.items():
+        if name.endswith("?"):
+            continue
+        if name not in supplied:
+            reasons.append(f"the model takes '{name}' ({spec}), but this data and objective supply only {listing(supplied)}; choose a model that takes one of these, or a source that gives '{name}'")
+        elif not fits(supplied[name], spec):
+            reasons.append(f"the model takes '{name}' as {spec}, but it is supplied as {supplied[name]}")
+    for name, spec in needs.wants.items():
+        if name not in model.gives:
+            reasons.append(f"the objective wants '{name}' ({spec}) from the model, which gives only {listing(model.gives)}; choose a model that gives '{name}', or an objective made for {listing(model.gives)}")
+        elif not fits(model.gives[name], spec):
+            reasons.append(f"the objective wants '{name}' as {spec}, but the model gives it as {model.gives[name]}")
+    for letter, size in data.sizes.items():
+        other = model.sizes.get(letter)
+        if other is None:
+            continue
+        if letter in UPPER_BOUNDS and size > other:
+            reasons.append(f"the data's {UPPER_BOUNDS[letter]} is {size:,}, more than the model's {other:,}: enlarge the model's or shrink the data's")
+        elif letter in EXACT and size != other:
+            reasons.append(f"the data's {EXACT[letter]} is {size:,}, the model's is {other:,}: they must be equal (leave the model's out and it is taken from the data)")
+    return reasons
+
+
+def listing(ports: Mapping[str, str]) -> str:
+    return ", ".join(f"'{name.rstrip('?')}' ({spec})" for name, spec in ports.items()) or "nothing"

@@ -1,0 +1,28 @@
+"""The contract of a processor: facts and files that rebuild it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+
+class Processor(ABC):
+    """Turns raw inputs into tensors and outputs into words."""
+
+    kind: ClassVar[str]
+    """Its name in the catalogue."""
+
+    @abstractmethod
+    def dump(self) -> dict[str, Any]:
+        """Plain facts for `ftheta.json`."""
+
+    def files(self) -> dict[str, bytes]:
+        """Files it keeps in the model folder."""
+        return {}
+
+    @classmethod
+    @abstractmethod
+    def load(cls, facts: Mapping[str, Any], folder: Path) -> Self:
+        """Rebuild it from what `dump` and `files` gave. Raises FolderError for damaged files."""

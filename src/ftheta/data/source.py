@@ -1,0 +1,149 @@
+"""Sources yield batches. A resident data set's batch is a pure function of (seed, step); an experience source reads the live model.
+
+`sample = f(seed, epoch, step, slot)`: the step fixes epoch and place in it, the slot is the row within the step's batch. A position
+is therefore a few integers, and any rank, micro-batch or resumed run finds the same rows.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ftheta.core.contract import Batch, Ports
+from ftheta.core.errors import DataError
+from ftheta.core.random import Draws, generator
+
+Prepare = Callable[[Batch, Draws], Batch]
+
+
+class Dataset(ABC):
+    """Examples at hand, addressed by number."""
+
+    @property
+    @abstractmethod
+    def ports(self) -> Ports:
+        """What a batch of it gives, and its sizes."""
+
+    @property
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """A hash of the content: equal exactly when the examples are equal."""
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def batch(self, rows: Tensor) -> Batch:
+        """The examples with these numbers (B,), stacked."""
+
+    @property
+    def units_per_example(self) -> int:
+        """How many tokens (text) or examples (everything else, 1) one example holds; the unit speed is quoted in."""
+        return 1
+
+
+class Source(ABC):
+    """Yields the batch of any step."""
+
+    @property
+    @abstractmethod
+    def ports(self) -> Ports: ...
+
+    @property
+    @abstractmethod
+    def fingerprint(self) -> str: ...
+
+    @property
+    @abstractmethod
+    def batch_size(self) -> int:
+        """Rows of one step, over all processes."""
+
+    @property
+    def units_per_example(self) -> int:
+        return 1
+
+    @property
+    def steps_per_epoch(self) -> int | None:
+        """Steps that visit every example once; None when there is no such number."""
+        return None
+
+    @property
+    def live(self) -> bool:
+        """Whether batches depend on the model being trained (then they cannot be fetched ahead)."""
+        return False
+
+    @abstractmethod
+    def batch(self, step: int, slots: Tensor, model: Any) -> Batch:
+        """Rows `slots` (b,) of step `step`'s batch. `model` is the live model, for sources that act with it."""
+
+    def statistics(self) -> dict[str, float]:
+        """What a live source has to report beside the loss, such as episode returns."""
+        return {}
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Tensors and plain facts that a checkpoint must hold to continue; nothing for resident data."""
+        return {}, {}
+
+    def restore(self, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
+        """Continue from what `state` gave."""
+
+
+class Shuffled(Source):
+    """A data set in a new random order every epoch, incomplete last batches left out."""
+
+    def __init__(self, dataset: Dataset, batch_size: int, seed: int, prepare: Prepare | None = None):
+        if batch_size > len(dataset):
+            raise DataError(f"train.batch is {batch_size:,} but the training split holds only {len(dataset):,} examples: use a smaller batch or more data")
+        self.dataset = dataset
+        self.size = batch_size
+        self.seed = seed
+        self.prepare = prepare
+        self.order: tuple[int, Tensor] = (-1, torch.empty(0))
+
+    @property
+    def ports(self) -> Ports:
+        return self.dataset.ports
+
+    @property
+    def fingerprint(self) -> str:
+        return self.dataset.fingerprint
+
+    @property
+    def batch_size(self) -> int:
+        return self.size
+
+    @property
+    def units_per_example(self) -> int:
+        return self.dataset.units_per_example
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return len(self.dataset) // self.size
+
+    def rows(self, step: int, slots: Tensor) -> Tensor:
+        """Which examples fill these slots of this step."""
+        epoch, place = divmod(step, self.steps_per_epoch)
+        order = self.order
+        if order[0] != epoch:
+            order = self.order = (epoch, torch.randperm(len(self.dataset), generator=generator(self.seed, "order", epoch)))
+        return order[1][place * self.size + slots]
+
+    def batch(self, step: int, slots: Tensor, model: Any) -> Batch:
+        batch = self.dataset.batch(self.rows(step, slots))
+        if self.prepare is None:
+            return batch
+        return self.prepare(batch, Draws(slots, self.size, self.seed, "prepare", step))
+
+
+class Ordered(Shuffled):
+    """A data set in its own order, for validation."""
+
+    def __init__(self, dataset: Dataset, batch_size: int, seed: int, prepare: Prepare | None = None):
+        super().__init__(dataset, min(batch_size, len(dataset)), seed, prepare)
+
+    def rows(self, step: int, slots: Tensor) -> Tensor:
+        return (step * self.size + slots) % len(self.dataset)

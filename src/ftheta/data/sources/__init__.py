@@ -1,0 +1,16 @@
+"""Sources of data, by name."""
+
+from ftheta.core.catalog import Catalogue
+
+SOURCES = Catalogue(
+    "source",
+    {
+        "communities": "ftheta.data.sources.graphs:Communities",
+        "csv": "ftheta.data.sources.tables:CSV",
+        "digits": "ftheta.data.sources.images:Digits",
+        "mnist": "ftheta.data.sources.images:MNIST",
+        "planetoid": "ftheta.data.sources.graphs:Planetoid",
+        "sklearn_table": "ftheta.data.sources.tables:SklearnTable",
+        "text_files": "ftheta.data.sources.text:TextFiles",
+    },
+)

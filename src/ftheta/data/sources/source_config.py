@@ -1,0 +1,49 @@
+"""The contract of a data source as a recipe names it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ftheta.core.config import Config
+from ftheta.core.contract import Ports
+from ftheta.data.processors.processor import Processor
+from ftheta.data.source import Dataset
+
+
+class SourceConfig(Config, ABC):
+    """Where data comes from; `kind` is its name in the catalogue."""
+
+    @abstractmethod
+    def ports(self) -> Ports:
+        """What a batch gives, and the sizes known without reading the data."""
+
+
+class ResidentSource(SourceConfig):
+    """A source whose examples are read once and stay in memory, already split."""
+
+    @abstractmethod
+    def processor(self, train: Dataset) -> Processor:
+        """What turns raw inputs into this source's tensors, for the model folder."""
+
+    @abstractmethod
+    def splits(self, cache: Path, seed: int) -> dict[str, Dataset]:
+        """Data sets named train, test and, where there is one, validation. `cache` is a folder for derived files."""
+
+
+@dataclass(frozen=True)
+class Document:
+    """One text and where it came from."""
+
+    name: str
+    text: str
+
+
+class TextSource(SourceConfig):
+    """A source of documents, which cleaning, splitting, a tokenizer and packing turn into rows of tokens."""
+
+    @abstractmethod
+    def documents(self) -> Iterator[Document]:
+        """Every document, in a fixed order. Raises DataError naming file and byte for what cannot be read."""

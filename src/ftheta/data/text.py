@@ -1,0 +1,162 @@
+"""The text pipeline: documents → cleaned → split → tokenizer → tokens, each a cached stage, with an account of what happened."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import Field
+from tokenizers import Tokenizer
+
+from ftheta.core.atomic import Attempt
+from ftheta.core.config import Config
+from ftheta.core.errors import DataError
+from ftheta.core.log import logger
+from ftheta.core.random import key
+from ftheta.data.clean.rules import Rule
+from ftheta.data.sources.source_config import TextSource
+from ftheta.data.stages import digest, stage
+from ftheta.data.tokenizers.trained import BOS, EOS, TokenizerConfig
+
+SPLITS = ("train", "validation", "test")
+
+
+class Split(Config):
+    """Which share of the documents is kept for checking; the rest trains."""
+
+    validation: float = Field(0.05, ge=0, lt=1)
+    """Looked at during training."""
+    test: float = Field(0.05, ge=0, lt=1)
+    """Looked at once, at the end."""
+
+
+class Pack(Config):
+    """How documents become rows of equal length."""
+
+    length: int = Field(256, gt=1)
+    """Tokens in a row."""
+
+
+@dataclass
+class PreparedText:
+    """The stages' folders and what they counted."""
+
+    documents: Path
+    tokenizer: Tokenizer
+    tokens: Path
+    account: dict[str, Any]
+
+    def texts(self, split: str) -> list[str]:
+        """The cleaned documents of a split."""
+        return pq.read_table(self.documents / f"{split}.parquet").column("text").to_pylist()
+
+    def names(self, split: str) -> list[str]:
+        return pq.read_table(self.documents / f"{split}.parquet").column("name").to_pylist()
+
+    def fingerprint(self, split: str) -> str:
+        return self.account["tokens"][split]["fingerprint"]
+
+
+def prepare_text(source: TextSource, rules: Sequence[Rule], split: Split, tokenizer: TokenizerConfig, cache: Path, seed: int) -> PreparedText:
+    """Run or find every stage. Raises DataError for unreadable, empty or too little text."""
+    documents = documents_stage(source, rules, split, cache, seed)
+    account = json.loads((documents / "account.json").read_text())
+    content = account["fingerprint"]
+
+    def train_tokenizer(attempt: Attempt) -> None:
+        texts = pq.read_table(documents / "train.parquet").column("text").to_pylist()
+        logger.info("training the tokenizer on %s documents ...", f"{len(texts):,}")
+        attempt.write_text("tokenizer.json", tokenizer.train(texts).to_str())
+
+    place = stage(cache, "tokenizer", {"documents": content, "tokenizer": tokenizer.dump()}, train_tokenizer)
+    made = Tokenizer.from_file(str(place / "tokenizer.json"))
+    made.encode_special_tokens = True
+
+    def tokenize(attempt: Attempt) -> None:
+        logger.info("tokenizing ...")
+        counts = {}
+        for name in SPLITS:
+            texts = pq.read_table(documents / f"{name}.parquet").column("text").to_pylist()
+            counts[name] = write_tokens(attempt, name, made, texts)
+        attempt.write_json("counts.json", counts)
+
+    tokens = stage(cache, "tokens", {"documents": content, "tokenizer": digest(made.to_str())}, tokenize)
+    account["tokens"] = json.loads((tokens / "counts.json").read_text())
+    return PreparedText(documents, made, tokens, account)
+
+
+def documents_stage(source: TextSource, rules: Sequence[Rule], split: Split, cache: Path, seed: int) -> Path:
+    """Read, clean and split; content-addressed by what was read."""
+    read = list(source.documents())
+    content = digest([[document.name, digest(document.text.encode())] for document in read])
+
+    def build(attempt: Attempt) -> None:
+        kept, dropped = clean(read, rules)
+        if not kept:
+            raise DataError(f"data: nothing is left of {len(read):,} documents after cleaning ({dict(dropped) or 'all were empty'})")
+        parts = assign([name for name, _ in kept], split, seed)
+        account: dict[str, Any] = {"documents_read": len(read), "dropped": dict(dropped), "splits": {}}
+        for part in SPLITS:
+            rows = [kept[i] for i in parts[part]]
+            table = pa.table({"name": [name for name, _ in rows], "text": [text for _, text in rows]}, schema=pa.schema([("name", pa.string()), ("text", pa.string())]))
+            sink = io.BytesIO()
+            pq.write_table(table, sink)
+            attempt.write(f"{part}.parquet", sink.getbuffer())
+            account["splits"][part] = {"documents": len(rows), "bytes": sum(len(text.encode()) for _, text in rows)}
+        account["fingerprint"] = digest([[part, [list(kept[i]) for i in parts[part]]] for part in SPLITS])
+        attempt.write_json("account.json", account)
+
+    facts = {"content": content, "rules": [rule.dump() for rule in rules], "split": split.dump(), "seed": seed}
+    return stage(cache, "documents", facts, build)
+
+
+def clean(documents: Sequence[Any], rules: Sequence[Rule]) -> tuple[list[tuple[str, str]], Counter[str]]:
+    """Apply every rule in turn; the kept (name, text) pairs and how many were dropped for which reason."""
+    kept: list[tuple[str, str]] = []
+    dropped: Counter[str] = Counter()
+    for document in documents:
+        text: str | None = document.text
+        reason = "empty"
+        for rule in rules:
+            verdict = rule.apply(text or "")
+            text, reason = verdict.text, verdict.reason or reason
+            if text is None:
+                break
+        if text is None or not text.strip():
+            dropped[reason] += 1
+        else:
+            kept.append((document.name, text))
+    return kept, dropped
+
+
+def assign(names: Sequence[str], split: Split, seed: int) -> dict[str, list[int]]:
+    """Documents in an order given by hashes of (seed, name): the first share validates, the next tests, the rest trains."""
+    order = sorted(range(len(names)), key=lambda i: (key(seed, "split", names[i]), i))
+    validation = max(1, round(split.validation * len(names))) if split.validation else 0
+    test = max(1, round(split.test * len(names))) if split.test else 0
+    if validation + test >= len(names):
+        raise DataError(f"data.split: {len(names)} documents cannot be split into validation, test and training; give more documents or smaller shares")
+    return {"validation": sorted(order[:validation]), "test": sorted(order[validation : validation + test]), "train": sorted(order[validation + test :])}
+
+
+def write_tokens(attempt: Attempt, name: str, tokenizer: Tokenizer, texts: Sequence[str]) -> dict[str, Any]:
+    """One .npy of all documents end to end, `<bos>` before and `<eos>` after each, in the smallest type that holds every id."""
+    kind = np.uint16 if tokenizer.get_vocab_size() <= 1 << 16 else np.uint32
+    pieces = []
+    for start in range(0, len(texts), 256):
+        for encoding in tokenizer.encode_batch_fast(list(texts[start : start + 256]), add_special_tokens=False):
+            pieces.append(np.array([BOS, *encoding.ids, EOS], dtype=kind))
+    tokens = np.concatenate(pieces) if pieces else np.empty(0, dtype=kind)
+    sink = io.BytesIO()
+    np.save(sink, tokens)
+    attempt.write(f"{name}.npy", sink.getbuffer())
+    size = sum(len(text.encode()) for text in texts)
+    return {"tokens": len(tokens), "bytes": size, "bytes_per_token": round(size / max(1, len(tokens)), 4), "fingerprint": digest(tokens.tobytes())}

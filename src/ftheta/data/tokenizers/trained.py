@@ -1,0 +1,108 @@
+"""Tokenizers made here from the training documents: byte-level BPE (Sennrich et al. 2015, arXiv:1508.07909), bytes, characters."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Literal
+
+from pydantic import Field
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+
+from ftheta.core.config import Config
+from ftheta.core.errors import DataError
+
+SPECIAL = ("<bos>", "<mask>", "<eos>", "<pad>")
+BOS, MASK, EOS, PAD = range(4)
+
+CODE = (
+    r"[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+(?:[\r\n]+ *(?= \S|$)|)|\s*[\r\n]+ *(?= \S|$)|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+"""GPT-4's pattern, with a line break and the indentation after it kept in one piece: fewer tokens for source code."""
+
+
+class TokenizerConfig(Config, ABC):
+    """How text becomes token ids. Ids 0 to 3 are <bos>, <mask>, <eos> and <pad>; text that spells one stays text."""
+
+    @property
+    @abstractmethod
+    def size(self) -> int | None:
+        """Number of ids, when it is known before training."""
+
+    @abstractmethod
+    def train(self, texts: Sequence[str]) -> Tokenizer:
+        """Make the tokenizer from the training documents. Raises DataError when they cannot give it."""
+
+
+def finish(tokenizer: Tokenizer) -> Tokenizer:
+    tokenizer.encode_special_tokens = True                  # user text can never become a control token
+    return tokenizer
+
+
+class ByteBPE(TokenizerConfig):
+    """Byte-pair merges learned on the training documents; every byte has a token, so nothing is unknown."""
+
+    kind: Literal["byte_bpe"] = "byte_bpe"
+    vocab: int = Field(4096, ge=260)
+    """Number of tokens: 4 special ones, 256 bytes, the rest merges."""
+    pattern: Literal["gpt2", "code"] = "gpt2"
+    """How text is cut before merging: GPT-2's words, or pieces that suit source code."""
+
+    @property
+    def size(self) -> int:
+        return self.vocab
+
+    def train(self, texts: Sequence[str]) -> Tokenizer:
+        tokenizer = Tokenizer(models.BPE())
+        if self.pattern == "gpt2":
+            tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        else:
+            tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+                [pre_tokenizers.Split(Regex(CODE), "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
+            )
+        tokenizer.decoder = decoders.ByteLevel()
+        trainer = trainers.BpeTrainer(
+            vocab_size=self.vocab, special_tokens=list(SPECIAL), initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
+        )
+        tokenizer.train_from_iterator(texts, trainer)
+        found = tokenizer.get_vocab_size()
+        if found < self.vocab:
+            raise DataError(f"data.tokenizer.vocab: the text allows only {found:,} tokens, {self.vocab:,} were asked for; use vocab: {found} or less")
+        return finish(tokenizer)
+
+
+class Bytes(TokenizerConfig):
+    """Every UTF-8 byte is a token."""
+
+    kind: Literal["bytes"] = "bytes"
+
+    @property
+    def size(self) -> int:
+        return 256 + len(SPECIAL)
+
+    def train(self, texts: Sequence[str]) -> Tokenizer:
+        alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+        tokenizer = Tokenizer(models.BPE({token: i for i, token in enumerate([*SPECIAL, *alphabet])}, []))
+        tokenizer.add_special_tokens(list(SPECIAL))
+        tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+        tokenizer.decoder = decoders.ByteLevel()
+        return finish(tokenizer)
+
+
+class Characters(TokenizerConfig):
+    """Every character of the training documents is a token; others become <unk>."""
+
+    kind: Literal["characters"] = "characters"
+
+    @property
+    def size(self) -> None:
+        return None
+
+    def train(self, texts: Sequence[str]) -> Tokenizer:
+        alphabet = sorted({character for text in texts for character in text})
+        vocabulary = {token: i for i, token in enumerate([*SPECIAL, *alphabet, "<unk>"])}
+        tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+        tokenizer.add_special_tokens(list(SPECIAL))
+        tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"(?s)."), "isolated")
+        tokenizer.decoder = decoders.Fuse()
+        return finish(tokenizer)

@@ -1,0 +1,46 @@
+"""The objective's own loss on the test split."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from ftheta.architectures.architecture import Outputs, call
+from ftheta.core.config import Slot
+from ftheta.core.contract import Batch
+from ftheta.core.random import Draws
+from ftheta.evaluation.metrics.labels import split_of
+from ftheta.evaluation.metrics.metric import Measurement, Metric, Result, Subject
+from ftheta.evaluation.statistics import ratio
+from ftheta.objectives import OBJECTIVES
+from ftheta.objectives.objective import Objective
+
+
+class MeanLoss(Metric):
+    """Mean loss per counted item (token, example), over all rows of the test split."""
+
+    kind: Literal["loss"] = "loss"
+    objective: Annotated[Objective, Slot(OBJECTIVES)]
+    """Whose loss."""
+    rows: int = Field(512, gt=0)
+    """At most this many rows of the split."""
+
+    @torch.no_grad()
+    def measure(self, subject: Subject) -> Result:
+        dataset, model = split_of(subject, "loss"), subject.model.architecture.eval()
+
+        def run(batch: Batch, **more: Tensor) -> Outputs:
+            return call(model, batch, **more)
+
+        totals, counts = [], []
+        for row in range(min(self.rows, len(dataset))):
+            rows = torch.tensor([row])
+            batch = self.objective.prepare(dataset.batch(rows), Draws(torch.tensor([0]), 1, subject.seed, "evaluate", row))
+            loss = self.objective.loss(model, run, batch, self.objective.phases()[-1])
+            totals.append(float(loss.total))
+            counts.append(float(1 if loss.count is None else loss.count))
+        found = ratio(torch.tensor(totals).numpy(), torch.tensor(counts).numpy(), subject.seed)
+        return Result([Measurement(f"{self.objective.name} loss", found.value, found.low, found.high, len(totals), "row", "lower", found.method, subject.seed)])

@@ -1,0 +1,1 @@
+"""Environments: many copies at once, their randomness a pure function of (seed, copy, episode)."""

@@ -1,0 +1,1 @@
+"""Ways to use f: generation, sampling."""

@@ -1,0 +1,13 @@
+"""Facts about other people's files: one invertible table per outside family."""
+
+from ftheta.core.catalog import Catalogue
+
+FAMILIES = Catalogue(
+    "outside family",
+    {
+        "gpt2": "ftheta.interop.huggingface.gpt2:GPT2",
+        "llama": "ftheta.interop.huggingface.llama:Llama",
+        "resnet": "ftheta.interop.huggingface.resnet:ResNet",
+    },
+)
+"""Hugging Face `model_type` → how it is written there."""

@@ -1,0 +1,67 @@
+"""GPT-2 in the Hugging Face ecosystem: fused query/key/value, matrices stored transposed (Conv1D)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ftheta.architectures.architecture import ArchitectureConfig
+from ftheta.architectures.decoder import DecoderConfig
+from ftheta.core.errors import FolderError
+from ftheta.interop.mapping import Family, Line, numbered
+
+ACTIVATIONS = {"gelu_tanh": "gelu_new", "gelu": "gelu", "relu": "relu", "silu": "silu"}
+NAMES = {
+    "layers.{i}.mix.before": "transformer.h.{i}.ln_1", "layers.{i}.feed.before": "transformer.h.{i}.ln_2", "norm": "transformer.ln_f",
+    "layers.{i}.mix.inner.output": "transformer.h.{i}.attn.c_proj", "layers.{i}.feed.inner.up": "transformer.h.{i}.mlp.c_fc",
+    "layers.{i}.feed.inner.down": "transformer.h.{i}.mlp.c_proj",
+}
+
+
+class GPT2(Family):
+    """Learned positions, layer norm before each part, biases, tied head."""
+
+    def export_config(self, config: ArchitectureConfig) -> dict[str, Any] | None:
+        if not isinstance(config, DecoderConfig) or config.kind != "decoder":
+            return None
+        mixer, feed, norm = config.mixer, config.feedforward, config.norm
+        eps = norm.arguments.get("eps", 0.0)
+        plain = {"kind": "attention", "heads": mixer.arguments.get("heads"), "kv_heads": None, "causal": True, "bias": True, "qk_norm": None}
+        fits = (
+            mixer.dump() == plain and norm.dump() == {"kind": "layernorm", "eps": eps, "bias": True} and config.positions.kind == "learned" and config.tie
+            and feed.kind == "mlp" and feed.arguments["bias"] and feed.arguments["activation"] in ACTIVATIONS
+            and not config.embed_norm and config.softcap is None
+        )
+        if not fits:
+            return None
+        return {
+            "architectures": ["GPT2LMHeadModel"], "model_type": "gpt2", "vocab_size": config.vocab, "n_positions": config.context, "n_embd": config.dim,
+            "n_layer": config.depth, "n_head": mixer.arguments["heads"], "n_inner": feed.arguments["hidden"],
+            "activation_function": ACTIVATIONS[feed.arguments["activation"]], "layer_norm_epsilon": eps, "resid_pdrop": config.dropout,
+            "embd_pdrop": 0.0, "attn_pdrop": 0.0, "initializer_range": config.std, "tie_word_embeddings": True, "dtype": "float32",
+            "bos_token_id": None, "eos_token_id": None,
+        }
+
+    def import_config(self, theirs: Mapping[str, Any]) -> DecoderConfig:
+        for field, supported in (("scale_attn_by_inverse_layer_idx", False), ("scale_attn_weights", True), ("add_cross_attention", False), ("tie_word_embeddings", True)):
+            if theirs.get(field, supported) != supported:
+                raise FolderError(f"config.json: {field}: {theirs[field]} is not supported for gpt2")
+        back = {theirs_name: ours for ours, theirs_name in ACTIVATIONS.items()} | {"gelu_pytorch_tanh": "gelu_tanh"}
+        activation = theirs.get("activation_function", "gelu_new")
+        if activation not in back:
+            raise FolderError(f"config.json: activation_function: '{activation}' is not supported (choices: {', '.join(back)})")
+        return DecoderConfig.parse({
+            "kind": "decoder", "vocab": theirs["vocab_size"], "dim": theirs["n_embd"], "depth": theirs["n_layer"], "context": theirs["n_positions"],
+            "positions": "learned", "norm": {"kind": "layernorm", "eps": theirs.get("layer_norm_epsilon", 1e-5)},
+            "mixer": {"kind": "attention", "heads": theirs["n_head"], "bias": True},
+            "feedforward": {"kind": "mlp", "hidden": theirs.get("n_inner"), "activation": back[activation], "bias": True}, "tie": True,
+        })
+
+    def lines(self, config: ArchitectureConfig) -> Sequence[Line]:
+        assert isinstance(config, DecoderConfig)
+        lines = [Line(("embed.weight",), "transformer.wte.weight"), Line(("positions.weight",), "transformer.wpe.weight")]
+        for part in ("weight", "bias"):
+            qkv = tuple(f"layers.{{i}}.mix.inner.{name}.{part}" for name in ("query", "key", "value"))
+            lines.append(Line(qkv, f"transformer.h.{{i}}.attn.c_attn.{part}", transpose=True))
+            lines += [Line((f"{ours}.{part}",), f"{theirs}.{part}", transpose=".c_" in theirs) for ours, theirs in NAMES.items()]
+        return numbered(lines, config.depth)

@@ -1,0 +1,145 @@
+"""The composition root: from a recipe to data, model, source and trainer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ftheta.architectures.architecture import Architecture, ArchitectureConfig
+from ftheta.core.contract import Batch, Ports, check
+from ftheta.core.errors import ConfigError, Problem
+from ftheta.core.random import Draws
+from ftheta.data.augment import Augmentation
+from ftheta.data.processors.plain import PlainProcessor
+from ftheta.data.processors.processor import Processor
+from ftheta.data.processors.text import TextProcessor
+from ftheta.data.source import Dataset, Ordered, Shuffled, Source
+from ftheta.data.sources.source_config import ResidentSource, TextSource
+from ftheta.data.stages import digest, home
+from ftheta.data.text import Pack, Split, prepare_text
+from ftheta.data.tokens import TokenDataset
+from ftheta.experience.rollouts import RolloutsConfig
+from ftheta.lifecycle.recipe import Recipe, source_name
+from ftheta.objectives.objective import Objective
+
+
+@dataclass
+class Data:
+    """What the data section amounts to once it has been read."""
+
+    ports: Ports
+    processor: Processor
+    splits: dict[str, Dataset] = field(default_factory=dict)
+    texts: dict[str, list[str]] = field(default_factory=dict)
+    account: dict[str, Any] = field(default_factory=dict)
+    """What came in, what was dropped, how large each split is."""
+
+
+def build_data(recipe: Recipe) -> Data:
+    """Run or find the data stages. Raises DataError."""
+    cache = home() / "stages"
+    section, lookahead = recipe.data, recipe.objective.lookahead
+    if isinstance(section.source, TextSource):
+        length = (section.pack or Pack()).length
+        text = prepare_text(section.source, section.clean, section.split or Split(), section.tokenizer_or_default(), cache, recipe.seed)
+        vocab = text.tokenizer.get_vocab_size()
+        splits: dict[str, Dataset] = {}
+        for name in ("train", "validation", "test"):
+            if name == "train" or text.account["tokens"][name]["tokens"] >= length + lookahead:
+                splits[name] = TokenDataset(text.tokens / f"{name}.npy", text.fingerprint(name), vocab, length, lookahead)
+        return Data(splits["train"].ports, TextProcessor(text.tokenizer), splits, {"test": text.texts("test")}, text.account)
+    if isinstance(section.source, ResidentSource):
+        splits = section.source.splits(cache, recipe.seed)
+        account = {"splits": {name: {"examples": len(split)} for name, split in splits.items()}, "fingerprint": digest([s.fingerprint for s in splits.values()])}
+        return Data(splits["train"].ports, section.source.processor(splits["train"]), splits, account=account)
+    return Data(section.source.ports(), PlainProcessor(), account={"source": source_name(section.source)})
+
+
+def misfits(recipe: Recipe, ports: Ports | None = None) -> list[str]:
+    """Every reason why the recipe's data, model, objective and metrics do not fit together."""
+    data = ports or recipe.data.ports()
+    model = recipe.architecture(data.sizes, stand_in=True)
+    reasons = check(data, model.ports(), recipe.objective.needs())
+    gives = model.ports().gives
+    for metric in recipe.evaluate:
+        missing = [name for name in metric.needs() if name not in gives]
+        if missing:
+            reasons.append(f"evaluate: '{metric.name}' reads the model's {', '.join(missing)}, and '{model.name}' gives only {', '.join(gives)}: choose another metric")
+    players = {phase.player for phase in recipe.objective.phases()}
+    for player in recipe.train.players:
+        if player not in players:
+            reasons.append(f"train.players: objective '{recipe.objective.name}' has no player '{player}' (players: {', '.join(sorted(players)) or 'none'})")
+    return reasons
+
+
+def refuse_misfits(recipe: Recipe, ports: Ports | None = None) -> None:
+    """Raise ConfigError with every reason from `misfits`."""
+    if reasons := misfits(recipe, ports):
+        raise ConfigError([Problem((), reason) for reason in reasons], f"recipe '{recipe.name}' does not fit together")
+
+
+def build_model(config: ArchitectureConfig, seed: int) -> Architecture:
+    """The architecture with its initial parameters."""
+    model = config.build()
+    model.initialise(seed)
+    return model
+
+
+def build_source(recipe: Recipe, data: Data) -> Source:
+    """The training source."""
+    seed, train = recipe.seed, recipe.train
+    if isinstance(recipe.data.source, RolloutsConfig):
+        return recipe.data.source.source(train.batch or 64, seed)
+    return Shuffled(data.splits["train"], batch_rows(recipe, data.splits["train"]), seed, Preparation(recipe.objective, recipe.data.augment))
+
+
+def build_validation(recipe: Recipe, data: Data) -> Source | None:
+    """The validation split in its own order, unchanged by augmentation; None when there is none."""
+    if "validation" not in data.splits or recipe.train.validation is None:
+        return None
+    return Ordered(data.splits["validation"], batch_rows(recipe, data.splits["train"]), recipe.seed, Preparation(recipe.objective, ()))
+
+
+def batch_rows(recipe: Recipe, dataset: Dataset) -> int:
+    """Rows in a step: `train.batch`, or as many as hold `train.batch_tokens`, or 64."""
+    train = recipe.train
+    if train.batch_tokens:
+        rows, rest = divmod(train.batch_tokens, dataset.units_per_example)
+        if rest or not rows:
+            raise ConfigError([Problem(("train", "batch_tokens"), f"{train.batch_tokens:,} is not a multiple of the {dataset.units_per_example:,} tokens of a row")])
+        return rows
+    return train.batch or min(64, len(dataset))
+
+
+class Preparation:
+    """Augmentation, then the objective's own work, on every training batch."""
+
+    def __init__(self, objective: Objective, augment: Sequence[Augmentation]):
+        self.objective = objective
+        self.augment = augment
+
+    def __call__(self, batch: Batch, draws: Draws) -> Batch:
+        for change in self.augment:
+            batch = change(batch, draws)
+        return self.objective.prepare(batch, draws)
+
+
+def task_of(recipe: Recipe, config: ArchitectureConfig) -> str:
+    """What the trained model is used for, from the objective and what the model takes and gives."""
+    ports = config.ports()
+    tasks = recipe.objective.tasks()
+    for name in ports.takes:
+        if name in tasks:
+            task = tasks[name]
+            if task == "tabular":
+                return "clustering" if "cluster" in ports.gives else "tabular-classification" if "logits" in ports.gives else "tabular-regression"
+            return task
+    raise ConfigError([Problem(("objective",), f"'{recipe.objective.name}' declares no task for a model that takes {', '.join(ports.takes)}")])
+
+
+def completed(recipe: Recipe, sizes: Mapping[str, int]) -> Recipe:
+    """The recipe with every field of its model filled in: what the run folder keeps."""
+    return recipe.replace(model=recipe.architecture(sizes).dump())
+
+

@@ -1,0 +1,80 @@
+"""`check`: do the parts of a recipe fit, and the matrix of everything in the catalogues against everything else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ftheta.architectures import ARCHITECTURES
+from ftheta.architectures.architecture import ArchitectureConfig
+from ftheta.core.config import Config, data_fields
+from ftheta.core.contract import Ports
+from ftheta.core.contract import check as check_ports
+from ftheta.data.sources.source_config import SourceConfig, TextSource
+from ftheta.evaluation.probes.causality import Proof, prove
+from ftheta.lifecycle.build import misfits
+from ftheta.lifecycle.recipe import ALL_SOURCES, STAND_IN, load
+from ftheta.objectives import OBJECTIVES
+from ftheta.objectives.objective import Objective
+
+EXAMPLES: dict[str, dict[str, Any]] = {
+    "csv": {"path": "table.csv", "target": "label"}, "planetoid": {"name": "cora"}, "sklearn_table": {"name": "digits"},
+    "text_files": {"path": "python:stdlib"}, "text_lines": {"path": "lines.jsonl"},
+}
+"""What a source must be told before it can answer for its ports; nothing is read."""
+
+
+class Check(NamedTuple):
+    """What `check` found."""
+
+    reasons: list[str]
+    """Why the recipe does not fit together; empty when it does."""
+    proof: Proof | None
+    """The probe of the model's traits, if asked for and if the model takes tokens."""
+
+
+def check(recipe: str | Path | Mapping[str, Any], *, changes: Sequence[str] | Mapping[str, Any] = (), probe: bool = False) -> Check:
+    """Whether a recipe fits together, before anything is read or run. Raises ConfigError when it cannot be parsed."""
+    parsed = load(recipe, changes)
+    config = parsed.architecture(parsed.data.ports().sizes, stand_in=True)
+    proof = prove(config) if probe and "tokens" in config.ports().takes else None
+    return Check(misfits(parsed), proof)
+
+
+class Cell(NamedTuple):
+    """One combination of the catalogues."""
+
+    source: str
+    architecture: str
+    objective: str
+    reasons: list[str]
+
+
+def compatibility() -> list[Cell]:
+    """Every source × architecture × objective with the reasons why it does not fit (none: it does)."""
+    cells = []
+    for source in ALL_SOURCES.names():
+        ports = ports_of(source)
+        for architecture in ARCHITECTURES.names():
+            model = sized(ARCHITECTURES.load(architecture), ports)
+            for objective in OBJECTIVES.names():
+                config = OBJECTIVES.load(objective)()
+                assert isinstance(config, Objective)
+                cells.append(Cell(source, architecture, objective, check_ports(ports, model.ports(), config.needs())))
+    return cells
+
+
+def ports_of(source: str) -> Ports:
+    """What a batch from a source gives when it is prepared in the usual way."""
+    cls: type[Config] = ALL_SOURCES.load(source)
+    config = cls.parse({"kind": source, **EXAMPLES.get(source, {})})
+    assert isinstance(config, SourceConfig)
+    if isinstance(config, TextSource):
+        return Ports(gives={"tokens": "ids B T", "documents": "ids B T"}, sizes={"V": 4096, "T": 256})
+    return config.ports()
+
+
+def sized(cls: type[ArchitectureConfig], ports: Ports) -> ArchitectureConfig:
+    """An architecture with its defaults, sizes taken from the data."""
+    return cls.parse({"kind": cls.model_fields["kind"].default, **{name: ports.sizes.get(letter, STAND_IN) for name, letter in data_fields(cls).items()}})

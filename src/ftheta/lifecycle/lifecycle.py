@@ -1,0 +1,268 @@
+"""`run`: the stages in order, each restartable: data → train (or fit) → model folder → evaluation and report.
+
+A run folder holds `recipe.yaml` (resolved), metrics.jsonl, events.jsonl, `checkpoints/`, `model/` and `report/`. Running a finished
+recipe again says so, an interrupted one continues, and a changed one is refused.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from ruamel.yaml import YAML
+
+from ftheta.architectures.architecture import Estimator
+from ftheta.core import distributed
+from ftheta.core.atomic import clear_attempts, commit, lock, verify, write_file
+from ftheta.core.device import facts as machine_facts
+from ftheta.core.errors import FolderError, UsageError
+from ftheta.core.log import logger
+from ftheta.data.source import Source
+from ftheta.data.stages import digest
+from ftheta.evaluation.metrics.metric import Measurement, Result, Subject
+from ftheta.lifecycle.build import Data, build_data, build_model, build_source, build_validation, completed, refuse_misfits, task_of
+from ftheta.lifecycle.card import number, render
+from ftheta.lifecycle.ledger import ceiling, flops_per_step, parameter_counts
+from ftheta.lifecycle.pictures import curves
+from ftheta.lifecycle.recipe import Recipe, differences, load, read_yaml, source_name
+from ftheta.models.folder import load as load_model
+from ftheta.models.folder import save as save_model
+from ftheta.models.model import Model
+from ftheta.training.checkpoints import Checkpoints
+from ftheta.training.estimator import fit_estimator
+from ftheta.training.events import Events, Listener, read_lines
+from ftheta.training.stopping import StopRequest
+from ftheta.training.trainer import Trainer
+
+
+@dataclass
+class Outcome:
+    """What a run left behind."""
+
+    folder: Path
+    results: dict[str, Any]
+    """report/results.json."""
+    fresh: bool
+    """False when the run was already finished."""
+
+    @property
+    def model_folder(self) -> Path:
+        return self.folder / "model"
+
+
+def run(
+    recipe: str | Path | Mapping[str, Any], *, changes: Sequence[str] | Mapping[str, Any] = (), out: str | Path | None = None, listeners: Sequence[Listener] = (),
+) -> Outcome:
+    """Do everything the recipe says, continuing what was begun. Raises FthetaError's subclasses; Stopped when asked to stop."""
+    parsed = load(recipe, changes)
+    refuse_misfits(parsed)
+    folder = Path(out) if out is not None else Path("runs") / parsed.name
+    distributed.start()
+    stop = StopRequest()
+    with stop.installed(), held(folder):
+        return run_stages(parsed, folder, stop, list(listeners))
+
+
+@contextlib.contextmanager
+def held(folder: Path) -> Any:
+    """The folder's lock, taken by the first process. Raises FolderError for a folder that cannot be written."""
+    try:
+        with lock(folder) if distributed.rank() == 0 else contextlib.nullcontext():
+            yield
+    except (PermissionError, NotADirectoryError) as error:
+        raise FolderError(f"{folder} cannot be written ({error.strerror}): choose another --out") from None
+    except OSError as error:
+        raise FolderError(f"{error.filename or folder}: {error.strerror}; what was saved before is untouched, run the same command again to continue") from error
+
+
+def run_stages(recipe: Recipe, folder: Path, stop: StopRequest, listeners: list[Listener]) -> Outcome:
+    threads = recipe.train.threads
+    before = torch.get_num_threads()
+    if threads:
+        torch.set_num_threads(threads)
+    try:
+        if (done := finished(recipe, folder)) is not None:
+            return Outcome(folder, done, fresh=False)
+        if distributed.rank() == 0:
+            clear_attempts(folder)
+        events = Events(folder if distributed.rank() == 0 else None, listeners if distributed.rank() == 0 else [])
+        events.event("stage", name="data")
+        data = build_data(recipe)
+        refuse_misfits(recipe, data.ports)
+        recipe = completed(recipe, data.ports.sizes)
+        claim(recipe, folder)
+        model, costs = train(recipe, data, folder, events, stop)
+        if distributed.rank() == 0:
+            events.event("stage", name="evaluate")
+            results = report(recipe, data, model, folder, costs)
+            events.event("done")
+        distributed.barrier()
+        if distributed.rank() != 0:
+            results = json.loads((folder / "report" / "results.json").read_text())
+        return Outcome(folder, results, fresh=True)
+    finally:
+        torch.set_num_threads(before)
+
+
+def finished(recipe: Recipe, folder: Path) -> dict[str, Any] | None:
+    """The results of a run that is done, its recipe compared; None when there is work left."""
+    if (folder / "recipe.yaml").exists():
+        refuse_changes(recipe, folder)
+    if (folder / "report").is_dir() and not verify(folder / "report"):
+        return json.loads((folder / "report" / "results.json").read_text())
+    return None
+
+
+def refuse_changes(recipe: Recipe, folder: Path) -> None:
+    """Raise UsageError showing where the folder's recipe differs from this one (what only the data decides is left out)."""
+    old = read_yaml(folder / "recipe.yaml")
+    new = recipe.dump()
+    new["model"] = {**{key: value for key, value in old["model"].items() if key not in recipe.model and key in old["model"]}, **new["model"]}
+    try:
+        new["model"] = recipe.replace(model=new["model"]).architecture({}, stand_in=True).dump()
+    except UsageError:
+        pass
+    if changed := differences(old, new):
+        raise UsageError(
+            f"{folder} belongs to another recipe:\n  " + "\n  ".join(changed) + f"\nchoose another --out, or remove {folder} to start again"
+        )
+
+
+def claim(recipe: Recipe, folder: Path) -> None:
+    """Write the resolved recipe into a new run folder."""
+    if distributed.rank() == 0 and not (folder / "recipe.yaml").exists():
+        sink = io.StringIO()
+        yaml = YAML()
+        yaml.default_flow_style = False
+        yaml.dump(recipe.dump(), sink)
+        write_file(folder / "recipe.yaml", sink.getvalue().encode())
+    distributed.barrier()
+
+
+def train(recipe: Recipe, data: Data, folder: Path, events: Events, stop: StopRequest) -> tuple[Model, dict[str, Any]]:
+    """The trained model and what training it cost; from the model folder when it is already there."""
+    config = recipe.architecture(data.ports.sizes)
+    costs_file = folder / "model" / "training.json"
+    if (folder / "model").is_dir() and not verify(folder / "model") and costs_file.exists():
+        return load_model(folder / "model"), json.loads(costs_file.read_text())
+    architecture = build_model(config, recipe.seed)
+    provenance = {"recipe": recipe.dump(), "data": data.account.get("fingerprint"), "ftheta": version("ftheta"), **machine_facts()}
+    events.event("stage", name="train")
+    if isinstance(architecture, Estimator):
+        costs = fit_estimator(architecture, data.splits["train"], recipe.seed)
+    else:
+        source = build_source(recipe, data)
+        counted = parameter_counts(architecture)
+        flops = flops_per_step(architecture, recipe.objective, source) if not source.live else None
+        checkpoints = Checkpoints(folder / "checkpoints", recipe.train.checkpoint.keep, recipe.train.checkpoint.pin_every)
+        trainer = Trainer(
+            architecture, recipe.objective, source, recipe.train, seed=recipe.seed, validation=build_validation(recipe, data), checkpoints=checkpoints,
+            events=events, stop=stop, facts={"recipe": digest(recipe.dump())},
+        )
+        progress = trainer.fit()
+        costs = {**counted, "flops_per_step": flops, **vars(progress), **speed(source, progress.units, progress.seconds)}
+        if flops:
+            top = ceiling(progress.precision, trainer.device)
+            rate = flops * progress.step / max(progress.seconds, 1e-9)
+            costs |= {"flops": flops * progress.step, "flops_per_second": rate, "ceiling_flops_per_second": top, "ceiling_share": rate / top}
+    model = Model(architecture, data.processor, task_of(recipe, config), provenance)
+    model.architecture.compute_dtype = torch.float32
+    if distributed.rank() == 0:
+        save_model(model, folder / "model", extra={"training.json": costs}, replace=True)
+    distributed.barrier()
+    return model, costs
+
+
+def speed(source: Source, units: int, seconds: float) -> dict[str, Any]:
+    unit = "token" if source.units_per_example > 1 else "example"
+    return {"unit": unit, "units_per_second": units / max(seconds, 1e-9)}
+
+
+def evaluate_all(recipe: Recipe, data: Data, model: Model) -> Result:
+    """Every metric of the recipe, in order."""
+    subject = Subject(model, data.splits, data.texts, recipe.seed, recipe.data.source)
+    together = Result()
+    for metric in recipe.evaluate:
+        logger.info("evaluating: %s ...", metric.name)
+        found = metric.measure(subject)
+        together.measurements += found.measurements
+        together.pictures |= found.pictures
+        together.texts |= found.texts
+    return together
+
+
+def report(recipe: Recipe, data: Data, model: Model, folder: Path, costs: dict[str, Any]) -> dict[str, Any]:
+    """Evaluate, and commit `report/`: results.json, per-unit values, pictures and the card."""
+    found = evaluate_all(recipe, data, model)
+    lines = read_lines(folder / "metrics.jsonl") if (folder / "metrics.jsonl").exists() else []
+    curve = curves(lines, recipe.name) if any("loss" in key for line in lines for key in line) else None
+    results = {
+        "name": recipe.name, "finished": time.strftime("%Y-%m-%d %H:%M:%S"), "seed": recipe.seed, "task": model.task.name,
+        "measurements": [measurement.facts() for measurement in found.measurements], "training": costs, "data": data.account, "machine": machine_facts(),
+    }
+    card = render(card_facts(recipe, results, list(found.pictures), found.texts, curve is not None, folder))
+    with commit(folder / "report", replace=True) as attempt:
+        attempt.write_json("results.json", results)
+        attempt.write_text("card.md", card)
+        for name, picture in {**({"curves.png": curve} if curve else {}), **found.pictures}.items():
+            attempt.write(name, picture)
+        for measurement in found.measurements:
+            attempt.write(f"values/{measurement.name.replace(' ', '_')}.npz", values_file(measurement))
+    return results
+
+
+def values_file(measurement: Measurement) -> bytes:
+    """The units' values of one measurement, as .npz."""
+    sink = io.BytesIO()
+    arrays: dict[str, Any] = dict(measurement.per_unit)
+    np.savez(sink, **arrays)
+    return sink.getvalue()
+
+
+def card_facts(recipe: Recipe, results: dict[str, Any], pictures: list[str], texts: dict[str, str], curve: bool, folder: Path) -> dict[str, Any]:
+    costs, machine, data = results["training"], results["machine"], results["data"]
+    rows: list[tuple[str, str, str]] = [("machine", f"{machine['processor']}, {machine['threads']} threads, torch {machine['torch']}", "measured here")]
+    names = {
+        "parameters": ("parameters", "counted"), "step": ("steps", "counted"), "units": (f"{costs.get('unit', 'example')}s seen", "counted"),
+        "seconds": ("seconds of training", "clock, validation and saving left out"), "units_per_second": (f"{costs.get('unit', 'example')}s per second", "their quotient"),
+        "flops": ("FLOPs", "products counted on real rows, 2 per multiply-add, all steps"), "flops_per_second": ("FLOP/s", "their quotient with seconds"),
+        "ceiling_flops_per_second": ("matmul ceiling, FLOP/s", f"large products in {costs.get('precision', '')}, measured at the end of the run"),
+        "precision": ("precision", "chosen by train.precision"),
+    }
+    for key, (label, origin) in names.items():
+        if costs.get(key) is not None:
+            rows.append((label, costs[key] if isinstance(costs[key], str) else number(costs[key]), origin))
+    if costs.get("ceiling_share"):
+        rows.append(("share of the ceiling", f"{costs['ceiling_share']:.1%}", "quotient of the two above"))
+    if costs.get("seconds"):
+        rows.append(("share of time waiting for data", f"{costs.get('waited', 0) / costs['seconds']:.2%}", "clock around every fetch"))
+    splits = {name: ", ".join(f"{number(v)} {k}" for k, v in split.items()) for name, split in data.get("splits", {}).items()}
+    for name, counts in data.get("tokens", {}).items():
+        splits[name] += f", {counts['tokens']:,} tokens"
+    return {
+        "name": recipe.name, "architecture": recipe.model["kind"], "objective": recipe.objective.name, "source": source_name(recipe.data.source),
+        "task": results["task"], "version": version("ftheta"), "date": results["finished"], "measurements": results["measurements"],
+        "curve": "curves.png" if curve else None, "pictures": pictures, "costs": rows, "splits": splits, "dropped": data.get("dropped"),
+        "fingerprint": data.get("fingerprint", "-"), "texts": texts, "model_path": f"{folder}/model", "notes": notes(costs),
+    }
+
+
+def notes(costs: dict[str, Any]) -> list[str]:
+    """What a reader should know before trusting the numbers."""
+    found = ["Exactness: a resumed run equals an uninterrupted one bit by bit on the same machine with the same number of threads."]
+    if costs.get("nonfinite"):
+        found.append(f"{costs['nonfinite']} steps met numbers that were not finite; see events.jsonl.")
+    if costs.get("stopped_early"):
+        found.append("Training stopped early; the parameters are those of the best validation loss.")
+    return found
+
+

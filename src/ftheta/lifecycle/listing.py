@@ -1,0 +1,72 @@
+"""`list`: what exists, by catalogue, and what fits with what."""
+
+from __future__ import annotations
+
+from ftheta.architectures import ARCHITECTURES
+from ftheta.blocks import FEEDFORWARDS, MESSAGE_PASSING, MIXERS, NORMS, POSITIONS
+from ftheta.core.catalog import Catalogue
+from ftheta.core.errors import UsageError, suggest
+from ftheta.data.augment import AUGMENTATIONS
+from ftheta.data.clean import RULES
+from ftheta.data.tokenizers import TOKENIZERS
+from ftheta.evaluation.metrics import METRICS
+from ftheta.experience import ENVIRONMENTS
+from ftheta.interop import FAMILIES
+from ftheta.lifecycle.checking import Cell, compatibility
+from ftheta.lifecycle.recipe import ALL_SOURCES, presets, read_yaml, shipped
+from ftheta.models.tasks import TASKS
+from ftheta.objectives import OBJECTIVES
+from ftheta.training.optimizers import OPTIMIZERS
+from ftheta.training.schedules import SCHEDULES
+
+CATALOGUES: dict[str, Catalogue] = {
+    "architectures": ARCHITECTURES, "augmentations": AUGMENTATIONS, "cleaning rules": RULES, "environments": ENVIRONMENTS, "feedforwards": FEEDFORWARDS,
+    "message passing": MESSAGE_PASSING, "metrics": METRICS, "mixers": MIXERS, "norms": NORMS, "objectives": OBJECTIVES, "optimizers": OPTIMIZERS,
+    "outside families": FAMILIES, "positions": POSITIONS, "schedules": SCHEDULES, "sources": ALL_SOURCES, "tasks": TASKS, "tokenizers": TOKENIZERS,
+}
+
+
+def listing(what: str | None = None) -> str:
+    """A list in words. Raises UsageError for something that cannot be listed."""
+    if what == "compatibility":
+        return matrix(compatibility())
+    sections = {"recipes": recipes, "presets": lambda: sorted(presets()), **{name: catalogue_lines(c) for name, c in CATALOGUES.items()}}
+    if what is None:
+        return "\n\n".join(f"{name}\n  " + "\n  ".join(lines()) for name, lines in sections.items())
+    if what not in sections:
+        raise UsageError(f"there is no list of '{what}'{suggest(what, [*sections, 'compatibility'], 'lists')}")
+    return "\n".join(sections[what]())
+
+
+def recipes() -> list[str]:
+    """Name and first comment of every shipped recipe."""
+    lines = []
+    for name, path in shipped().items():
+        first = path.read_text(encoding="utf-8").splitlines()[0]
+        lines.append(f"{name:18} {first.lstrip('# ') if first.startswith('#') else read_yaml(path).get('name', '')}")
+    return lines
+
+
+def catalogue_lines(catalogue: Catalogue):  # noqa: ANN201
+    """A function that gives name and first line of the docstring of every entry."""
+
+    def lines() -> list[str]:
+        return [f"{name:24} {(catalogue.load(name).__doc__ or '').strip().splitlines()[0]}" for name in catalogue.names()]
+
+    return lines
+
+
+def matrix(cells: list[Cell]) -> str:
+    """Which combinations fit, a table for each objective."""
+    parts = []
+    sources = sorted({cell.source for cell in cells})
+    for objective in sorted({cell.objective for cell in cells}):
+        mine = [cell for cell in cells if cell.objective == objective]
+        width = max(len(name) for name in sources) + 2
+        architectures = sorted({cell.architecture for cell in mine})
+        rows = [f"{objective}", " " * 16 + "".join(name.ljust(width) for name in sources)]
+        for architecture in architectures:
+            row = {cell.source: cell for cell in mine if cell.architecture == architecture}
+            rows.append(architecture.ljust(16) + "".join(("fits" if not row[source].reasons else "-").ljust(width) for source in sources))
+        parts.append("\n".join(rows))
+    return "\n\n".join(parts)

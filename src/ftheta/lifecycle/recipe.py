@@ -1,0 +1,233 @@
+"""The recipe: every section in one strict file. The only place that knows all of them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from ftheta.architectures import ARCHITECTURES
+from ftheta.architectures.architecture import ArchitectureConfig
+from ftheta.core.config import Config, Slot, data_fields, describe, merge
+from ftheta.core.contract import Ports
+from ftheta.core.errors import ConfigError, Problem, UsageError, suggest
+from ftheta.data.augment import AUGMENTATIONS, Augmentation
+from ftheta.data.clean import RULES
+from ftheta.data.clean.rules import Rule
+from ftheta.data.sources import SOURCES
+from ftheta.data.sources.source_config import SourceConfig, TextSource
+from ftheta.data.text import Pack, Split
+from ftheta.data.tokenizers import TOKENIZERS
+from ftheta.data.tokenizers.trained import TokenizerConfig
+from ftheta.evaluation.metrics import METRICS
+from ftheta.evaluation.metrics.metric import Metric
+from ftheta.experience import EXPERIENCE
+from ftheta.objectives import OBJECTIVES
+from ftheta.objectives.objective import Objective
+from ftheta.training.config import TrainConfig
+
+ALL_SOURCES = SOURCES | EXPERIENCE
+STAND_IN = 8
+"""A size used for checking until the data has been read."""
+
+
+class DataConfig(Config):
+    """Where data comes from and what is done to it before training."""
+
+    source: Annotated[SourceConfig, Slot(ALL_SOURCES)]
+    """Where it comes from."""
+    clean: tuple[Annotated[Rule, Slot(RULES)], ...] = ()
+    """Rules applied to every document, in order (text)."""
+    split: Split | None = None
+    """Which share of the documents is kept for checking (text; other sources bring their own split)."""
+    tokenizer: Annotated[TokenizerConfig, Slot(TOKENIZERS)] | None = None
+    """How text becomes token ids (text)."""
+    pack: Pack | None = None
+    """How documents become rows (text)."""
+    augment: tuple[Annotated[Augmentation, Slot(AUGMENTATIONS)], ...] = ()
+    """Random changes of training examples (images)."""
+
+    @model_validator(mode="after")
+    def belongs(self) -> DataConfig:
+        text = isinstance(self.source, TextSource)
+        for name in ("clean", "split", "tokenizer", "pack"):
+            if getattr(self, name) and not text:
+                raise ConfigError([Problem((name,), f"is for text, and source '{source_name(self.source)}' gives no text: leave it out")])
+        if self.augment and "image" not in self.source.ports().gives:
+            raise ConfigError([Problem(("augment",), f"is for images, and source '{source_name(self.source)}' gives none: leave it out")])
+        return self
+
+    def ports(self) -> Ports:
+        """What a batch will give, with the sizes that are known before any data is read."""
+        if not isinstance(self.source, TextSource):
+            return self.source.ports()
+        vocab = self.tokenizer_or_default().size
+        return Ports(gives={"tokens": "ids B T", "documents": "ids B T"}, sizes={"T": (self.pack or Pack()).length, **({"V": vocab} if vocab else {})})
+
+    def tokenizer_or_default(self) -> TokenizerConfig:
+        tokenizer = self.tokenizer or Slot(TOKENIZERS).parse("byte_bpe")
+        assert isinstance(tokenizer, TokenizerConfig)
+        return tokenizer
+
+
+def source_name(source: SourceConfig) -> str:
+    return str(getattr(source, "kind"))  # noqa: B009
+
+
+class Recipe(Config):
+    """A model from data to report: what `ftheta run` executes."""
+
+    format: Literal[1]
+    """The recipe format's number."""
+    name: str = Field(pattern=r"^[\w][\w.-]*$", max_length=80)
+    """Names the run folder, `runs/<name>`."""
+    seed: int = Field(0, ge=0)
+    """Decides every random draw."""
+    data: DataConfig
+    """Where data comes from."""
+    model: dict[str, Any]
+    """The architecture: `kind` (or `preset`) and its fields; sizes the data knows may be left out."""
+    objective: Annotated[Objective, Slot(OBJECTIVES)]
+    """What training minimises."""
+    train: TrainConfig = TrainConfig()
+    """How long and how."""
+    evaluate: tuple[Annotated[Metric, Slot(METRICS)], ...] = ()
+    """What is measured at the end."""
+
+    @model_validator(mode="after")
+    def model_parses(self) -> Recipe:
+        """The model section is checked as strictly as the others, sizes not yet known stood in for."""
+        try:
+            self.architecture(self.data.ports().sizes, stand_in=True)
+        except ConfigError as error:
+            raise ConfigError([Problem(("model", *problem.path), problem.message) for problem in error.problems]) from None
+        return self
+
+    def architecture(self, sizes: Mapping[str, int], stand_in: bool = False) -> ArchitectureConfig:
+        """The architecture's config, fields left out filled in from the data's sizes. Raises ConfigError."""
+        fields = dict(self.model)
+        kind = fields.get("kind")
+        if not isinstance(kind, str):
+            raise ConfigError([Problem(("kind",), f"say which architecture: one of {', '.join(ARCHITECTURES.names())} (or a preset)")])
+        if kind in ARCHITECTURES:
+            for field, letter in data_fields(ARCHITECTURES.load(kind)).items():
+                if field not in fields and letter in sizes:
+                    fields[field] = sizes[letter]
+                elif field not in fields and stand_in:
+                    fields[field] = STAND_IN
+        try:
+            config = Slot(ARCHITECTURES).parse(fields)
+        except ValueError as error:
+            raise error if isinstance(error, ConfigError) else ConfigError([Problem((), str(error))]) from None
+        assert isinstance(config, ArchitectureConfig)
+        return config
+
+
+def load(recipe: str | Path | Mapping[str, Any], changes: Sequence[str] | Mapping[str, Any] = ()) -> Recipe:
+    """Read a recipe: a file, a shipped recipe's name, or plain data, with `a.b=c` changes laid over it. Raises ConfigError."""
+    if isinstance(recipe, Mapping):
+        data, origin = dict(recipe), "recipe"
+    else:
+        path = find(recipe)
+        data, origin = read_yaml(path), str(path)
+    data = extended(data, origin)
+    if not isinstance(changes, Mapping):
+        for change in changes:
+            data = merge(data, parse_change(change))
+    else:
+        data = merge(data, changes)
+    if isinstance(data.get("model"), str):
+        data = {**data, "model": {"preset" if "/" in data["model"] else "kind": data["model"]}}
+    if isinstance(data.get("model"), Mapping) and "preset" in data["model"]:
+        data = {**data, "model": with_preset(data["model"])}
+    return Recipe.parse(data, origin)
+
+
+def extended(data: Mapping[str, Any], origin: str) -> dict[str, Any]:
+    """`extends: NAME` starts from another recipe."""
+    data = dict(data)
+    base = data.pop("extends", None)
+    if base is None:
+        return data
+    if not isinstance(base, str):
+        raise ConfigError([Problem(("extends",), f"expected a recipe's name, got {describe(base)}")], origin)
+    near = Path(origin).parent / f"{base}.yaml"
+    path = near if near.exists() else find(base)
+    return merge(extended(read_yaml(path), str(path)), data)
+
+
+def shipped() -> dict[str, Path]:
+    """The recipes that come with the package, by name."""
+    inside = Path(str(resources.files("ftheta"))) / "recipes"
+    folder = inside if inside.is_dir() else Path(__file__).parents[3] / "recipes"         # a checkout keeps them beside src
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+
+
+def find(recipe: str | Path) -> Path:
+    """The file of a recipe given by path or shipped name."""
+    path, known = Path(recipe), shipped()
+    if path.is_file():
+        return path
+    if path.stem in known and path.suffix in ("", ".yaml") and path.parent in (Path("."), Path("recipes")):
+        return known[path.stem]
+    raise UsageError(f"no recipe '{recipe}': no such file, and no shipped recipe of that name{suggest(str(recipe), known, 'shipped recipes')}")
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """A YAML 1.2 mapping. Raises ConfigError naming file and line."""
+    try:
+        data = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path} is not UTF-8 at byte {error.start}") from None
+    except YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f" line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        what = str(getattr(error, "problem", "") or error).splitlines()[0]
+        raise ConfigError([Problem((), f"{what}{place}")], str(path)) from None
+    if not isinstance(data, dict):
+        raise ConfigError([Problem((), f"expected a mapping of sections, got {describe(data)}")], str(path))
+    return data
+
+
+def with_preset(model: Mapping[str, Any]) -> dict[str, Any]:
+    """The preset's fields with the recipe's laid over them."""
+    known = presets()
+    name = model["preset"]
+    if name not in known:
+        raise ConfigError([Problem(("model", "preset"), f"'{name}' is not a preset{suggest(str(name), known, 'presets')}")])
+    return merge(read_yaml(known[name]), {key: value for key, value in model.items() if key != "preset"})
+
+
+def presets() -> dict[str, Path]:
+    """Named architecture fragments: `decoder/gpt2` → its file."""
+    folder = Path(str(resources.files("ftheta.architectures"))) / "presets"
+    return {path.relative_to(folder).with_suffix("").as_posix(): path for path in sorted(folder.rglob("*.yaml"))}
+
+
+def parse_change(change: str) -> dict[str, Any]:
+    """`a.b=c` as nested mappings; c is read as YAML."""
+    match = re.fullmatch(r"([\w]+(?:\.[\w]+)*)=(.*)", change, re.DOTALL)
+    if not match:
+        raise UsageError(f"--set {change}: expected section.field=value, such as train.minutes=5")
+    try:
+        value: Any = YAML(typ="safe", pure=True).load(match[2]) if match[2] else ""
+    except YAMLError:
+        raise UsageError(f"--set {change}: the value is not valid YAML") from None
+    for name in reversed(match[1].split(".")):
+        value = {name: value}
+    return value
+
+
+def differences(old: Any, new: Any, path: str = "") -> list[str]:
+    """Where two plain recipes differ, one line each."""
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        return [line for key in sorted({*old, *new}) for line in differences(old.get(key), new.get(key), f"{path}.{key}" if path else key)]
+    return [] if old == new else [f"{path}: was {describe(old)}, now {describe(new)}"]

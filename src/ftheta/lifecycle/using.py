@@ -1,0 +1,107 @@
+"""What can be done with finished folders: evaluate again, verify, look at the installation."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from ftheta.core import device
+from ftheta.core.atomic import MANIFEST
+from ftheta.core.atomic import verify as verify_folder
+from ftheta.core.config import merge
+from ftheta.core.errors import FolderError, UsageError
+from ftheta.data.stages import home
+from ftheta.evaluation.metrics.metric import Result
+from ftheta.lifecycle.build import build_data
+from ftheta.lifecycle.lifecycle import evaluate_all
+from ftheta.lifecycle.recipe import Recipe, parse_change
+from ftheta.models.folder import load
+
+EXTRAS = {"classical": ("scikit-learn",), "rl": ("gymnasium",)}
+
+
+def evaluate(model: str | Path, *, changes: Sequence[str] | Mapping[str, Any] = ()) -> Result:
+    """Measure a model folder again on the data of its recipe, with changes to the recipe's `evaluate` or `data` sections.
+
+    Raises UsageError when the folder does not say which recipe made it.
+    """
+    opened = load(model)
+    data: Any = opened.provenance.get("recipe")
+    if data is None:
+        raise UsageError(f"{model} does not say which recipe made it, so there is no test split to measure on")
+    for change in [changes] if isinstance(changes, Mapping) else [parse_change(change) for change in changes]:
+        data = merge(data, change)
+    recipe = Recipe.parse(data)
+    return evaluate_all(recipe, build_data(recipe), opened)
+
+
+class Verified(NamedTuple):
+    """One committed folder and what is wrong with it."""
+
+    folder: Path
+    problems: list[str]
+
+
+def verify(folder: str | Path) -> list[Verified]:
+    """Check every byte of a model or run folder against its manifests. Raises FolderError when there is no manifest below it."""
+    root = Path(folder)
+    if not root.is_dir():
+        raise FolderError(f"{root} is not a folder")
+    committed = sorted(path.parent for path in [*root.glob(MANIFEST), *root.glob(f"*/{MANIFEST}"), *root.glob(f"checkpoints/*/{MANIFEST}")])
+    expected = [path for path in [root / "model", root / "report", *sorted((root / "checkpoints").glob("step-*"))] if path.is_dir()]
+    found = [Verified(path, verify_folder(path)) for path in dict.fromkeys([*committed, *expected]) if not path.name.startswith(".tmp-")]
+    if not found:
+        raise FolderError(f"{root} holds no {MANIFEST}: it is neither a model folder nor a run folder")
+    return found
+
+
+class Finding(NamedTuple):
+    """One line of `doctor`: what was looked at, whether it is well, and what was seen or what to do."""
+
+    subject: str
+    well: bool
+    detail: str
+
+
+def doctor() -> list[Finding]:
+    """Look over the installation: versions, extras, compiler, memory, folders, speed."""
+    findings = [Finding("python", sys.version_info >= (3, 11), sys.version.split()[0])]
+    findings += [Finding(name, True, version(name)) for name in ("ftheta", "torch", "numpy", "safetensors", "tokenizers", "pydantic")]
+    for extra, packages in EXTRAS.items():
+        for package in packages:
+            try:
+                findings.append(Finding(f"extra {extra}", True, f"{package} {version(package)}"))
+            except PackageNotFoundError:
+                findings.append(Finding(f"extra {extra}", True, f"{package} is not installed: pip install 'ftheta[{extra}]' if you want it"))
+    compiler = shutil.which(os.environ.get("CXX", "g++")) or shutil.which("clang++")
+    findings.append(Finding("C++ compiler", True, compiler or "none: torch.compile is not available on the CPU, everything else is"))
+    place = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    rates = {name: device.matmul_rate(kind, place) / 1e9 for name, kind in (("float32", torch.float32), ("bfloat16", torch.bfloat16))}
+    findings.append(Finding("device", True, torch.cuda.get_device_name() if place.type == "cuda" else f"{device.processor_name()}, {torch.get_num_threads()} threads"))
+    findings.append(Finding("products", True, ", ".join(f"{name} {rate:,.0f} GFLOP/s" for name, rate in rates.items())))
+    findings.append(Finding("memory", device.memory_bytes() > 2 << 30, f"{device.memory_bytes() / 2**30:.1f} GB"))
+    findings.append(writable("cache", home()))
+    findings.append(writable("runs", Path("runs") if Path("runs").exists() else Path(".")))
+    mirror = os.environ.get("FTHETA_MIRROR")
+    findings.append(Finding("data mirror", mirror is None or Path(mirror).is_dir(), mirror or "none (FTHETA_MIRROR is not set): data sets are fetched by name"))
+    findings.append(Finding("display", importlib.util.find_spec("matplotlib") is not None, "pictures are drawn by matplotlib"))
+    return findings
+
+
+def writable(subject: str, folder: Path) -> Finding:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=folder):
+            free = shutil.disk_usage(folder).free / 2**30
+        return Finding(subject, free > 1, f"{folder.resolve()}, {free:,.0f} GB free")
+    except OSError as error:
+        return Finding(subject, False, f"{folder} cannot be written: {error.strerror}")

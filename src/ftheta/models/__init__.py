@@ -1,0 +1,1 @@
+"""Models: architecture + parameters + processor + task."""

@@ -1,0 +1,143 @@
+"""A model folder: read and written whole, checked before use, with nothing in it ever executed.
+
+Where the ecosystem has a name for the composition, `config.json` and the parameter names are the ecosystem's, so that its tools load the
+folder as it is. `ftheta.json` says everything in our own terms.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ftheta.architectures import ARCHITECTURES
+from ftheta.architectures.architecture import Architecture, ArchitectureConfig, Estimator
+from ftheta.core import tensors as tensor_files
+from ftheta.core.atomic import commit, verify
+from ftheta.core.config import Slot
+from ftheta.core.errors import FolderError
+from ftheta.data.processors import PROCESSORS
+from ftheta.data.processors.processor import Processor
+from ftheta.data.processors.text import TextProcessor
+from ftheta.interop import FAMILIES
+from ftheta.interop.mapping import Family, Line, to_ours, to_theirs
+from ftheta.models.model import Model
+
+FORMAT = 1
+
+
+def save(model: Model, folder: Path, *, card: str = "", extra: Mapping[str, Any] | None = None, replace: bool = False) -> Path:
+    """Write a model folder atomically. `card` becomes its README.md; `extra` are further JSON files by name."""
+    architecture = model.architecture
+    theta = architecture.theta()
+    outside = expressed(architecture.config)
+    named = theta if outside is None else to_theirs(outside[2], theta)
+    facts = {
+        "format": FORMAT, "architecture": architecture.config.dump(), "task": model.task.name, "processor": model.processor.dump(),
+        "names": "ftheta" if outside is None else outside[0], "provenance": model.provenance,
+    }
+    with commit(folder, replace=replace) as attempt:
+        attempt.write("model.safetensors", *tensor_files.pieces(named, {"format": "pt"}))
+        attempt.write_json("ftheta.json", facts)
+        config = {"model_type": f"ftheta_{architecture.config.name}"} if outside is None else outside[1]
+        if isinstance(model.processor, TextProcessor):
+            ids = {f"{name}_token_id": model.processor.id(f"<{name}>") for name in ("bos", "eos", "pad")}
+            config = {**config, **ids}
+            attempt.write_json("generation_config.json", {**ids, "do_sample": True, "temperature": 0.8, "top_p": 0.95})
+        attempt.write_json("config.json", config)
+        for name, data in model.processor.files().items():
+            attempt.write(name, data)
+        for name, value in (extra or {}).items():
+            attempt.write_json(name, value)
+        if card:
+            attempt.write_text("README.md", card)
+    return folder
+
+
+def expressed(config: ArchitectureConfig) -> tuple[str, dict[str, Any], list[Line]] | None:
+    """The outside family that can say this config, its `config.json` and its table; None when there is none."""
+    for name in FAMILIES.names():
+        family: Family = FAMILIES.load(name)()
+        theirs = family.export_config(config)
+        if theirs is not None:
+            return name, theirs, list(family.lines(config))
+    return None
+
+
+def load(folder: str | Path) -> Model:
+    """Open a model folder (ours, or a Hugging Face folder of a known family). Raises FolderError with every problem found."""
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise FolderError(f"{folder} is not a folder; give a model folder, such as runs/NAME/model")
+    if not (folder / "ftheta.json").exists() and (folder / "model" / "ftheta.json").exists():
+        folder = folder / "model"                                                         # a run folder was meant
+    if not (folder / "ftheta.json").exists():
+        return load_foreign(folder)
+    if found := verify(folder):
+        raise FolderError(f"{folder} is not as it was written:\n  " + "\n  ".join(found))
+    facts = read_json(folder / "ftheta.json")
+    if facts.get("format") != FORMAT:
+        raise FolderError(f"{folder / 'ftheta.json'}: format {facts.get('format')} is not known to this version (known: {FORMAT})")
+    config = architecture_config(facts["architecture"])
+    values = tensor_files.read(folder / "model.safetensors")
+    outside = None if facts["names"] == "ftheta" else expressed(config)
+    architecture = with_values(config, values, outside[2] if outside else None, folder)
+    processor = PROCESSORS.load(facts["processor"]["kind"]).load(facts["processor"], folder)
+    return Model(architecture, processor, facts["task"], facts["provenance"])
+
+
+def load_foreign(folder: Path) -> Model:
+    """A Hugging Face folder: `config.json`, `model.safetensors`, `tokenizer.json`."""
+    place = folder / "config.json"
+    if not place.exists():
+        raise FolderError(f"{folder} holds neither ftheta.json nor config.json: it is no model folder")
+    theirs = read_json(place)
+    kind = theirs.get("model_type")
+    if kind not in FAMILIES:
+        raise FolderError(f"{place}: model_type: '{kind}' is not supported (supported: {', '.join(FAMILIES.names())})")
+    family: Family = FAMILIES.load(kind)()
+    try:
+        config = family.import_config(theirs)
+    except KeyError as error:
+        raise FolderError(f"{place}: {error.args[0]} is missing") from None
+    values = tensor_files.read(folder / "model.safetensors")
+    architecture = with_values(config, values, list(family.lines(config)), folder)
+    if "tokens" in config.ports().takes:
+        return Model(architecture, TextProcessor.load({}, folder), "text-generation", {"from": str(folder), "format": kind})
+    processor: type[Processor] = PROCESSORS.load("image")
+    labels = [label for _, label in sorted(((int(k), v) for k, v in theirs.get("id2label", {}).items()))]
+    return Model(architecture, processor.load({"labels": labels, "channels": config.ports().sizes["C"]}, folder), "image-classification", {"from": str(folder), "format": kind})
+
+
+def with_values(config: ArchitectureConfig, values: Mapping[str, torch.Tensor], lines: list[Line] | None, folder: Path) -> Architecture:
+    """Build an architecture and fill in its parameters, every name, shape and type checked first."""
+    architecture = config.build()
+    if isinstance(architecture, Estimator):
+        architecture.reserve({name: tuple(value.shape) for name, value in values.items()})
+    wanted = architecture.theta()
+    ours = dict(values) if lines is None else to_ours(lines, values, wanted)
+    if found := tensor_files.mismatches(ours, wanted):
+        raise FolderError(f"{folder / 'model.safetensors'} does not fit its configuration:\n  " + "\n  ".join(found))
+    architecture.load_theta(ours)
+    return architecture
+
+
+def architecture_config(data: Any) -> ArchitectureConfig:
+    config = Slot(ARCHITECTURES).parse(data)
+    assert isinstance(config, ArchitectureConfig)
+    return config
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise FolderError(f"{path} cannot be read: {error}") from None
+    if not isinstance(value, dict):
+        raise FolderError(f"{path} does not hold a JSON object")
+    return value
+
+

@@ -1,0 +1,55 @@
+"""A model: architecture + parameters + processor + task. What is saved, loaded, run and served."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ftheta.architectures.architecture import Architecture
+from ftheta.core.errors import UsageError
+from ftheta.data.processors.processor import Processor
+from ftheta.models.tasks import TASKS
+from ftheta.models.tasks.task import Task
+from ftheta.models.tasks.text import Prompt, TextGeneration
+
+
+class Model:
+    """y = f(x; θ) with everything needed to use it."""
+
+    def __init__(self, architecture: Architecture, processor: Processor, task: str, provenance: Mapping[str, Any] | None = None):
+        self.architecture = architecture.eval()
+        self.processor = processor
+        self.task: Task[Any, Any, Any] = TASKS.load(task)(architecture, processor)
+        self.provenance = dict(provenance or {})
+
+    def predict(self, inputs: Any) -> Any:
+        """Answer one input or a list of them, given as the task's input type, a mapping of its fields, or its first field alone.
+
+        Raises ConfigError naming the field when an input does not fit.
+        """
+        many = isinstance(inputs, list)
+        items = inputs if many else [inputs]
+        answers = self.task.run([self.parse(item, i if many else None) for i, item in enumerate(items)])
+        return answers if many else answers[0]
+
+    def parse(self, item: Any, index: int | None) -> Any:
+        kind = self.task.input
+        if isinstance(item, kind):
+            return item
+        plain = item if isinstance(item, Mapping) else self.task.read(item) if isinstance(item, str) else {next(iter(kind.model_fields)): item}
+        return kind.parse(plain, "input" if index is None else f"input {index}")
+
+    def generate(
+        self, prompt: str, *, most: int = 200, temperature: float = 0.8, top_k: int | None = None, top_p: float = 0.95, seed: int = 0,
+        stop: tuple[str, ...] = (),
+    ) -> str:
+        """The continuation of a text, at most `most` tokens. Raises UsageError when the model does something else."""
+        return "".join(self.stream(Prompt(prompt=prompt, most=most, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed, stop=stop)))
+
+    def stream(self, prompt: Prompt | Mapping[str, Any]) -> Iterator[str]:
+        """As `generate`, piece by piece. Raises ConfigError for a field that does not fit."""
+        if not isinstance(self.task, TextGeneration):
+            raise UsageError(f"this model does '{self.task.name}', not text-generation: use predict")
+        for piece, _ in self.task.stream(prompt if isinstance(prompt, Prompt) else Prompt.parse(dict(prompt))):
+            yield piece
+

@@ -1,0 +1,15 @@
+"""Objectives: formulas for being wrong. Each reads a batch, feeds a model and returns a Loss."""
+
+from ftheta.core.catalog import Catalogue
+
+OBJECTIVES = Catalogue(
+    "objective",
+    {
+        "adversarial": "ftheta.objectives.adversarial:Adversarial",
+        "classification": "ftheta.objectives.classification:Classification",
+        "fit": "ftheta.objectives.fit:Fit",
+        "masked": "ftheta.objectives.language:Masked",
+        "next_token": "ftheta.objectives.language:NextToken",
+        "ppo": "ftheta.objectives.policy:PPO",
+    },
+)

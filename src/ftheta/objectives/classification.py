@@ -1,0 +1,38 @@
+"""Cross-entropy of class labels, -log softmax(z)_label, over images, rows of a table or nodes of a graph.
+
+With label smoothing ε the target is (1 - ε) on the label and ε/K everywhere (Szegedy et al. 2015, arXiv:1512.00567).
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+from torch import nn
+from torch.nn import functional as F
+
+from ftheta.core.contract import Batch, Loss, Needs
+from ftheta.objectives.objective import Objective, Phase, Run
+
+
+class Classification(Objective):
+    """Which of K classes each example (or, in a graph, each node of the training mask) belongs to."""
+
+    kind: Literal["classification"] = "classification"
+    smoothing: float = Field(0.0, ge=0, lt=1)
+    """Probability mass spread evenly over all classes."""
+
+    def needs(self) -> Needs:
+        return Needs(reads={"label": "label *", "mask?": "mask *"}, wants={"logits": "logits * K"},
+                     traits={"gradients": "it is fitted by its own algorithm; use objective 'fit'"})
+
+    def loss(self, model: nn.Module, run: Run, batch: Batch, phase: Phase) -> Loss:
+        logits, label = run(batch)["logits"].float(), batch["label"]
+        if "mask" in batch:
+            logits, label = logits[batch["mask"]], label[batch["mask"]]
+        total = F.cross_entropy(logits, label, reduction="sum", label_smoothing=self.smoothing)
+        right = (logits.detach().argmax(-1) == label).sum()
+        return Loss(total, len(label), {"accuracy": (right, len(label))})
+
+    def tasks(self) -> dict[str, str]:
+        return {"image": "image-classification", "features": "tabular-classification", "nodes": "node-classification"}

@@ -1,0 +1,85 @@
+"""Objectives over tokens: predict the next one, or the hidden ones (Devlin et al. 2018, arXiv:1810.04805)."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from ftheta.core.contract import Batch, Loss, Needs
+from ftheta.core.random import Draws
+from ftheta.objectives.objective import Objective, Phase, Run
+
+
+def token_loss(model: nn.Module, hidden: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+    """Weighted sum of the cross-entropies of targets (N,) given hidden states (N, D), through the model's head in chunks."""
+    return model.head.loss(hidden, targets, weights)                                      # type: ignore[operator, union-attr]
+
+
+class NextToken(Objective):
+    """-Σ log p(x_{t+1} | x_{≤t}) over every token that has a next one in its document."""
+
+    lookahead: ClassVar[int] = 1
+    kind: Literal["next_token"] = "next_token"
+
+    def needs(self) -> Needs:
+        return Needs(
+            reads={"tokens": "ids B T"}, feeds={"tokens": "ids B T"}, wants={"hidden": "real B T D", "logits": "logits B T V"},
+            traits={"causal": "it looks at both sides of a token, so it would see the answer it must predict; "
+                              "choose a model that only looks back (a decoder, or mixer.causal: true), or objective 'masked'",
+                    "gradients": "it is fitted by its own algorithm; use objective 'fit'"},
+        )
+
+    def loss(self, model: nn.Module, run: Run, batch: Batch, phase: Phase) -> Loss:
+        tokens = batch["tokens"]
+        inputs: Batch = {"tokens": tokens[:, :-1]}
+        counts = torch.ones_like(tokens[:, 1:], dtype=torch.float32)
+        if "documents" in batch:
+            documents = batch["documents"]
+            inputs["documents"] = documents[:, :-1]
+            counts = ((documents[:, 1:] == documents[:, :-1]) & (documents[:, 1:] >= 0)).float()
+        hidden = run(inputs)["hidden"]
+        total = token_loss(model, hidden.flatten(0, 1), tokens[:, 1:].flatten(), counts.flatten())
+        return Loss(total, counts.sum())
+
+    def tasks(self) -> dict[str, str]:
+        return {"tokens": "text-generation"}
+
+
+class Masked(Objective):
+    """-Σ log p(x_t | x with some tokens hidden) over the hidden tokens: of those chosen, 80 % masked, 10 % random, 10 % kept."""
+
+    kind: Literal["masked"] = "masked"
+    rate: float = Field(0.15, gt=0, lt=1)
+    """Share of tokens to predict."""
+    mask_id: int = Field(1, ge=0)
+    """The token that stands for a hidden one (`<mask>` is 1 in tokenizers trained here)."""
+
+    def needs(self) -> Needs:
+        return Needs(
+            reads={"tokens": "ids B T"}, feeds={"tokens": "ids B T"}, wants={"hidden": "real B T D", "logits": "logits B T V"},
+            traits={"bidirectional": "it only looks back, so it would guess hidden tokens from one side; choose an encoder, or objective 'next_token'",
+                    "gradients": "it is fitted by its own algorithm; use objective 'fit'"},
+        )
+
+    def prepare(self, batch: Batch, draws: Draws) -> Batch:
+        tokens = batch["tokens"]
+        length = tokens.shape[1]
+        chosen = draws.uniform(length) < self.rate
+        chosen[:, 0] |= ~chosen.any(dim=1)
+        fate, other = draws.uniform(length), draws.uniform(length)
+        row = torch.arange(len(tokens))[:, None]
+        random = tokens[row, (other * length).long()]                                    # a random token of the same row
+        shown = torch.where(fate < 0.8, torch.full_like(tokens, self.mask_id), torch.where(fate < 0.9, random, tokens))
+        return {**batch, "tokens": torch.where(chosen, shown, tokens), "targets": tokens, "chosen": chosen}
+
+    def loss(self, model: nn.Module, run: Run, batch: Batch, phase: Phase) -> Loss:
+        chosen = batch["chosen"]
+        hidden = run(batch)["hidden"][chosen]
+        total = token_loss(model, hidden, batch["targets"][chosen], torch.ones(len(hidden), device=hidden.device))
+        return Loss(total, len(hidden))
+
+    def tasks(self) -> dict[str, str]:
+        return {"tokens": "fill-mask"}

@@ -1,0 +1,1 @@
+"""Training: one trainer, its optimizers, schedules, checkpoints and events."""
