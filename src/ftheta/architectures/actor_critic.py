@@ -39,11 +39,6 @@ class ActorCriticConfig(ArchitectureConfig):
     def build(self) -> ActorCritic:
         return ActorCritic(self)
 
-    def flops(self, sizes: dict[str, int]) -> float:                                      # type: ignore[override]
-        widths = (self.features, *self.hidden)
-        trunk = sum(a * b for a, b in zip(widths, self.hidden, strict=False))
-        return 2.0 * (2 * trunk + self.hidden[-1] * (self.actions + 1))
-
 
 class ActorCritic(Architecture):
     """observation (B, D) → logits (B, A), value (B,); each is computed when read, so acting costs no value."""

@@ -18,6 +18,7 @@ from ftheta.blocks import FEEDFORWARDS, MIXERS, NORMS, POSITIONS
 from ftheta.blocks.context import Cache, Context, document_positions
 from ftheta.blocks.head import Head
 from ftheta.blocks.initialise import normal, uniform
+from ftheta.blocks.mixer import Mixer
 from ftheta.blocks.residual import Residual
 from ftheta.core.config import Part, Slot, from_data, slot
 from ftheta.core.contract import Ports
@@ -47,10 +48,14 @@ class DecoderConfig(ArchitectureConfig):
     """Whether the head shares the embedding table."""
     embed_norm: bool = False
     """Whether embedded tokens are normalised before the first layer."""
+    value_embed: bool = False
+    """Whether every layer's values get a learned vector of the token itself (modded-nanogpt's value embeddings): more parameters, hardly more work."""
     zero_outputs: bool = False
     """Start every layer as the identity: output projections at zero (and an untied head at zero)."""
     std: float = Field(0.02, gt=0)
     """Standard deviation of initial weights."""
+    embed_std: float | None = Field(None, gt=0)
+    """Standard deviation of the embedding table, when it differs from `std`."""
     dropout: float = Field(0.0, ge=0, lt=1)
     """Share of residual updates dropped in training."""
     softcap: float | None = Field(None, gt=0)
@@ -75,11 +80,23 @@ class Decoder(Architecture):
         dim = config.dim
         self.embed = nn.Embedding(config.vocab, dim)
         self.layers = nn.ModuleList(self.layer() for _ in range(config.depth))
-        head_dim = self.layers[0].mix.inner.head_dim                                      # type: ignore[union-attr]
-        self.positions = config.positions.build(dim=dim, context=config.context, head_dim=head_dim)
+        self.positions = config.positions.build(dim=dim, context=config.context, head_dim=self.mixer().head_dim)
         self.embed_norm = config.norm.build(dim=dim) if config.embed_norm else None
+        self.value_embeds = nn.ModuleList(nn.Embedding(config.vocab, self.value_dim()) for _ in self.layers) if config.value_embed else None
         self.norm = config.norm.build(dim=dim)
         self.head = Head(dim, config.vocab, self.embed.weight if config.tie else None, config.softcap)
+
+    def mixer(self) -> Mixer:
+        """The first layer's mixer."""
+        inner = self.get_submodule("layers.0.mix.inner")
+        assert isinstance(inner, Mixer)
+        return inner
+
+    def value_dim(self) -> int:
+        width = self.mixer().value_dim
+        if width is None:
+            raise ValueError(f"value_embed: mixer '{self.config.mixer.kind}' has no values to add to; leave it out or choose attention")
+        return width
 
     def layer(self) -> nn.Module:
         config = self.config
@@ -98,7 +115,9 @@ class Decoder(Architecture):
         if self.embed_norm is not None:
             hidden = self.embed_norm(hidden)
         hidden = self.positions(hidden, context)
-        for layer in self.layers:
+        for i, layer in enumerate(self.layers):
+            if self.value_embeds is not None:
+                context.values = self.value_embeds[i](tokens).to(hidden.dtype)
             hidden = layer(hidden, context)
         if cache is not None:
             cache.length += tokens.shape[1]
@@ -125,7 +144,9 @@ class Decoder(Architecture):
                 parameter.data.fill_(1.0 if name.endswith("weight") else 0.0)
             elif name.endswith(("output.weight", "down.weight")):
                 normal(parameter, 0.0 if config.zero_outputs else config.std / math.sqrt(2 * config.depth), seed, name)
-            elif name == "head.weight" and config.zero_outputs:
+            elif name == "embed.weight":
+                normal(parameter, config.embed_std or config.std, seed, name)
+            elif name.startswith("value_embeds") or (name == "head.weight" and config.zero_outputs):
                 parameter.data.zero_()
             else:
                 normal(parameter, config.std, seed, name)

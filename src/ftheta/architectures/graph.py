@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Annotated, Literal
 
 import torch
@@ -54,7 +55,7 @@ class Graph(Architecture):
         super().__init__()
         self.config: GraphConfig = config
         widths = [config.features, *[config.hidden] * (config.depth - 1), config.classes]
-        self.layers = nn.ModuleList(config.message_passing.build(inputs=a, outputs=b) for a, b in zip(widths, widths[1:], strict=False))
+        self.layers = nn.ModuleList(config.message_passing.build(inputs=a, outputs=b) for a, b in pairwise(widths))
 
     def forward(self, nodes: Tensor, edges: Tensor) -> Outputs:
         hidden, graph = nodes.to(self.compute_dtype), Edges(edges, len(nodes))

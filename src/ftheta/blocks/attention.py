@@ -35,6 +35,7 @@ class Attention(Mixer):
         if heads % self.kv_heads:
             raise ValueError(f"heads {heads} must be a multiple of kv_heads {self.kv_heads}")
         self.head_dim = dim // heads
+        self.value_dim = self.kv_heads * self.head_dim
         self.causal = causal
         self.query = Linear(dim, dim, bias=bias)
         self.key = Linear(dim, self.kv_heads * self.head_dim, bias=bias)
@@ -51,7 +52,8 @@ class Attention(Mixer):
         batch, length, _ = x.shape
         q = self.query(x).view(batch, length, self.heads, self.head_dim)
         k = self.key(x).view(batch, length, self.kv_heads, self.head_dim)
-        v = self.value(x).view(batch, length, self.kv_heads, self.head_dim).transpose(1, 2)
+        v = self.value(x) if context.values is None else self.value(x) + context.values
+        v = v.view(batch, length, self.kv_heads, self.head_dim).transpose(1, 2)
         if self.query_norm is not None and self.key_norm is not None:
             q, k = self.query_norm(q), self.key_norm(k)
         q, k = q.transpose(1, 2), k.transpose(1, 2)                                      # (B, H, T, head_dim)
@@ -64,18 +66,18 @@ class Attention(Mixer):
             context.cache.states[self] = (k, v)
         if self.kv_heads != self.heads:
             k, v = (t.repeat_interleave(self.heads // self.kv_heads, dim=1) for t in (k, v))
-        y = attend(q, k, v, context.mask(length, self.causal))
+        y = attend(q, k, v, context.bias(length, self.causal, q.dtype))
         return self.output(y.transpose(1, 2).reshape(batch, length, -1))
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
-    """softmax(q kᵀ / sqrt(d)) v; q (B, H, T, d), k and v (B, H, S, d), mask true where a query may look.
+def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> Tensor:
+    """softmax(q kᵀ / sqrt(d) + bias) v; q (B, H, T, d), k and v (B, H, S, d).
 
     On a CPU plain products are faster than the fused kernel at training lengths, forward and backward; elsewhere the fused one is.
     """
     if q.device.type != "cpu" or q.shape[2] * k.shape[2] > 1024 * 1024:
-        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
     scores = (q * (1.0 / math.sqrt(q.shape[-1]))) @ k.transpose(-2, -1)
-    if mask is not None:
-        scores = scores.masked_fill(~mask, float("-inf"))
+    if bias is not None:
+        scores = scores + bias
     return scores.softmax(-1) @ v

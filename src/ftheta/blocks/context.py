@@ -36,29 +36,35 @@ class Context:
     cache: Cache | None = None
     rotary: tuple[Tensor, Tensor] | None = None
     """cosine and sine (B or 1, 1, T, head_dim) when positions are rotary."""
-    masks: dict[bool, Tensor | None] = field(default_factory=dict)
+    values: Tensor | None = None
+    """(B, T, width of the values) added to the values of the layer about to run."""
+    biases: dict[bool, Tensor | None] = field(default_factory=dict)
 
-    def mask(self, length: int, causal: bool) -> Tensor | None:
-        """(B or 1, 1, T, S) true where a query may look, computed once a pass; None when it may look everywhere.
+    def bias(self, length: int, causal: bool, dtype: torch.dtype) -> Tensor | None:
+        """What is added to attention scores: 0 where a query may look, -inf elsewhere; computed once a pass.
 
-        S counts the remembered tokens and the T new ones.
+        (T, S) when all rows are alike, (B, 1, T, S) when documents differ, None when every query may look everywhere. S counts the
+        remembered tokens and the T new ones.
         """
-        if causal not in self.masks:
-            self.masks[causal] = self._mask(length, causal)
-        return self.masks[causal]
+        if causal not in self.biases:
+            allowed = self._allowed(length, causal)
+            self.biases[causal] = None if allowed is None else torch.zeros(allowed.shape, dtype=dtype, device=allowed.device).masked_fill_(~allowed, float("-inf"))
+        return self.biases[causal]
 
-    def _mask(self, length: int, causal: bool) -> Tensor | None:
+    def _allowed(self, length: int, causal: bool) -> Tensor | None:
         past = self.cache.length if self.cache else 0
         allowed: Tensor | None = None
         if causal and length > 1:
-            allowed = torch.ones(length, past + length, dtype=torch.bool, device=self.positions.device).tril(past)[None, None]
-        if self.documents is not None:
-            keys = self.documents
-            if self.cache is not None and self.cache.documents is not None:
-                keys = torch.cat([self.cache.documents, keys], dim=1)
-            same = (self.documents[:, None, :, None] == keys[:, None, None, :])
-            allowed = same if allowed is None else allowed & same
-        return allowed
+            allowed = torch.ones(length, past + length, dtype=torch.bool, device=self.positions.device).tril(past)
+        if self.documents is None:
+            return allowed
+        keys = self.documents
+        if self.cache is not None and self.cache.documents is not None:
+            keys = torch.cat([self.cache.documents, keys], dim=1)
+        if bool((keys == keys[:, :1]).all()):                                            # one document a row: nothing more to hide
+            return allowed
+        same = self.documents[:, None, :, None] == keys[:, None, None, :]
+        return same if allowed is None else allowed & same
 
 
 def document_positions(documents: Tensor) -> Tensor:

@@ -47,12 +47,26 @@ class LinearCrossEntropy(torch.autograd.Function):
         exact = torch.promote_types(hidden.dtype, torch.float32)
         total = torch.zeros((), dtype=exact, device=hidden.device)
         need = hidden.requires_grad or weight.requires_grad
+        uniform = bool((weights == 1).all())
         grad_hidden = torch.empty_like(hidden) if need else None
         grad_weight = torch.zeros(weight.shape, dtype=exact, device=weight.device) if need else None
         for start in range(0, len(hidden), chunk):
             rows = slice(start, start + chunk)
             h, target, scale = hidden[rows], targets[rows, None], weights[rows, None].to(exact)
-            logits = (h @ weight.t()).to(exact)
+            logits = h @ weight.t()
+            if softcap is None and hidden.dtype == torch.bfloat16:
+                # one fused kernel gives the probabilities, which are the gradient but for the target's; the loss is read from them
+                grad = logits.softmax(-1)
+                chosen = grad.gather(1, target)
+                total -= (chosen.to(exact).clamp_min(1e-30).log() * scale).sum()
+                if grad_hidden is not None and grad_weight is not None:
+                    grad.scatter_(1, target, chosen - 1)
+                    if not uniform:
+                        grad *= scale.to(grad.dtype)
+                    torch.mm(grad, weight, out=grad_hidden[rows])
+                    grad_weight += grad.t() @ h
+                continue
+            logits = logits.to(exact)
             slope = None
             if softcap is not None:
                 logits = torch.tanh(logits / softcap)

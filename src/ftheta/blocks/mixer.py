@@ -14,6 +14,8 @@ class Mixer(nn.Module, ABC):
 
     head_dim: int | None = None
     """Width of one attention head, for mixers that have heads."""
+    value_dim: int | None = None
+    """Width of the values a token offers, for mixers that have them; `context.values` is added to them."""
 
     @abstractmethod
     def forward(self, x: Tensor, context: Context) -> Tensor: ...

@@ -12,17 +12,18 @@ from torch.nn import functional as F
 
 
 class LayerNorm(nn.Module):
-    """y = (x - mean) / sqrt(var + eps) · w + b over the last dimension."""
+    """y = (x - mean) / sqrt(var + eps) · w + b over the last dimension; `weight: false`, `bias: false` leave w or b out."""
 
-    def __init__(self, dim: int, *, eps: float = 1e-5, bias: bool = True):
+    def __init__(self, dim: int, *, eps: float = 1e-5, weight: bool = True, bias: bool = True):
         super().__init__()
+        self.dim = dim
         self.eps = eps
-        self.weight = nn.Parameter(torch.ones(dim))
+        self.weight = nn.Parameter(torch.ones(dim)) if weight else None
         self.bias = nn.Parameter(torch.zeros(dim)) if bias else None
 
     def forward(self, x: Tensor) -> Tensor:
-        bias = None if self.bias is None else self.bias.to(x.dtype)
-        return F.layer_norm(x, self.weight.shape, self.weight.to(x.dtype), bias, self.eps)
+        weight, bias = (None if p is None else p.to(x.dtype) for p in (self.weight, self.bias))
+        return F.layer_norm(x, (self.dim,), weight, bias, self.eps)
 
 
 class RMSNorm(nn.Module):

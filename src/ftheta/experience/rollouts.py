@@ -112,12 +112,12 @@ class Rollouts(Source):
 
     def batch(self, step: int, slots: Tensor, model: Any) -> Batch:
         iteration, place = divmod(step, self.steps_per_iteration)
-        if iteration == self.iteration + 1:
+        if iteration > self.iteration:
             self.rollout = self.act(model, iteration)
             self.iteration = iteration
-        elif iteration != self.iteration:
-            raise DataError(f"step {step:,} belongs to rollout {iteration:,}, but the model has acted for rollout {self.iteration:,}: "
-                            "experience cannot be skipped or repeated; continue from a checkpoint")
+        elif iteration < self.iteration:
+            raise DataError(f"step {step:,} belongs to rollout {iteration:,}, and the model has acted since, for rollout {self.iteration:,}: "
+                            "experience cannot be had again; continue from a checkpoint")
         epoch, minibatch = divmod(place, self.rows // self.size)
         order = torch.randperm(self.rows, generator=generator(self.seed, "order", iteration, epoch))
         rows = order[minibatch * self.size + slots]
@@ -165,7 +165,7 @@ class Rollouts(Source):
 
     def statistics(self) -> dict[str, float]:
         """What acting has given so far; the return is the mean over the last 100 finished episodes."""
-        facts = {"episodes": float(self.episodes), "transitions": float((self.iteration + 1) * self.rows)}
+        facts = {"episodes": float(self.episodes)}
         return {"episode_return": self.recent.mean().item(), **facts} if len(self.recent) else facts
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -176,7 +176,7 @@ class Rollouts(Source):
     def restore(self, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
         self.observation = self.environment.restore(under("environment.", tensors))
         self.rollout = under("rollout.", tensors)
-        self.returns, self.recent = tensors["returns"].clone(), tensors["recent"]
+        self.returns, self.recent = tensors["returns"].clone(), tensors["recent"].clone()
         self.iteration, self.episodes = facts["iteration"], facts["episodes"]
 
 
@@ -189,7 +189,7 @@ def advantages(
 ) -> Tensor:
     """Generalised advantage estimates (T, N); `following` is the value of the state each action led to, before any new episode."""
     delta = reward + gamma * following * ~terminated - value
-    carry = gamma * trace * ~(terminated | truncated)
+    carry = gamma * trace * (~(terminated | truncated)).to(delta)
     result = torch.empty_like(delta)
     ahead = torch.zeros_like(delta[0])
     for time in reversed(range(len(delta))):

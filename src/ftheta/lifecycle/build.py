@@ -17,7 +17,7 @@ from ftheta.data.processors.text import TextProcessor
 from ftheta.data.source import Dataset, Ordered, Shuffled, Source
 from ftheta.data.sources.source_config import ResidentSource, TextSource
 from ftheta.data.stages import digest, home
-from ftheta.data.text import Pack, Split, prepare_text
+from ftheta.data.text import Pack, Ramp, Split, prepare_text
 from ftheta.data.tokens import TokenDataset
 from ftheta.experience.rollouts import RolloutsConfig
 from ftheta.lifecycle.recipe import Recipe, source_name
@@ -99,6 +99,12 @@ def build_validation(recipe: Recipe, data: Data) -> Source | None:
     if "validation" not in data.splits or recipe.train.validation is None:
         return None
     return Ordered(data.splits["validation"], batch_rows(recipe, data.splits["train"]), recipe.seed, Preparation(recipe.objective, ()))
+
+
+def build_ramp(recipe: Recipe) -> Ramp | None:
+    """What makes rows shorter in the beginning, if the recipe wants that."""
+    pack = recipe.data.pack
+    return Ramp(pack, recipe.objective.lookahead) if pack and pack.ramp else None
 
 
 def batch_rows(recipe: Recipe, dataset: Dataset) -> int:

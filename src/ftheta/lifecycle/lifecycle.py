@@ -29,7 +29,7 @@ from ftheta.core.log import logger
 from ftheta.data.source import Source
 from ftheta.data.stages import digest
 from ftheta.evaluation.metrics.metric import Measurement, Result, Subject
-from ftheta.lifecycle.build import Data, build_data, build_model, build_source, build_validation, completed, refuse_misfits, task_of
+from ftheta.lifecycle.build import Data, build_data, build_model, build_ramp, build_source, build_validation, completed, refuse_misfits, task_of
 from ftheta.lifecycle.card import number, render
 from ftheta.lifecycle.ledger import ceiling, flops_per_step, parameter_counts
 from ftheta.lifecycle.pictures import curves
@@ -166,7 +166,7 @@ def train(recipe: Recipe, data: Data, folder: Path, events: Events, stop: StopRe
         checkpoints = Checkpoints(folder / "checkpoints", recipe.train.checkpoint.keep, recipe.train.checkpoint.pin_every)
         trainer = Trainer(
             architecture, recipe.objective, source, recipe.train, seed=recipe.seed, validation=build_validation(recipe, data), checkpoints=checkpoints,
-            events=events, stop=stop, facts={"recipe": digest(recipe.dump())},
+            events=events, stop=stop, facts={"recipe": digest(recipe.dump())}, adapt=build_ramp(recipe),
         )
         progress = trainer.fit()
         costs = {**counted, "flops_per_step": flops, **vars(progress), **speed(source, progress.units, progress.seconds)}

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -36,6 +36,8 @@ from ftheta.training.optimizers.optimizer import restore_state, set_factor, stat
 from ftheta.training.precision import TYPES, choose
 from ftheta.training.stopping import StopRequest
 
+Adapt = Callable[[Batch, float], Batch]
+"""Changes a training batch by the share of the budget used, such as shorter rows first."""
 ROLLBACKS = 3
 """Rollbacks without a good checkpoint between them before the run is given up."""
 
@@ -85,6 +87,7 @@ class Trainer:
     def __init__(
         self, model: Architecture, objective: Objective, source: Source, config: TrainConfig, *, seed: int, validation: Source | None = None,
         checkpoints: Checkpoints | None = None, events: Events | None = None, stop: StopRequest | None = None, facts: Mapping[str, Any] | None = None,
+        adapt: Adapt | None = None,
     ):
         self.device = pick(config.device)
         self.model = model.to(self.device)
@@ -97,6 +100,7 @@ class Trainer:
         self.events = events or Events(None)
         self.stop = stop or StopRequest()
         self.facts = {"data": source.fingerprint, **(facts or {})}
+        self.adapt = adapt
         self.phases = objective.phases()
         self.names = {parameter: name for name, parameter in model.named_parameters()}
         self.optimizers = {phase.name: self.optimizers_of(phase) for phase in self.phases}
@@ -272,6 +276,7 @@ class Trainer:
         metrics: dict[str, tuple[float, float]] = {}
         for first, part in self.micro_batches(batch):
             seed_all(self.seed, "step", step, phase.name, first)
+            part = part if self.adapt is None else self.adapt(part, self.share_used())
             loss = self.objective.loss(self.model, self.run, part, phase)
             if loss.count is None and self.micro < self.source.batch_size:
                 raise UsageError(f"objective '{self.objective.name}' couples the examples of a batch: micro-batches or several processes would change it")

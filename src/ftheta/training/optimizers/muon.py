@@ -32,7 +32,7 @@ class Muon(OptimizerConfig):
 
     kind: Literal["muon"] = "muon"
     rate: float = Field(0.02, gt=0)
-    """Learning rate of hidden matrices; an update of an (m, n) matrix has spectral norm rate·sqrt(max(1, m/n))."""
+    """Learning rate of hidden matrices, weight decay included; an update of an (m, n) matrix has spectral norm rate·sqrt(max(1, m/n))."""
     momentum: float = Field(0.95, ge=0, lt=1)
     """Memory of past gradients of hidden matrices (Nesterov)."""
     embed_rate: float = Field(0.02, gt=0)
@@ -60,7 +60,7 @@ class Muon(OptimizerConfig):
 def role(name: str, parameter: nn.Parameter) -> str:
     """Which of Muon's sets a parameter belongs to."""
     steps = name.split(".")
-    if "embed" in steps or "positions" in steps:
+    if steps[0] in ("embed", "value_embeds", "positions"):
         return "embed"
     if "head" in steps:
         return "head"

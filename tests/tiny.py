@@ -1,0 +1,67 @@
+"""Recipes that train in a fraction of a second, as plain data: a language model, two players, a policy that learns from acting."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import Any
+
+WORDS = ["the", "a", "one", "small", "old", "red", "sea", "road", "light", "stone", "bird", "ship", "tree", "wind", "moves", "holds", "finds", "sees", "under", "over", "near", "after", "and"]
+
+
+def write_texts(folder: Path, documents: int = 40, seed: int = 0) -> Path:
+    """A folder of short text files made of a few words; the same arguments always write the same bytes."""
+    draws = random.Random(seed)
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in range(documents):
+        lines = [" ".join(draws.choices(WORDS, k=draws.randint(3, 9))) + "." for _ in range(draws.randint(1, 5))]
+        (folder / f"{number:03}.txt").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+def language(folder: Path) -> dict[str, Any]:
+    """A one-layer decoder on bytes, with everything a resume must restore: dropout, a running average, validation, a decaying rate."""
+    return {
+        "format": 1, "name": "tiny-language",
+        "data": {
+            "source": {"kind": "text_files", "path": str(folder)}, "split": {"validation": 0.1, "test": 0.1}, "tokenizer": {"kind": "bytes"}, "pack": {"length": 16},
+        },
+        "model": {"kind": "decoder", "dim": 16, "depth": 1, "mixer": {"kind": "attention", "heads": 2}, "dropout": 0.1},
+        "objective": "next_token",
+        "train": {
+            "steps": 12, "batch": 8, "optimizer": {"kind": "adamw", "rate": 0.01, "decay": 0.1}, "average": {"decay": 0.9}, "precision": "float32",
+            "log_every": 1, "validation": {"every": 3, "batches": 2}, "checkpoint": {"every": 4, "asynchronous": False}, "threads": 1,
+        },
+        "evaluate": [],
+    }
+
+
+def gan() -> dict[str, Any]:
+    """A small generator and discriminator on scikit-learn's digits, each with an optimizer of its own."""
+    return {
+        "format": 1, "name": "tiny-gan",
+        "data": {"source": {"kind": "digits"}, "augment": [{"kind": "shift", "pixels": 1}]},
+        "model": {"kind": "gan", "noise": 8, "width": 4},
+        "objective": {"kind": "adversarial", "noise": 8},
+        "train": {
+            "steps": 12, "batch": 4, "optimizer": {"kind": "adamw", "rate": 0.002, "betas": [0.0, 0.99]}, "players": {"generator": {"kind": "adamw", "rate": 0.001}},
+            "average": {"decay": 0.9}, "precision": "float32", "log_every": 1, "validation": {"every": 3, "batches": 2},
+            "checkpoint": {"every": 4, "asynchronous": False}, "threads": 1,
+        },
+        "evaluate": [],
+    }
+
+
+def policy() -> dict[str, Any]:
+    """A small actor and critic that balance a pole; rollouts of 64 transitions, each learned from twice, end between checkpoints."""
+    return {
+        "format": 1, "name": "tiny-policy",
+        "data": {"source": {"kind": "rollouts", "environment": {"kind": "cartpole"}, "envs": 4, "horizon": 16, "epochs": 2}},
+        "model": {"kind": "actor_critic", "hidden": [8]},
+        "objective": {"kind": "ppo", "entropy": 0.01},
+        "train": {
+            "steps": 12, "batch": 32, "optimizer": {"kind": "adamw", "rate": 0.01}, "average": {"decay": 0.9}, "precision": "float32", "log_every": 1,
+            "checkpoint": {"every": 3, "asynchronous": False}, "threads": 1,
+        },
+        "evaluate": [],
+    }
