@@ -19,6 +19,7 @@ HOME = tempfile.TemporaryDirectory(prefix="ftheta-home-")
 MAY_UNPICKLE = ("torch._inductor", "torch._dynamo", "torch._functorch", "torch.fx", "multiprocessing", "execnet", "concurrent.futures", "joblib")
 """Modules that read only what they wrote themselves, within one session: the compiler's cache, pipes to worker processes."""
 
+sys.path.insert(0, str(ROOT))                                                          # `tiny` and `faults` are shared between folders
 os.environ["FTHETA_HOME"] = HOME.name
 os.environ["MPLBACKEND"] = "agg"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"

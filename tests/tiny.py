@@ -6,7 +6,7 @@ import random
 from pathlib import Path
 from typing import Any
 
-WORDS = ["the", "a", "one", "small", "old", "red", "sea", "road", "light", "stone", "bird", "ship", "tree", "wind", "moves", "holds", "finds", "sees", "under", "over", "near", "after", "and"]
+WORDS = ("the", "a", "one", "small", "old", "red", "sea", "road", "light", "stone", "bird", "ship", "tree", "moves", "holds", "finds", "sees", "near")
 
 
 def write_texts(folder: Path, documents: int = 40, seed: int = 0) -> Path:
@@ -24,7 +24,8 @@ def language(folder: Path) -> dict[str, Any]:
     return {
         "format": 1, "name": "tiny-language",
         "data": {
-            "source": {"kind": "text_files", "path": str(folder)}, "split": {"validation": 0.1, "test": 0.1}, "tokenizer": {"kind": "bytes"}, "pack": {"length": 16},
+            "source": {"kind": "text_files", "path": str(folder)}, "split": {"validation": 0.1, "test": 0.1},
+            "tokenizer": {"kind": "bytes"}, "pack": {"length": 16},
         },
         "model": {"kind": "decoder", "dim": 16, "depth": 1, "mixer": {"kind": "attention", "heads": 2}, "dropout": 0.1},
         "objective": "next_token",
@@ -44,9 +45,9 @@ def gan() -> dict[str, Any]:
         "model": {"kind": "gan", "noise": 8, "width": 4},
         "objective": {"kind": "adversarial", "noise": 8},
         "train": {
-            "steps": 12, "batch": 4, "optimizer": {"kind": "adamw", "rate": 0.002, "betas": [0.0, 0.99]}, "players": {"generator": {"kind": "adamw", "rate": 0.001}},
-            "average": {"decay": 0.9}, "precision": "float32", "log_every": 1, "validation": {"every": 3, "batches": 2},
-            "checkpoint": {"every": 4, "asynchronous": False}, "threads": 1,
+            "steps": 12, "batch": 4, "optimizer": {"kind": "adamw", "rate": 0.002, "betas": [0.0, 0.99]},
+            "players": {"generator": {"kind": "adamw", "rate": 0.001}}, "average": {"decay": 0.9}, "precision": "float32", "log_every": 1,
+            "validation": {"every": 3, "batches": 2}, "checkpoint": {"every": 4, "asynchronous": False}, "threads": 1,
         },
         "evaluate": [],
     }
@@ -62,6 +63,21 @@ def policy() -> dict[str, Any]:
         "train": {
             "steps": 12, "batch": 32, "optimizer": {"kind": "adamw", "rate": 0.01}, "average": {"decay": 0.9}, "precision": "float32", "log_every": 1,
             "checkpoint": {"every": 3, "asynchronous": False}, "threads": 1,
+        },
+        "evaluate": [],
+    }
+
+
+def images() -> dict[str, Any]:
+    """A small residual network on scikit-learn's digits: running statistics are part of what it learns."""
+    return {
+        "format": 1, "name": "tiny-images",
+        "data": {"source": {"kind": "digits"}},
+        "model": {"kind": "resnet", "depths": [1], "widths": [4], "stem": "small", "stem_width": 4},
+        "objective": "classification",
+        "train": {
+            "steps": 12, "batch": 8, "optimizer": {"kind": "sgd", "rate": 0.05}, "precision": "float32", "log_every": 1, "validation": None,
+            "checkpoint": {"every": 4, "asynchronous": False}, "threads": 1,
         },
         "evaluate": [],
     }

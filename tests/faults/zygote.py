@@ -9,6 +9,7 @@ Commands: {"do": "start", "recipe", "out", "mode", "fault", "environment", "thre
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import sys
@@ -29,6 +30,7 @@ from ftheta.core import distributed
 from ftheta.core.errors import FthetaError
 from ftheta.core.log import configure
 from ftheta.data.sources import SOURCES
+from ftheta.lifecycle import lifecycle
 from ftheta.lifecycle.build import build_data, build_model, build_source, build_validation, completed
 from ftheta.lifecycle.lifecycle import claim, held, run
 from ftheta.lifecycle.recipe import load
@@ -39,7 +41,10 @@ from ftheta.training.optimizers import OPTIMIZERS
 from ftheta.training.stopping import StopRequest
 from ftheta.training.trainer import Trainer
 
-USED = {ARCHITECTURES: ("decoder", "gan", "actor_critic"), OBJECTIVES: ("next_token", "adversarial", "ppo"), OPTIMIZERS: ("adamw",), SOURCES: ("text_files", "digits"), MIXERS: ("attention",), }
+USED = {
+    ARCHITECTURES: ("decoder", "gan", "actor_critic"), OBJECTIVES: ("next_token", "adversarial", "ppo"), OPTIMIZERS: ("adamw",), MIXERS: ("attention",),
+    SOURCES: ("text_files", "digits"),
+}
 """Modules that catalogues import late, imported early for the same reason."""
 
 
@@ -55,10 +60,11 @@ def fit(recipe: dict[str, Any], folder: Path, listeners: list[Any]) -> None:
         claim(parsed, folder)
         model = build_model(parsed.architecture(data.ports.sizes), parsed.seed)
         assert not isinstance(model, Estimator)
-        keep = parsed.train.checkpoint
+        checkpoints = Checkpoints(folder / "checkpoints", parsed.train.checkpoint.keep, parsed.train.checkpoint.pin_every)
+        events = Events(folder if first else None, listeners if first else [])
         Trainer(
             model, parsed.objective, build_source(parsed, data), parsed.train, seed=parsed.seed, validation=build_validation(parsed, data),
-            checkpoints=Checkpoints(folder / "checkpoints", keep.keep, keep.pin_every), events=Events(folder if first else None, listeners if first else []), stop=stop,
+            checkpoints=checkpoints, events=events, stop=stop,
         ).fit()
 
 
@@ -83,12 +89,13 @@ def break_calls(fault: dict[str, Any]) -> None:
 
 
 def slow_calls(fault: dict[str, Any]) -> None:
-    """Every call to one of `calls` takes `seconds` longer and, the first time, says so with a file `there`."""
+    """Every call to one of `calls` whose arguments mention `within` takes `seconds` longer and says so with a file `there`."""
 
     def wrapped(call: Callable[..., Any]) -> Callable[..., Any]:
         def slow(*args: Any, **kwargs: Any) -> Any:
-            Path(fault["there"]).touch()
-            time.sleep(fault["seconds"])
+            if fault.get("within", "") in str(args):
+                Path(fault["there"]).touch()
+                time.sleep(fault["seconds"])
             return call(*args, **kwargs)
 
         return slow
@@ -123,8 +130,48 @@ def killed_at(fault: dict[str, Any]) -> Callable[[str, dict[str, Any]], None]:
     return listener
 
 
-LISTENERS = {"slow_steps": slow_steps, "killed_at": killed_at}
-CHANGES = {"break_calls": break_calls, "slow_calls": slow_calls, "slow_compile": slow_compile}
+def stop_at(fault: dict[str, Any]) -> Callable[[str, dict[str, Any]], None]:
+    """SIGTERM from within, so that the step is certain."""
+
+    def listener(name: str, facts: dict[str, Any]) -> None:
+        if name == "metrics" and facts["step"] == fault["step"]:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    return listener
+
+
+def slow_listener(fault: dict[str, Any]) -> Callable[[str, dict[str, Any]], None]:
+    """Slow when a stage begins: a tracker that is interrupted."""
+
+    def listener(name: str, facts: dict[str, Any]) -> None:
+        if name == "stage" and facts["name"] == fault["stage"]:
+            Path(fault["there"]).touch()
+            time.sleep(fault["seconds"])
+
+    return listener
+
+
+def slow_evaluation(fault: dict[str, Any]) -> None:
+    def slow(*args: Any) -> Any:
+        Path(fault["there"]).touch()
+        time.sleep(fault["seconds"])
+        return real(*args)
+
+    real, lifecycle.evaluate_all = lifecycle.evaluate_all, slow
+
+
+def nan_at(fault: dict[str, Any]) -> None:
+    """The loss of one step is not a number, in one process."""
+
+    def poisoned(self: Trainer, batch: Any, phase: Any, step: int) -> Any:
+        total, count, metrics = real(self, batch, phase, step)
+        return (math.nan if step == fault["step"] and distributed.rank() == fault["rank"] else total), count, metrics
+
+    real, Trainer.backward = Trainer.backward, poisoned  # type: ignore[method-assign]
+
+
+LISTENERS = {"stop_at": stop_at, "slow_steps": slow_steps, "killed_at": killed_at, "slow_listener": slow_listener}
+CHANGES = {"break_calls": break_calls, "slow_calls": slow_calls, "slow_compile": slow_compile, "slow_evaluation": slow_evaluation, "nan_at": nan_at}
 
 
 def child(command: dict[str, Any]) -> int:

@@ -21,6 +21,7 @@ from ftheta.blocks.initialise import normal
 from ftheta.blocks.linear import Conv2d, Linear
 from ftheta.core.config import from_data
 from ftheta.core.contract import Ports
+from ftheta.core.errors import UsageError
 
 LARGEST_START = 8
 SLOPE = 0.2
@@ -80,6 +81,8 @@ class GAN(Architecture):
         self.discriminator = Discriminator(config)
 
     def forward(self, noise: Tensor, label: Tensor) -> Outputs:
+        if noise.shape[1] != self.config.noise:
+            raise UsageError(f"model.noise is {self.config.noise}, but {noise.shape[1]} numbers of noise are supplied: objective.noise must be the same")
         return Outputs({"image": self.generator(noise.to(self.compute_dtype), label)})
 
     def judge(self, image: Tensor, label: Tensor) -> Tensor:

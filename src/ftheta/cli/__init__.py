@@ -9,7 +9,6 @@ import os
 import sys
 import traceback
 
-import click
 import typer
 
 from ftheta.cli.certify import certify
@@ -39,17 +38,9 @@ def main() -> None:
     """The entry point. Exit codes: 0 done, 1 failed, 2 bad arguments or recipe, 143 stopped and resumable."""
     configure()
     try:
-        code = app(standalone_mode=False)
-        sys.exit(code if isinstance(code, int) else 0)
-    except click.exceptions.Exit as exit_:
-        sys.exit(exit_.exit_code)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(2)
+        app()
     except Stopped as stopped:
         fail(f"{stopped}; run the same command again to continue", Stopped.exit_code)
-    except (KeyboardInterrupt, click.Abort):
-        fail("stopped; run the same command again to continue", Stopped.exit_code)
     except FthetaError as error:
         fail(f"error: {error}", error.exit_code)
     except BrokenPipeError:

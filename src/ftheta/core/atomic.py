@@ -8,6 +8,7 @@ all of it; a flipped byte is found by `verify`.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -23,6 +24,10 @@ from ftheta.core.errors import FolderError
 
 MANIFEST = "MANIFEST.json"
 TEMPORARY = ".tmp-"
+ASIDE = ".old-"
+"""What is being replaced waits under this name until the new folder is in place."""
+SEAL = "xxh3_128"
+"""The manifest's field that holds the hash of the rest of it."""
 CHUNK = 1 << 22
 
 
@@ -30,7 +35,10 @@ def write_all(descriptor: int, data: bytes | memoryview) -> None:
     """os.write until everything is written (a write may be short)."""
     view = memoryview(data).cast("B")
     while view:
-        view = view[os.write(descriptor, view) :]
+        written = os.write(descriptor, view)
+        if not written:
+            raise OSError(errno.EIO, "nothing could be written")
+        view = view[written:]
 
 
 def sync_folder(path: Path) -> None:
@@ -121,40 +129,64 @@ def commit(final: Path, facts: Mapping[str, Any] | None = None, *, replace: bool
         attempt = Attempt(temporary)
         yield attempt
         files = dict(sorted(attempt.files.items()))
-        attempt.write(MANIFEST, encode_json({"format": 1, **(facts or {}), "files": files}))
-        sync_folder(temporary)
+        attempt.write(MANIFEST, sealed({"format": 1, **(facts or {}), "files": files}))
+        for folder in sorted({(temporary / name).parent for name in attempt.files}, reverse=True):
+            sync_folder(folder)
+        aside = final.parent / f"{ASIDE}{final.name}-{secrets.token_hex(4)}"
         if final.exists():
-            aside = final.parent / f"{TEMPORARY}old-{final.name}-{secrets.token_hex(4)}"
             os.rename(final, aside)
+        try:
             os.rename(temporary, final)
-            shutil.rmtree(aside, ignore_errors=True)
-        else:
-            os.rename(temporary, final)
+        except BaseException:
+            if aside.exists():
+                os.rename(aside, final)
+            raise
         sync_folder(final.parent)
+        shutil.rmtree(aside, ignore_errors=True)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
 
 
-def clear_attempts(parent: Path) -> list[str]:
-    """Remove what dead attempts left in a folder (call it holding the folder's lock); their names."""
-    dead = [entry for entry in parent.glob(f"{TEMPORARY}*")] if parent.is_dir() else []
+def clear_attempts(parent: Path, name: str = "") -> list[str]:
+    """Remove what dead attempts left in a folder (call it holding the folder's lock); their names.
+
+    `name` limits this to attempts at one entry. What was being replaced when the process died is put back.
+    """
+    entries = sorted(parent.iterdir()) if parent.is_dir() else []
+    dead = [entry for entry in entries if entry.name.startswith((TEMPORARY, ASIDE)) and name in entry.name]
     for entry in dead:
-        shutil.rmtree(entry, ignore_errors=True) if entry.is_dir() else entry.unlink(missing_ok=True)
+        final = parent / entry.name.removeprefix(ASIDE).rpartition("-")[0]
+        if entry.name.startswith(ASIDE) and not final.exists():
+            os.rename(entry, final)
+        elif entry.is_dir():
+            shutil.rmtree(entry, ignore_errors=True)
+        else:
+            entry.unlink(missing_ok=True)
     return [entry.name for entry in dead]
+
+
+def sealed(manifest: Mapping[str, Any]) -> bytes:
+    """The bytes of MANIFEST.json: with its own hash as the last field, so that a change of the manifest itself is found too."""
+    return encode_json({**manifest, SEAL: xxhash.xxh3_128_hexdigest(encode_json(manifest))})
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
     """The manifest of a committed folder. Raises FolderError when it is missing or is not one."""
     place = folder / MANIFEST
     try:
-        manifest = json.loads(place.read_bytes())
+        data = place.read_bytes()
+        manifest = json.loads(data)
     except FileNotFoundError:
         raise FolderError(f"{place} is missing: the folder was not written by ftheta, or not completely") from None
-    except (ValueError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise FolderError(f"{place} cannot be read: {error.strerror}") from None
+    except (ValueError, RecursionError) as error:
         raise FolderError(f"{place} is damaged: {error}") from None
     if not (isinstance(manifest, dict) and isinstance(manifest.get("files"), dict)):
         raise FolderError(f"{place} holds no file table: it is damaged or foreign")
+    if manifest.pop(SEAL, None) is None or sealed(manifest) != data:
+        raise FolderError(f"{place} was changed after it was written (checksum differs)")
     return manifest
 
 
@@ -179,16 +211,25 @@ def verify(folder: Path) -> list[str]:
             found.append(f"{folder / MANIFEST} lists a file outside the folder: {name!r}")
         elif not place.is_file():
             found.append(f"{place} is missing")
-        elif place.stat().st_size != entry["bytes"]:
-            found.append(f"{place} has {place.stat().st_size:,} bytes; {entry['bytes']:,} were written")
-        elif digest_file(place) != entry["xxh3_128"]:
-            found.append(f"{place} was changed after it was written (checksum differs)")
+        elif reason := changed(place, entry):
+            found.append(f"{place} {reason}")
     return found
+
+
+def changed(place: Path, entry: Mapping[str, Any]) -> str:
+    """How a file differs from its entry in the file table, in words; empty when it does not."""
+    try:
+        size = place.stat().st_size
+        if size != entry["bytes"]:
+            return f"has {size:,} bytes; {entry['bytes']:,} were written"
+        return "" if digest_file(place) == entry["xxh3_128"] else "was changed after it was written (checksum differs)"
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"
 
 
 @contextlib.contextmanager
 def lock(folder: Path) -> Iterator[None]:
-    """Hold a folder for writing. Raises FolderError when another process holds it."""
+    """Hold a folder for writing. Raises FolderError when another process holds it, OSError when nothing can be written into it."""
     folder.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
     try:
@@ -199,6 +240,8 @@ def lock(folder: Path) -> Iterator[None]:
             raise FolderError(f"{folder} is being written by another process (pid {owner}); wait for it, or choose another --out") from None
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        write_file(folder / f"{TEMPORARY}probe", b"")                                     # the lock's file may be writable where the folder is not
+        (folder / f"{TEMPORARY}probe").unlink()
         yield
     finally:
         os.close(descriptor)

@@ -39,7 +39,7 @@ class Needs:
     feeds: Mapping[str, str] = field(default_factory=dict)
     wants: Mapping[str, str] = field(default_factory=dict)
     traits: Mapping[str, str] = field(default_factory=dict)
-    """Trait name → the reason it is needed, in words a newcomer understands."""
+    """Trait the model must have → what to say when it has not: why, and what would fit, in words a newcomer understands."""
 
 
 @dataclass
@@ -64,14 +64,13 @@ def fits(given: str, wanted: str) -> bool:
 def check(data: Ports, model: Ports, needs: Needs) -> list[str]:
     """Every reason why this data, model and objective do not fit together, each with what would; empty when they fit."""
     reasons: list[str] = []
-    for trait, reason in needs.traits.items():
-        if trait not in model.traits:
-            reasons.append(f"the objective needs a model that is {trait.replace('_', ' ')}, and this one is not: {reason}")
+    if all(name in {taken.rstrip("?") for taken in model.takes} for name in needs.feeds):  # otherwise the missing input is the reason
+        reasons += [reason for trait, reason in needs.traits.items() if trait not in model.traits]
     for name, spec in needs.reads.items():
         if name.endswith("?"):
             continue
         if name not in data.gives:
-            reasons.append(f"the objective reads '{name}' ({spec}) from the data, which gives only {listing(data.gives)}; choose a source that gives '{name}'")
+            reasons.append(f"the objective reads '{name}' ({spec}) from the data, which gives only {listing(data.gives)}; choose a source with '{name}'")
         elif not fits(data.gives[name], spec):
             reasons.append(f"the objective reads '{name}' as {spec}, but the data gives it as {data.gives[name]}")
     supplied = {**data.gives, **needs.feeds}
@@ -79,12 +78,18 @@ def check(data: Ports, model: Ports, needs: Needs) -> list[str]:
         if name.endswith("?"):
             continue
         if name not in supplied:
-            reasons.append(f"the model takes '{name}' ({spec}), but this data and objective supply only {listing(supplied)}; choose a model that takes one of these, or a source that gives '{name}'")
+            reasons.append(
+                f"the model takes '{name}' ({spec}), but this data and objective supply only {listing(supplied)}; "
+                f"choose a model that takes one of these, or a source that gives '{name}'"
+            )
         elif not fits(supplied[name], spec):
             reasons.append(f"the model takes '{name}' as {spec}, but it is supplied as {supplied[name]}")
     for name, spec in needs.wants.items():
         if name not in model.gives:
-            reasons.append(f"the objective wants '{name}' ({spec}) from the model, which gives only {listing(model.gives)}; choose a model that gives '{name}', or an objective made for {listing(model.gives)}")
+            reasons.append(
+                f"the objective wants '{name}' ({spec}) from the model, which gives only {listing(model.gives)}; "
+                f"choose a model that gives '{name}', or an objective made for {listing(model.gives)}"
+            )
         elif not fits(model.gives[name], spec):
             reasons.append(f"the objective wants '{name}' as {spec}, but the model gives it as {model.gives[name]}")
     for letter, size in data.sizes.items():
@@ -94,7 +99,9 @@ def check(data: Ports, model: Ports, needs: Needs) -> list[str]:
         if letter in UPPER_BOUNDS and size > other:
             reasons.append(f"the data's {UPPER_BOUNDS[letter]} is {size:,}, more than the model's {other:,}: enlarge the model's or shrink the data's")
         elif letter in EXACT and size != other:
-            reasons.append(f"the data's {EXACT[letter]} is {size:,}, the model's is {other:,}: they must be equal (leave the model's out and it is taken from the data)")
+            reasons.append(
+                f"the data's {EXACT[letter]} is {size:,}, the model's is {other:,}: they must be equal (leave the model's out and it is taken from the data)"
+            )
     return reasons
 
 

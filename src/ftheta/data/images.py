@@ -32,8 +32,8 @@ class ImageDataset(Dataset):
     @property
     def fingerprint(self) -> str:
         digest = xxhash.xxh3_128(repr((tuple(self.images.shape), self.names)).encode())
-        digest.update(self.images.numpy())
-        digest.update(self.labels.contiguous().numpy())
+        digest.update(self.images.numpy().data)
+        digest.update(self.labels.contiguous().numpy().data)
         return digest.hexdigest()
 
     def __len__(self) -> int:

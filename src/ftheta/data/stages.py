@@ -46,7 +46,7 @@ def stage(cache: Path, name: str, key: Mapping[str, Any], build: Callable[[Attem
             if not (found := verify(folder)):
                 return folder
             logger.warning("%s: cached data is damaged and is built again (%s)", name, found[0])
-        clear_attempts(cache / name)
+        clear_attempts(cache / name, address)                                             # other addresses may be being built right now
         with commit(folder, {"stage": name, "key": dict(key)}, replace=True) as attempt:
             build(attempt)
     return folder

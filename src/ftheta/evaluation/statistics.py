@@ -1,17 +1,37 @@
-"""Intervals: exact for proportions, bootstrap for means and ratios, and paired comparisons of two runs."""
+"""95 % intervals: exact for proportions, bootstrap-t for means and ratios, and paired comparisons on the same units.
+
+With units i = 1..n, R = Σx / Σy (a mean has y = 1) and what leaving one unit out changes, j_i = (x_i - R y_i) / (Σy - y_i):
+
+    error² = (n-1)/n · Σ(j_i - j̄)²  (the jackknife),    t* = (R* - R) / error*  over resamples of the units,
+    interval = [R - t*_high · error,  R - t*_low · error]  (Efron 1981; Hall 1988)
+
+A small sample is less skewed than what it was drawn from, so the quantiles t* are taken a little outside 2.5 % and 97.5 %, at
+0.025 · n/(n+8), and are never nearer to zero than Student's. Coverage by simulation: 93 to 97 % for normal, exponential and
+lognormal (σ ≤ 1) units from n = 20 on and for ratios whose y is lognormal (σ ≤ 1.3). It falls to about 91 % where the few largest
+units also differ in kind, which no method can know from a sample that misses them.
+"""
 
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from statistics import NormalDist
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-RESAMPLES = 2000
+RESAMPLES = 1999
+TAIL = 0.025
+"""Probability outside the interval on each side."""
+Z = NormalDist().inv_cdf(1 - TAIL)
+MOST = 2000
+"""More units than these are pooled at random into so many groups first: the same interval for less work."""
+PIECE = 1 << 20
+"""Numbers drawn at a time."""
 
 
 class Interval(NamedTuple):
-    """An estimate with its 95 % interval and how it was found."""
+    """An estimate with its 95 % interval and how it was found. The ends are NaN when a single unit says nothing of its spread."""
 
     value: float
     low: float
@@ -19,58 +39,157 @@ class Interval(NamedTuple):
     method: str
 
 
+class Paired(NamedTuple):
+    """A minus B on the same units."""
+
+    difference: Interval
+    n: int
+    verdict: str
+    """`A is better`, `B is better` or `no detectable difference`; `A is higher`, `B is higher` where neither direction is better."""
+
+
 def proportion(successes: int, n: int) -> Interval:
-    """Successes out of n, exact interval (Clopper & Pearson 1934), by bisection on the binomial tail."""
+    """Successes out of n, exact interval (Blaker 2000, doi:10.2307/3315916): every p under which something at least as far out in its
+    tail as what was seen has a probability above 5 %.
+
+    Counts are discrete, so coverage cannot be 95 % everywhere: it is never below, and above 97 % only where fewer than ten successes
+    or failures are expected. The interval always lies inside that of Clopper and Pearson.
+    """
     if not 0 <= successes <= n or n == 0:
         raise ValueError(f"{successes} successes of {n}")
+    return Interval(successes / n, lowest(successes, n), 1 - lowest(n - successes, n), "exact binomial (Blaker)")
 
-    def tail(p: float, at_least: int) -> float:
-        """P(X ≥ at_least), X ~ Binomial(n, p)."""
-        if at_least <= 0:
-            return 1.0
-        logs = [
-            math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1) + k * math.log(p) + (n - k) * math.log1p(-p) for k in range(at_least, n + 1)
-        ]
-        return math.fsum(math.exp(value) for value in logs)
 
-    def solve(at_least: int, wanted: float) -> float:
-        low, high = 0.0, 1.0
-        for _ in range(50):
-            middle = (low + high) / 2
-            low, high = (middle, high) if tail(middle, at_least) < wanted else (low, middle)
-        return (low + high) / 2
+def lowest(successes: int, n: int) -> float:
+    """The lower end of Blaker's interval.
 
-    low = 0.0 if successes == 0 else solve(successes, 0.025)
-    high = 1.0 if successes == n else solve(successes + 1, 0.975)
-    return Interval(successes / n, low, high, "exact binomial")
+    With c the most successes whose lower tail is no larger than the upper tail P(X ≥ s), it is the least p with
+    P(X ≥ s) + P(X ≤ c) > 5 %. The sum jumps where c grows by one and has at most one minimum in between, so the end lies after the p
+    with P(X ≥ s) = 2.5 % and at the next jump or before.
+    """
+    if successes == 0:
+        return 0.0
+    reach = int(6 * math.sqrt(n)) + 60                                                    # tails beyond it are below 1e-15
+    k = np.arange(max(0, successes - reach), min(n, successes + reach) + 1)
+    logs = np.concatenate([[0.0], np.log(np.arange(1, n + 1)).cumsum()])                  # log k!
+    ways = logs[n] - logs[k] - logs[n - k]
+    less = int(successes - k[0])
+
+    def tails(p: float) -> tuple[np.ndarray, float]:
+        """P(X ≤ k) for each k below s, and P(X ≥ s)."""
+        mass = np.exp(ways + k * math.log(p) + (n - k) * math.log1p(-p))
+        return mass[:less].cumsum(), float(mass[less:].sum())
+
+    start = bisect(lambda p: tails(p)[1] >= TAIL, 0.0, successes / n)
+    c = int((tails(start)[0] <= TAIL).sum())
+    jump = bisect(lambda p: tails(p)[0][c] <= tails(p)[1], start, successes / n)
+    return bisect(lambda p: tails(p)[1] + (tails(p)[0][c - 1] if c else 0.0) > 2 * TAIL, start, jump) - 1e-12              # never rounded inwards
+
+
+def bisect(passed: Callable[[float], Any], low: float, high: float) -> float:
+    """Where `passed` turns true between low and high."""
+    for _ in range(45):
+        middle = (low + high) / 2
+        low, high = (low, middle) if passed(middle) else (middle, high)
+    return high
 
 
 def mean(values: np.ndarray, seed: int) -> Interval:
-    """The mean of independent units, bootstrap-t interval (Efron 1981): right for skewed units and few of them."""
+    """The mean of independent units; see the top of the file."""
     return ratio(values, np.ones(len(values)), seed)
 
 
 def ratio(numerators: np.ndarray, denominators: np.ndarray, seed: int) -> Interval:
-    """Σ numerators / Σ denominators over independent units, bootstrap-t interval with the delta method's standard error."""
-    x, y = np.asarray(numerators, dtype=float), np.asarray(denominators, dtype=float)
-    n, value = len(x), float(x.sum() / y.sum())
-    if n < 2:
-        return Interval(value, math.nan, math.nan, "none: a single unit")
-    error = standard_error(x[None], y[None])[0]
-    if error == 0:
-        return Interval(value, value, value, "all units are equal")
-    draws = np.random.default_rng(seed).integers(n, size=(RESAMPLES, n))
-    a, b = x[draws], y[draws]
-    errors = standard_error(a, b)
-    usable = errors > 1e-3 * error
-    t = (a.sum(1) / b.sum(1) - value)[usable] / errors[usable]
-    low, high = np.quantile(t, [0.025, 0.975])
-    return Interval(value, float(value - high * error), float(value - low * error), f"bootstrap-t, {RESAMPLES} resamples")
+    """Σ numerators / Σ denominators over independent units; see the top of the file."""
+    return contrast(np.asarray(numerators, dtype=float)[None], np.asarray(denominators, dtype=float)[None], seed)
 
 
-def standard_error(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Delta-method standard error of Σx/Σy, for each row of (resamples, n)."""
+def paired(
+    a: Mapping[str, np.ndarray], b: Mapping[str, np.ndarray], better: Literal["lower", "higher", "neither"], seed: int,
+) -> Paired:
+    """A minus B from the values of the same units in the same order, as a `Measurement` keeps them (`value`, or `numerator` and
+    `denominator`).
+
+    Units that are all 0 or 1 (right or wrong) get the adjusted Wald interval of Bonett & Price 2012 (doi:10.3102/1076998611411915),
+    which holds when few units differ; others the bootstrap-t interval of the difference. Raises ValueError when units do not match.
+    """
+    if a.keys() != b.keys() or not a:
+        raise ValueError(f"the units' values are {sorted(a)} on one side and {sorted(b)} on the other")
+    plain = "value" in a
+    x = [np.asarray(side["value" if plain else "numerator"], dtype=float) for side in (a, b)]
+    y = [np.ones(len(x[0])) if plain else np.asarray(side["denominator"], dtype=float) for side in (a, b)]
+    if len({len(values) for values in (*x, *y)}) > 1:
+        raise ValueError(f"{len(x[0]):,} units on one side and {len(x[1]):,} on the other")
+    if plain and np.isin(x, (0, 1)).all():
+        difference = proportion_difference(x[0], x[1])
+    else:
+        difference = contrast(np.stack(x), np.stack(y), seed)
+    return Paired(difference, len(x[0]), verdict(difference, better))
+
+
+def verdict(difference: Interval, better: str) -> str:
+    """What an interval of A minus B says."""
+    if not (difference.low > 0 or difference.high < 0):
+        return "no detectable difference"
+    if better == "neither":
+        return "A is higher" if difference.low > 0 else "B is higher"
+    return "A is better" if (difference.low > 0) == (better == "higher") else "B is better"
+
+
+def proportion_difference(a: np.ndarray, b: np.ndarray) -> Interval:
+    """d ± z · sqrt((p₁ + p₂ - d²) / (n + 2)) with p₁ = (#a>b + 1) / (n + 2), p₂ = (#b>a + 1) / (n + 2) and d = p₁ - p₂."""
+    n = len(a)
+    first, second = (int((a > b).sum()) + 1) / (n + 2), (int((b > a).sum()) + 1) / (n + 2)
+    middle = first - second
+    reach = Z * math.sqrt((first + second - middle**2) / (n + 2))
+    return Interval(float((a - b).mean()), max(-1.0, middle - reach), min(1.0, middle + reach), "adjusted Wald for paired proportions (Bonett & Price)")
+
+
+def contrast(x: np.ndarray, y: np.ndarray, seed: int) -> Interval:
+    """The first ratio minus the second (if there is one) over the same units; x and y are (1 or 2, n)."""
+    draws = np.random.default_rng(seed)
+    units = x.shape[1]
+    if units > MOST:
+        group = draws.permutation(units) % MOST
+        x, y = (np.stack([np.bincount(group, row, MOST) for row in array]) for array in (x, y))
     n = x.shape[1]
-    value = x.sum(1, keepdims=True) / y.sum(1, keepdims=True)
-    residual = (x - value * y) / y.mean(1, keepdims=True)
-    return np.sqrt((residual**2).sum(1) / (n * (n - 1)))
+    value, error = (float(found[0]) for found in estimate(x[:, None], y[:, None]))
+    if not math.isfinite(error):
+        return Interval(value, math.nan, math.nan, "none: a single unit")
+    if error <= 1e-12 * float((np.abs(x).sum(1) / y.sum(1)).sum()):
+        return Interval(value, value, value, "all units are equal")
+    t = []
+    for start in range(0, RESAMPLES, rows := max(1, PIECE // n)):
+        picked = draws.integers(n, size=(min(rows, RESAMPLES - start), n))
+        values, errors = estimate(x[:, picked], y[:, picked])
+        usable = np.isfinite(errors) & (errors > 1e-3 * error)                            # a resample of one unit over and over has no spread
+        t.append((values[usable] - value) / errors[usable])
+    found = np.concatenate(t)
+    tail, least = TAIL * n / (n + 8), student(n - 1)
+    low, high = np.quantile(found, [tail, 1 - tail], method="weibull") if len(found) else (0.0, 0.0)
+    down, up = max(float(high), least) * error, max(-float(low), least) * error
+    return Interval(value, value - down, value + up, f"bootstrap-t, {RESAMPLES} resamples")
+
+
+def estimate(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The contrast of ratios and its jackknife error for every row of resamples; x and y are (1 or 2, resamples, n)."""
+    n = x.shape[-1]
+    sign = np.array([1.0, -1.0])[: len(x), None]
+    with np.errstate(divide="ignore", invalid="ignore"):                                  # a single unit, or only one that counts
+        total = y.sum(-1)
+        ratios = x.sum(-1) / total
+        change = (sign[..., None] * (x - ratios[..., None] * y) / (total[..., None] - y)).sum(0)
+        change -= change.mean(-1, keepdims=True)
+        errors = np.sqrt((change**2).sum(-1) * (n - 1) / n)
+    return (sign * ratios).sum(0), np.where(n > 1, errors, np.nan)
+
+
+def student(degrees: int) -> float:
+    """The 97.5 % quantile of Student's t, exact for 1 and 2 degrees of freedom, else Hill's expansion about the normal's (1970)."""
+    if degrees < 3:
+        return {1: 12.706204736, 2: 4.302652730}[degrees]
+    z, v = Z, degrees
+    return (
+        z + (z**3 + z) / (4 * v) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * v**2) + (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * v**3)
+        + (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / (92160 * v**4)
+    )

@@ -48,7 +48,7 @@ def build_data(recipe: Recipe) -> Data:
         for name in ("train", "validation", "test"):
             if name == "train" or text.account["tokens"][name]["tokens"] >= length + lookahead:
                 splits[name] = TokenDataset(text.tokens / f"{name}.npy", text.fingerprint(name), vocab, length, lookahead)
-        return Data(splits["train"].ports, TextProcessor(text.tokenizer), splits, {"test": text.texts("test")}, text.account)
+        return Data(splits["train"].ports, TextProcessor(text.tokenizer), splits, {name: text.texts(name) for name in ("train", "test")}, text.account)
     if isinstance(section.source, ResidentSource):
         splits = section.source.splits(cache, recipe.seed)
         account = {"splits": {name: {"examples": len(split)} for name, split in splits.items()}, "fingerprint": digest([s.fingerprint for s in splits.values()])}

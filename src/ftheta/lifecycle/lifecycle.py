@@ -78,7 +78,7 @@ def held(folder: Path) -> Any:
     try:
         with lock(folder) if distributed.rank() == 0 else contextlib.nullcontext():
             yield
-    except (PermissionError, NotADirectoryError) as error:
+    except (PermissionError, NotADirectoryError, FileExistsError) as error:
         raise FolderError(f"{folder} cannot be written ({error.strerror}): choose another --out") from None
     except OSError as error:
         raise FolderError(f"{error.filename or folder}: {error.strerror}; what was saved before is untouched, run the same command again to continue") from error

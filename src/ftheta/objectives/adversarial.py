@@ -36,7 +36,7 @@ class Adversarial(Objective):
     def needs(self) -> Needs:
         return Needs(
             reads={"image": "image B C H W", "label": "label B"}, feeds={"noise": "real B Z", "label": "label B"}, wants={"image": "image B C H W"},
-            traits={"adversarial": "it has no discriminator to play against; choose model 'gan'"},
+            traits={"adversarial": "the model has no discriminator to play against; choose model 'gan'"},
         )
 
     def phases(self) -> tuple[Phase, ...]:

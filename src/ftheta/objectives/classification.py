@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from ftheta.core.contract import Batch, Loss, Needs
-from ftheta.objectives.objective import Objective, Phase, Run
+from ftheta.objectives.objective import NO_GRADIENTS, Objective, Phase, Run
 
 
 class Classification(Objective):
@@ -24,7 +24,7 @@ class Classification(Objective):
 
     def needs(self) -> Needs:
         return Needs(reads={"label": "label *", "mask?": "mask *"}, wants={"logits": "logits * K"},
-                     traits={"gradients": "it is fitted by its own algorithm; use objective 'fit'"})
+                     traits={"gradients": NO_GRADIENTS})
 
     def loss(self, model: nn.Module, run: Run, batch: Batch, phase: Phase) -> Loss:
         logits, label = run(batch)["logits"].float(), batch["label"]

@@ -16,7 +16,7 @@ class Fit(Objective):
     kind: Literal["fit"] = "fit"
 
     def needs(self) -> Needs:
-        return Needs(traits={"closed_form": "it learns by gradients; use an objective with a loss, such as 'classification' or 'next_token'"})
+        return Needs(traits={"closed_form": "the model learns by gradients and cannot fit itself; use an objective with a loss, such as 'classification' or 'next_token'"})
 
     def loss(self, model: nn.Module, run: Run, batch: Batch, phase: Phase) -> Loss:
         raise TypeError("'fit' has no loss to descend: the estimator fits itself")

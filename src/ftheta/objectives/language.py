@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ftheta.core.contract import Batch, Loss, Needs
 from ftheta.core.random import Draws
-from ftheta.objectives.objective import Objective, Phase, Run
+from ftheta.objectives.objective import NO_GRADIENTS, Objective, Phase, Run
 
 
 def token_loss(model: nn.Module, hidden: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
@@ -27,9 +27,9 @@ class NextToken(Objective):
     def needs(self) -> Needs:
         return Needs(
             reads={"tokens": "ids B T"}, feeds={"tokens": "ids B T"}, wants={"hidden": "real B T D", "logits": "logits B T V"},
-            traits={"causal": "it looks at both sides of a token, so it would see the answer it must predict; "
-                              "choose a model that only looks back (a decoder, or mixer.causal: true), or objective 'masked'",
-                    "gradients": "it is fitted by its own algorithm; use objective 'fit'"},
+            traits={"causal": "the model looks at both sides of a token, so it would see the answer it must predict; "
+                              "choose one that only looks back (a decoder, or mixer.causal: true), or objective 'masked'",
+                    "gradients": NO_GRADIENTS},
         )
 
     def loss(self, model: nn.Module, run: Run, batch: Batch, phase: Phase) -> Loss:
@@ -60,8 +60,8 @@ class Masked(Objective):
     def needs(self) -> Needs:
         return Needs(
             reads={"tokens": "ids B T"}, feeds={"tokens": "ids B T"}, wants={"hidden": "real B T D", "logits": "logits B T V"},
-            traits={"bidirectional": "it only looks back, so it would guess hidden tokens from one side; choose an encoder, or objective 'next_token'",
-                    "gradients": "it is fitted by its own algorithm; use objective 'fit'"},
+            traits={"bidirectional": "the model only looks back, so it would guess hidden tokens from one side; choose an encoder, or objective 'next_token'",
+                    "gradients": NO_GRADIENTS},
         )
 
     def prepare(self, batch: Batch, draws: Draws) -> Batch:

@@ -13,6 +13,10 @@ from ftheta.core.contract import Batch, Loss, Needs
 from ftheta.core.random import Draws
 
 
+NO_GRADIENTS = "the model is fitted by its own algorithm and has no gradients to follow; use objective 'fit', or a model that learns by gradients"
+"""What to say when a model lacks the trait `gradients`."""
+
+
 class Phase(NamedTuple):
     """One forward, backward and optimizer step within a training step, moving one player's parameters."""
 

@@ -13,7 +13,7 @@ from pydantic import Field
 from torch import nn
 
 from ftheta.core.contract import Batch, Loss, Needs
-from ftheta.objectives.objective import Objective, Phase, Run
+from ftheta.objectives.objective import NO_GRADIENTS, Objective, Phase, Run
 
 
 class PPO(Objective):
@@ -31,7 +31,7 @@ class PPO(Objective):
         return Needs(
             reads={"observation": "observation B *", "action": "action B", "log_probability": "real B", "advantage": "real B", "return": "real B"},
             wants={"logits": "logits B A", "value": "value B"},
-            traits={"gradients": "it is fitted by its own algorithm; use objective 'fit'"},
+            traits={"gradients": NO_GRADIENTS},
         )
 
     def loss(self, model: nn.Module, run: Run, batch: Batch, phase: Phase) -> Loss:

@@ -104,7 +104,7 @@ class Checkpoints:
             raise failure
 
     def best(self) -> int | None:
-        """The step with the lowest validation loss among the checkpoints."""
+        """The step with the lowest validation loss among the checkpoints that verify."""
         losses = {}
         for step in self.steps():
             try:
@@ -113,7 +113,8 @@ class Checkpoints:
                 continue
             if loss is not None:
                 losses[step] = loss
-        return min(losses, key=lambda step: (losses[step], step)) if losses else None
+        ranked = sorted(losses, key=lambda step: (losses[step], step))
+        return next((step for step in ranked if not verify(self.path(step))), None)
 
     def pinned(self, step: int) -> bool:
         return (self.path(step) / "PIN").exists() or bool(self.pin_every and step % self.pin_every == 0)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ftheta.core.atomic import write_file
+from ftheta.core.errors import Stopped
 from ftheta.core.log import logger
 
 Listener = Callable[[str, dict[str, Any]], None]
@@ -39,8 +40,11 @@ class Events:
         """Forget metrics of steps after `step`: they will be made again."""
         if self.folder is None or not (self.folder / "metrics.jsonl").exists():
             return
-        kept = [line for line in read_lines(self.folder / "metrics.jsonl") if line["step"] <= step]
-        write_file(self.folder / "metrics.jsonl", "".join(encode(line) for line in kept).encode())
+        try:
+            kept = [line for line in read_lines(self.folder / "metrics.jsonl") if line.get("step", step) <= step]
+            write_file(self.folder / "metrics.jsonl", "".join(encode(line) for line in kept).encode())
+        except OSError as error:
+            self._give_up("metrics.jsonl", error)
 
     def _append(self, name: str, record: dict[str, Any]) -> None:
         if self.folder is None:
@@ -49,13 +53,18 @@ class Events:
             with (self.folder / name).open("a", encoding="utf-8") as file:
                 file.write(encode(record))
         except OSError as error:
-            logger.warning("%s cannot be written (%s); the run goes on without it", self.folder / name, error)
-            self.folder = None
+            self._give_up(name, error)
+
+    def _give_up(self, name: str, error: OSError) -> None:
+        logger.warning("%s cannot be written (%s); the run goes on without its log", name, error)
+        self.folder = None
 
     def _tell(self, name: str, facts: dict[str, Any]) -> None:
         for listener in list(self.listeners):
             try:
                 listener(name, facts)
+            except Stopped:
+                raise
             except Exception as error:                                                    # whatever a tracker does must not stop a run
                 logger.warning("a listener failed and was dropped: %s: %s", type(error).__name__, error)
                 self.listeners.remove(listener)
@@ -68,11 +77,13 @@ def encode(record: dict[str, Any]) -> str:
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The whole lines of a JSON-lines log; a torn last line (the process was killed) is left out."""
+    """The whole lines of a JSON-lines log; a torn last line (the process was killed) and damaged ones are left out."""
     lines = []
-    for text in path.read_text(encoding="utf-8").splitlines():
+    for data in path.read_bytes().split(b"\n"):
         try:
-            lines.append(json.loads(text))
+            line = json.loads(data)
         except ValueError:
             continue
+        if isinstance(line, dict):
+            lines.append(line)
     return lines

@@ -41,9 +41,11 @@ class StopRequest:
 
     @contextlib.contextmanager
     def deferred(self) -> Iterator[None]:
-        """Requests wait until the block has looked at `asked`."""
+        """Requests wait until the block has looked at `asked`; one that came too late for it is answered when the block ends."""
         self.depth += 1
         try:
             yield
         finally:
             self.depth -= 1
+        if self.asked and not self.depth:
+            raise Stopped("stopped at the end of training")

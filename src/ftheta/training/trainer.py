@@ -89,6 +89,8 @@ class Trainer:
         checkpoints: Checkpoints | None = None, events: Events | None = None, stop: StopRequest | None = None, facts: Mapping[str, Any] | None = None,
         adapt: Adapt | None = None,
     ):
+        if source.live and config.on_nonfinite == "rollback":
+            raise UsageError("train.on_nonfinite: rollback leaves out the data of a bad step, and experience cannot be left out: use stop or skip")
         self.device = pick(config.device)
         self.model = model.to(self.device)
         self.objective = objective
@@ -107,6 +109,7 @@ class Trainer:
         self.average = MovingAverage(model, config.average.decay) if config.average else None
         self.progress = Progress()
         self.sums = Sums()
+        self.rollbacks = 0                                                                # since the last checkpoint
         self.micro = self.micro_batch()
         self.last_line = (0, 0.0, 0)
         self.last_save = time.monotonic()
@@ -168,13 +171,15 @@ class Trainer:
                 while self.share_used() < 1 and not self.progress.stopped_early:
                     self.step(stream)
                     self.after_step()
-                if self.checkpoints and self.progress.step not in self.checkpoints.steps():
+                if self.checkpoints:
                     self.save(wait=True)
+                if distributed.any_true(self.stop.asked):
+                    raise Stopped("stopped at the end of training" + (", state saved" if self.checkpoints else ""))
             finally:
                 stream.close()
                 if self.checkpoints:
                     self.checkpoints.wait()
-        if self.config.early_stop and self.checkpoints and (best := self.checkpoints.best()) is not None:
+        if self.config.early_stop and self.checkpoints and (best := distributed.from_first(self.checkpoints.best())) is not None:
             state = self.checkpoints.load(best)
             self.load_parameters(state)
             if self.average:
@@ -200,11 +205,21 @@ class Trainer:
         self.events.event("start", step=self.progress.step, precision=self.progress.precision, threads=torch.get_num_threads(), device=str(self.device))
 
     def trial(self) -> None:
-        """One forward and backward pass whose gradients are thrown away."""
+        """One forward and backward pass that leaves nothing behind."""
+        before = self.buffers()
         batch = self.to_device(self.source.batch(0, self.slots, self.model))
         for phase in self.phases:
             self.backward(batch, phase, -1)
         self.model.zero_grad(set_to_none=True)
+        self.put_buffers(before)
+
+    def buffers(self) -> list[Tensor]:
+        """Copies of what forward passes change, such as the running statistics of batch norm."""
+        return [buffer.clone() for buffer in self.model.buffers()]
+
+    def put_buffers(self, values: list[Tensor]) -> None:
+        for buffer, value in zip(self.model.buffers(), values, strict=True):
+            buffer.copy_(value)
 
     def step(self, stream: Stream) -> None:
         """One training step: every phase once."""
@@ -213,12 +228,14 @@ class Trainer:
         self.model.train()
         batch = self.to_device(stream.get(progress.step + progress.skipped_data, self.model))
         factor = self.factor()
+        before = self.buffers() if self.config.on_nonfinite == "skip" else []
         done = True
         for phase in self.phases:
             loss, norm = self.gradients(batch, phase)
             if distributed.any_true(not (math.isfinite(loss) and math.isfinite(norm))):
                 self.model.zero_grad(set_to_none=True)
                 done = self.nonfinite(phase, loss, norm)
+                self.put_buffers(before) if before else None                              # running statistics have seen the bad batch
                 break
             for optimizer in self.optimizers[phase.name]:
                 set_factor(optimizer, factor)
@@ -315,14 +332,14 @@ class Trainer:
         if self.config.on_nonfinite == "skip":
             logger.warning("%s: left out", what)
             return True
-        if self.config.on_nonfinite == "rollback" and self.checkpoints and progress.rollbacks < ROLLBACKS:
-            self.checkpoints.wait()
-            state = self.checkpoints.newest()
+        if self.config.on_nonfinite == "rollback" and self.checkpoints and self.rollbacks < ROLLBACKS:
+            state = self.newest()
             if state is not None:
                 position = progress.step + progress.skipped_data
                 seen = (progress.rollbacks + 1, progress.nonfinite)
                 self.load(state)
                 self.progress.rollbacks, self.progress.nonfinite = seen
+                self.rollbacks += 1
                 self.progress.skipped_data = position + 1 - self.progress.step
                 self.events.rewind(self.progress.step)
                 logger.warning("%s: back to step %d, its data is left out", what, self.progress.step)
@@ -407,6 +424,7 @@ class Trainer:
     def save(self, wait: bool) -> None:
         """Commit a checkpoint from the first process; any failure is everybody's."""
         assert self.checkpoints is not None
+        self.rollbacks = 0
         error: BaseException | None = None
         if distributed.rank() == 0:
             try:
@@ -423,16 +441,29 @@ class Trainer:
         self.last_save = time.monotonic()
         self.events.event("checkpoint", step=self.progress.step)
 
+    def newest(self) -> State | None:
+        """The newest checkpoint that verifies, as the first process sees it: only one may judge, and tidy up beside its own writer."""
+        if self.checkpoints is None:
+            return None
+        state: State | None = None
+        if distributed.rank() == 0:
+            self.checkpoints.wait()
+            state = self.checkpoints.newest()
+        step = distributed.from_first(state.step if state else None)
+        return self.checkpoints.load(step) if state is None and step is not None else state
+
     def resume(self) -> None:
         """Continue from the newest checkpoint that verifies, if there is one."""
-        state = self.checkpoints.newest() if self.checkpoints else None
+        state = self.newest()
         if state is None:
             self.events.rewind(-1)
             return
         if state.facts.get("data") != self.facts["data"]:
             raise DataError("the data has changed since this run's checkpoint was saved (its fingerprint differs): restore the data, or start a new run with another --out")
-        if state.facts.get("threads") != torch.get_num_threads():
-            logger.warning("continuing with %s threads instead of %s: the result will be close, not exact", torch.get_num_threads(), state.facts.get("threads"))
+        for name, now in (("threads", torch.get_num_threads()), ("world", distributed.world()), ("torch", torch.__version__)):
+            if state.facts.get(name) != now:
+                what = {"threads": "threads", "world": "processes", "torch": "as torch's version"}[name]
+                logger.warning("continuing with %s %s instead of %s: the result will be close, not exact", now, what, state.facts.get(name))
         self.load(state)
         self.events.rewind(state.step)
         logger.info("continuing from step %s", f"{state.step:,}")

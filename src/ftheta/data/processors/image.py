@@ -161,8 +161,14 @@ def foreign(path: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise FolderError(f"{path} cannot be read: {error}") from None
     size = facts.get("crop_size") if facts.get("do_center_crop") else facts.get("size")
-    edge = size if isinstance(size, int) else (size or {}).get("shortest_edge")
-    found: dict[str, Any] = {"size": (edge, edge) if edge else (size["height"], size["width"]) if size else None}
+    if isinstance(size, Mapping):
+        edge = size.get("shortest_edge")
+        size = (size.get("height", edge), size.get("width", edge))
+    elif size is not None:
+        size = (size, size)                                                               # an older file says one number for both
+    if size is not None and not all(isinstance(side, int) and side > 0 for side in size):
+        raise FolderError(f"{path}: the size {facts.get('size')} is not understood (expected height and width, or shortest_edge)")
+    found: dict[str, Any] = {"size": size}
     if facts.get("do_normalize", True):
         found |= {"mean": facts.get("image_mean", (0.0,)), "std": facts.get("image_std", (1.0,))}
     return found

@@ -45,9 +45,9 @@ class Digits(ResidentSource):
             from sklearn.datasets import load_digits
         except ImportError:
             raise MissingExtraError("scikit-learn", "classical", "the source 'digits'") from None
-        bunch = load_digits()
-        images = torch.from_numpy(np.rint(bunch.images * (255 / 16)).astype(np.uint8))[:, None]       # ink is 0 to 16 there
-        labels = torch.from_numpy(bunch.target.astype(np.int64))
+        ink, target = load_digits(return_X_y=True)
+        images = torch.from_numpy(np.rint(ink * (255 / 16)).astype(np.uint8)).reshape(-1, 1, 8, 8)      # ink is 0 to 16 there
+        labels = torch.from_numpy(target.astype(np.int64))
         return divide(ImageDataset(images, labels, TEN), {"test": self.test, "validation": self.validation}, self.split_seed)
 
 

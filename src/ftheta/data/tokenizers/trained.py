@@ -103,6 +103,6 @@ class Characters(TokenizerConfig):
         vocabulary = {token: i for i, token in enumerate([*SPECIAL, *alphabet, "<unk>"])}
         tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
         tokenizer.add_special_tokens(list(SPECIAL))
-        tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"(?s)."), "isolated")
+        tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
         tokenizer.decoder = decoders.Fuse()
         return finish(tokenizer)

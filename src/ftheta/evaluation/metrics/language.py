@@ -18,18 +18,22 @@ from ftheta.data.processors.text import TextProcessor
 from ftheta.evaluation.metrics.metric import Measurement, Metric, Result, Subject
 from ftheta.evaluation.statistics import ratio
 from ftheta.models.tasks.text import Prompt, TextGeneration
+from ftheta.training.precision import TYPES
 
 
 class BitsPerByte(Metric):
     """Σ -log₂ p(token | before) over unseen documents, per byte of their text; ends of documents are coded too.
 
     Documents are read in windows of the trained length, each starting `stride` tokens after the last and counting only tokens not
-    counted yet, so every token but the first few sees at least length - stride tokens before it.
+    counted yet, so every token but the first few sees at least length - stride tokens before it. The same number is given once more
+    for the documents that are unlike the training documents: generated tables and copies flatter the first one.
     """
 
     kind: Literal["bits_per_byte"] = "bits_per_byte"
     stride: int | None = Field(None, gt=0)
     """Tokens between windows; none: half the trained length. The trained length itself gives windows that do not overlap."""
+    alike: float | None = Field(0.3, gt=0, le=1)
+    """A document is like training when this share of its bytes stands in lines (of 20 characters or more) that training documents hold too; none: no second number."""
     batch: int = Field(16, gt=0)
     """Windows looked at together; changes nothing but speed."""
     precision: Literal["float32", "bfloat16"] = "float32"
@@ -44,20 +48,33 @@ class BitsPerByte(Metric):
             raise UsageError("bits_per_byte needs a text model and a test split of documents")
         architecture = subject.model.architecture
         length = architecture.config.ports().sizes["T"]
-        architecture.compute_dtype = torch.bfloat16 if self.precision == "bfloat16" else torch.float32
         ids = [[*processor.encode(text), *[i for i in [processor.id("<eos>")] if i is not None]] for text in texts]
-        nats = document_nats(architecture, ids, length, self.stride or length // 2, self.batch)
-        sizes = np.array([len(text.encode()) for text in texts], dtype=float)
-        found = ratio(nats / math.log(2), sizes, subject.seed)
-        together = "".join(texts).encode()
-        baselines = {
-            "gzip -9": 8 * len(gzip.compress(together, 9)) / len(together),
-            "xz -9e": 8 * len(lzma.compress(together, preset=9 | lzma.PRESET_EXTREME)) / len(together),
-        }
-        return Result([Measurement(
-            "bits per byte", found.value, found.low, found.high, len(texts), "document", "lower", found.method, subject.seed,
-            {"numerator": nats / math.log(2), "denominator": sizes}, baselines,
-        )])
+        before, architecture.compute_dtype = architecture.compute_dtype, TYPES[self.precision]
+        bits = document_nats(architecture, ids, length, self.stride or length // 2, self.batch) / math.log(2)
+        architecture.compute_dtype = before
+        found = [measurement("bits per byte", texts, bits, subject.seed)]
+        if self.alike is not None:
+            known = {line for text in subject.texts.get("train", []) for line in long_lines(text)}
+            fresh = [i for i, text in enumerate(texts) if sum(len(line) for line in long_lines(text) if line in known) < self.alike * len(text)]
+            if fresh and len(fresh) < len(texts):
+                found.append(measurement("bits per byte, unlike training", [texts[i] for i in fresh], bits[fresh], subject.seed))
+        return Result(found)
+
+
+def long_lines(text: str) -> list[str]:
+    """Lines long enough to say something."""
+    return [line for line in text.splitlines() if len(line) >= 20]
+
+
+def measurement(name: str, texts: Sequence[str], bits: np.ndarray, seed: int) -> Measurement:
+    """Bits over bytes of these documents, beside what file compressors need for all of them together."""
+    sizes = np.array([len(text.encode()) for text in texts], dtype=float)
+    found, together = ratio(bits, sizes, seed), "".join(texts).encode()
+    compressed = {"gzip -9": gzip.compress(together, 9), "xz -9e": lzma.compress(together, preset=9 | lzma.PRESET_EXTREME)}
+    return Measurement(
+        name, found.value, found.low, found.high, len(texts), "document", "lower", found.method, seed, {"numerator": bits, "denominator": sizes},
+        {how: 8 * len(data) / len(together) for how, data in compressed.items()},
+    )
 
 
 @torch.no_grad()

@@ -14,6 +14,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from ftheta.core import distributed
 from ftheta.core.device import fast_bfloat16
 from ftheta.training.optimizers.adamw import AdamW
 from ftheta.training.optimizers.optimizer import Named, OptimizerConfig
@@ -50,7 +51,9 @@ class Muon(OptimizerConfig):
             sets[role(name, parameter)].append((name, parameter))
         built: list[torch.optim.Optimizer] = []
         if sets["hidden"]:
-            built.append(Orthogonalised([p for _, p in sets["hidden"]], self.rate, self.momentum, self.decay))
+            hidden = [p for _, p in sets["hidden"]]
+            half = distributed.from_first(fast_bfloat16(hidden[0].device))                # all processes must make the same step
+            built.append(Orthogonalised(hidden, self.rate, self.momentum, self.decay, half))
         for part, rate in (("embed", self.embed_rate), ("head", self.head_rate), ("vector", self.vector_rate)):
             if sets[part]:
                 built += AdamW(rate=rate, betas=self.betas, eps=1e-10, decay=self.decay if part == "vector" else 0.0).build(sets[part])
@@ -68,10 +71,11 @@ def role(name: str, parameter: nn.Parameter) -> str:
 
 
 class Orthogonalised(torch.optim.Optimizer):
-    """The update of hidden matrices; equal shapes are orthogonalised together."""
+    """The update of hidden matrices; equal shapes are orthogonalised together, float32 ones in bfloat16 when `half`."""
 
-    def __init__(self, parameters: list[nn.Parameter], rate: float, momentum: float, decay: float):
+    def __init__(self, parameters: list[nn.Parameter], rate: float, momentum: float, decay: float, half: bool = False):
         super().__init__(parameters, {"lr": rate, "momentum": momentum, "decay": decay})
+        self.half = half
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> None:                     # type: ignore[override]
@@ -85,7 +89,8 @@ class Orthogonalised(torch.optim.Optimizer):
                 memories = [self.state[p].setdefault("momentum", torch.zeros_like(p)) for p in parameters]
                 torch._foreach_lerp_(memories, gradients, 1 - group["momentum"])
                 looked_ahead = torch._foreach_lerp(gradients, memories, group["momentum"])
-                updates = orthogonalise(torch.stack(looked_ahead)).to(parameters[0].dtype)
+                stacked = torch.stack(looked_ahead)
+                updates = orthogonalise(stacked.bfloat16() if self.half and stacked.dtype == torch.float32 else stacked).to(parameters[0].dtype)
                 rate = group["lr"] * max(1.0, shape[0] / shape[1]) ** 0.5
                 if group["decay"]:
                     torch._foreach_mul_(parameters, 1 - group["lr"] * group["decay"])
@@ -94,9 +99,8 @@ class Orthogonalised(torch.optim.Optimizer):
 
 def orthogonalise(matrices: Tensor) -> Tensor:
     """The polar factor of each (n, rows, columns) matrix, approximately; singular values end near 1."""
-    x = matrices.to(torch.bfloat16 if fast_bfloat16(matrices.device) and matrices.dtype == torch.float32 else matrices.dtype)
-    tall = x.shape[-2] > x.shape[-1]
-    x = x.mT if tall else x
+    tall = matrices.shape[-2] > matrices.shape[-1]
+    x = matrices.mT if tall else matrices
     x = x / (x.norm(dim=(-2, -1), keepdim=True) * 1.02 + 1e-7)
     for a, b, c in POLAR_EXPRESS:
         square = x @ x.mT

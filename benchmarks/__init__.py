@@ -1,0 +1,1 @@
+"""Comparisons with peers, one script each: `python -m benchmarks.NAME`. Never run by the tests."""

@@ -1,0 +1,1 @@
+"""Probes: experiments on a model that show what it does, whatever it declares."""

@@ -1,0 +1,131 @@
+"""The proof of what a sequence model declares about itself: what each output can know of each input.
+
+Future inputs of a small float64 copy are changed and the outputs before them compared: a causal model's do not move at all, not in the
+last bit; a bidirectional one's do. Two documents laid in one row must not see each other either, and a document must give the same
+wherever in a row it stands.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ftheta.architectures.architecture import Architecture, ArchitectureConfig, Outputs
+from ftheta.core.errors import UsageError
+from ftheta.core.random import generator
+from ftheta.evaluation.probes.small import small
+
+LENGTH = 12
+BORDER = 5
+"""Where the second document begins; uneven, so that no symmetry hides a fault."""
+SAME = 1e-12
+"""Relative difference up to which float64 outputs computed in two ways count as the same."""
+
+
+@dataclass(frozen=True)
+class Proof:
+    """What was seen beside what is declared."""
+
+    declared: frozenset[str]
+    """The traits of the config."""
+    leak: float
+    """Largest change of an output when only later inputs change."""
+    earliest: int | None
+    """The first position whose output knows the future."""
+    response: float
+    """Largest change of an output when its own or earlier inputs change; 0 would mean that the probe sees nothing."""
+    across: float | None
+    """Largest change of an output when another document in its row changes; None where documents are not told apart."""
+    moved: float | None
+    """Largest relative difference between a document by itself and the same document standing second in a row."""
+    contradictions: tuple[str, ...]
+    """Where declaration and experiment differ, in words."""
+
+    @property
+    def holds(self) -> bool:
+        """Whether everything declared is true."""
+        return not self.contradictions
+
+    @property
+    def causal(self) -> bool:
+        """Whether no output knows the future, as seen."""
+        return self.leak == 0.0
+
+    def __str__(self) -> str:
+        seen = "causal: no output changes when later inputs do" if self.causal else (
+            f"not causal: the output at position {self.earliest} changes by up to {self.leak:.2g} when later inputs do"
+        )
+        lines = [f"seen on a small float64 copy: {seen} (own and earlier inputs change it by up to {self.response:.2g})"]
+        if self.across is not None:
+            lines.append(f"documents in one row: change of one seen from another {self.across:.2g}, alone or second in a row {self.moved:.2g} (relative)")
+        return "\n".join([*lines, *(f"CONTRADICTION: {line}" for line in self.contradictions)] if self.contradictions else [*lines, "declared traits hold"])
+
+
+def prove(config: ArchitectureConfig, seed: int = 0) -> Proof:
+    """Experiment on a small copy of any architecture that takes tokens. Raises UsageError for others."""
+    ports = config.ports()
+    if "tokens" not in ports.takes:
+        raise UsageError(f"'{config.name}' takes {', '.join(ports.takes)}: the probe needs a model of tokens")
+    return probe(small(config, seed), ports.traits, seed)
+
+
+@torch.no_grad()
+def probe(model: Architecture, declared: frozenset[str], seed: int = 0) -> Proof:
+    """Experiment on a float64 model as it is, with these declared traits."""
+    ports = model.config.ports()
+    draw = generator(seed, "probe")
+    vocab, length = ports.sizes["V"], min(LENGTH, ports.sizes["T"])
+    tokens = torch.randint(vocab, (length,), generator=draw)
+    other = (tokens + torch.randint(1, vocab, (length,), generator=draw)) % vocab        # differs everywhere
+    names = [name for name, spec in ports.gives.items() if spec.split()[1:3] == ["B", "T"]]
+
+    # row t: inputs from t on are changed. Rows are compared with the same row of an unchanged batch, so that not even rounding differs.
+    when = torch.arange(length)
+    changed = torch.where(when[None, :] >= when[:, None], other, tokens)
+    change = difference(model(tokens=tokens.expand(length, -1)), model(tokens=changed), names)
+    before = when[None, :] < when[:, None]
+    leaks = torch.where(before, change, 0.0)
+    leak = float(leaks.max())
+    earliest = int(leaks.amax(0).nonzero()[0]) if leak else None
+    response = float(torch.where(before, 0.0, change).max())
+
+    across, moved = documents(model, tokens, other, names) if "documents?" in ports.takes or "documents" in ports.takes else (None, None)
+    return Proof(declared, leak, earliest, response, across, moved, tuple(contradictions(declared, leak, earliest, response, across, moved)))
+
+
+def documents(model: Architecture, tokens: Tensor, other: Tensor, names: list[str]) -> tuple[float, float]:
+    """Two documents in one row: the largest change seen across the border, and what standing second changes."""
+    border = min(BORDER, len(tokens) - 1)
+    when = torch.arange(len(tokens))
+    number = (when >= border).long().expand(2, -1)
+    rows = torch.stack([torch.where(when < border, other, tokens), torch.where(when < border, tokens, other)])       # first changed; second changed
+    change = difference(model(tokens=tokens.expand(2, -1), documents=number), model(tokens=rows, documents=number), names)
+    across = max(float(change[0, border:].max()), float(change[1, :border].max()))
+    packed, alone = model(tokens=tokens[None], documents=number[:1]), model(tokens=tokens[None, border:])
+    moved = max(float((packed[name][:, border:] - alone[name]).norm() / alone[name].norm().clamp_min(1e-300)) for name in names)
+    return across, moved
+
+
+def difference(a: Outputs, b: Outputs, names: list[str]) -> Tensor:
+    """(B, T) largest absolute difference of the named outputs at each position."""
+    return torch.stack([(a[name] - b[name]).abs().flatten(2).amax(2) for name in names]).amax(0)
+
+
+def contradictions(declared: frozenset[str], leak: float, earliest: int | None, response: float, across: float | None, moved: float | None) -> list[str]:
+    """What is declared and not so, or so and not declared."""
+    said = []
+    if response == 0.0:
+        said.append("outputs do not depend on inputs at all, so nothing was shown")
+    if "causal" in declared and leak:
+        said.append(f"declared causal, but the output at position {earliest} knows later inputs")
+    if "causal" not in declared and not leak:
+        said.append("not declared causal, but no output knows later inputs")
+    if "bidirectional" in declared and not leak:
+        said.append("declared bidirectional, but no output knows later inputs")
+    if across:
+        said.append("documents in one row see each other")
+    if moved is not None and not moved <= SAME:                                          # not a number is a contradiction too
+        said.append("a document gives something else when it stands second in a row: positions or states do not start again")
+    return said

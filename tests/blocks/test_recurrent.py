@@ -1,0 +1,36 @@
+import pytest
+import torch
+
+from ftheta.blocks.context import Cache, Context
+from ftheta.blocks.recurrent import GRU, LSTM
+
+
+def context(documents=None, cache=None, length=1):
+    return Context(torch.arange(length)[None], documents, cache)
+
+
+@pytest.mark.parametrize("cls", [LSTM, GRU])
+def test_documents_start_from_zero_state_and_state_is_carried(cls):
+    block = cls(6, hidden=10).double()
+    x = torch.randn(2, 9, 6, dtype=torch.float64)
+    plain = block.output(block.rnn(x)[0])
+    assert torch.allclose(block(x, context()), plain, atol=1e-12)
+
+    documents = torch.tensor([[0, 0, 0, 1, 1, 1, 1, 2, 2], [0] * 9])
+    together = block(x, context(documents))
+    assert torch.allclose(together[1], plain[1], atol=1e-12)
+    for part in (slice(0, 3), slice(3, 7), slice(7, 9)):
+        assert torch.allclose(together[:1, part], block(x[:1, part], context()), atol=1e-12)
+
+    cache = Cache()
+    pieces = [block(x[:, a:b], context(cache=cache)) for a, b in ((0, 4), (4, 5), (5, 9))]
+    assert torch.allclose(torch.cat(pieces, 1), plain, atol=1e-12)
+
+
+@pytest.mark.parametrize("cls", [LSTM, GRU])
+def test_padding_does_not_move_the_state(cls):
+    block = cls(6).double()
+    x = torch.randn(1, 5, 6, dtype=torch.float64)
+    padded = torch.cat([torch.randn(1, 3, 6, dtype=torch.float64), x], 1)
+    result = block(padded, context(torch.tensor([[-1, -1, -1, 0, 0, 0, 0, 0]]), Cache()))
+    assert torch.allclose(result[:, 3:], block(x, context()), atol=1e-12)
