@@ -44,7 +44,8 @@ def once(command: list[str]) -> float:
 
 def slowest_imports(module: str, most: int = 12) -> list[tuple[str, float]]:
     """Modules that take longest to import, with all they import, in milliseconds."""
-    done = subprocess.run([sys.executable, "-X", "importtime", "-c", f"import {module}"], cwd=ROOT, env=environment(), capture_output=True, text=True, check=True)
+    command = [sys.executable, "-X", "importtime", "-c", f"import {module}"]
+    done = subprocess.run(command, cwd=ROOT, env=environment(), capture_output=True, text=True, check=True)
     found = []
     for line in done.stderr.splitlines():
         own, _, rest = line.removeprefix("import time:").partition("|")

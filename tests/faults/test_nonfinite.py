@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from typing import Any
 
@@ -90,15 +91,17 @@ def test_rollback_leaves_the_data_out_and_is_exact(family, recipe, tmp_path):
         assert finite(parameters(once))
         runs.append(left_behind(tmp_path / name))
     assert not differences(*runs)
-    steps = [line.split(",")[0] for line in runs[0]["losses"] if '"loss"' in line or "generator_loss" in line]
-    assert steps == [f'{{"step": {number}' for number in range(1, 13)]
+    steps = [line["step"] for line in map(json.loads, runs[0]["losses"]) if "validation_loss" not in line]
+    assert steps == list(range(1, 13))
 
 
 def test_rollbacks_are_counted_between_good_checkpoints(recipe, tmp_path):
-    once = trainer(with_policy(recipe("language"), "rollback"), tmp_path / "many")
+    data = with_policy(recipe("language"), "rollback")
+    data["train"]["steps"] = 24
+    once = trainer(data, tmp_path / "many")
     Poisoned(once, {5, 10, 15, 20, 25}, "loss")                                          # more than the limit, with checkpoints between
     assert once.fit().rollbacks == 5 > ROLLBACKS
-    once = trainer(with_policy(recipe("language"), "rollback"), tmp_path / "endless")
+    once = trainer(data, tmp_path / "endless")
     Poisoned(once, set(range(5, 1000)), "loss")
     with pytest.raises(NonFiniteError):
         once.fit()

@@ -81,7 +81,9 @@ def test_while_reading_data(zygote, recipe, golden, tmp_path):
     assert not differences(left_behind(out), golden("language")) and not leftovers(home)
 
 
-OUTSIDE = {"evaluating": {"kind": "slow_evaluation"}, "tracker": {"kind": "slow_listener", "stage": "evaluate"}, "begin": {"kind": "slow_listener", "stage": "data"}}
+OUTSIDE: dict[str, dict[str, str]] = {
+    "evaluating": {"kind": "slow_evaluation"}, "tracker": {"kind": "slow_listener", "stage": "evaluate"}, "begin": {"kind": "slow_listener", "stage": "data"},
+}
 
 
 @pytest.mark.parametrize("fault", OUTSIDE.values(), ids=OUTSIDE.keys())

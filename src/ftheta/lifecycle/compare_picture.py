@@ -68,9 +68,12 @@ def draw_measurement(panel: Any, name: str, runs: Sequence[FinishedRun], colours
             panel.plot([entry["low"], entry["high"]], [place, place], color=colours[run.label], linewidth=2.4, solid_capstyle="butt")
         panel.plot(entry["value"], place, "o", color=colours[run.label], markersize=7)
     baselines = {baseline: value for _, entry in entries for baseline, value in entry["baselines"].items()}
-    for level, (baseline, value) in enumerate(sorted(baselines.items(), key=lambda item: item[1])):
+    for value in baselines.values():
         panel.axvline(value, color="0.5", linestyle="--", linewidth=1)
-        panel.text(value, 1.03 + 0.11 * (level % 2), baseline, transform=panel.get_xaxis_transform(), fontsize=8, color="0.35", ha="center")
+    near, last, raised = 0.1 * float(np.ptp(panel.get_xlim())), -np.inf, False
+    for baseline, value in sorted(baselines.items(), key=lambda item: item[1]):
+        raised, last = value - last < near and not raised, value
+        panel.text(value, 1.15 if raised else 1.03, baseline, transform=panel.get_xaxis_transform(), fontsize=8, color="0.35", ha="center")
     better = entries[0][1]["better"]
     panel.set_xlabel(name + (f" ({better} is better)" if better != "neither" else ""))
     panel.xaxis.set_major_locator(MaxNLocator(6))

@@ -169,8 +169,8 @@ class Trainer:
             try:
                 self.prepare()
                 while self.share_used() < 1 and not self.progress.stopped_early:
-                    self.step(stream)
-                    self.after_step()
+                    if self.step(stream):
+                        self.after_step()
                 if self.checkpoints:
                     self.save(wait=True)
                 if distributed.any_true(self.stop.asked):
@@ -221,8 +221,8 @@ class Trainer:
         for buffer, value in zip(self.model.buffers(), values, strict=True):
             buffer.copy_(value)
 
-    def step(self, stream: Stream) -> None:
-        """One training step: every phase once."""
+    def step(self, stream: Stream) -> bool:
+        """One training step: every phase once. False when it ended in a rollback."""
         start = time.perf_counter()
         progress, waited = self.progress, stream.waited
         self.model.train()
@@ -242,13 +242,14 @@ class Trainer:
                 optimizer.step()
             self.model.zero_grad(set_to_none=True)
         if not done:
-            return
+            return False
         progress.step += 1
         progress.units += self.source.batch_size * self.source.units_per_example
         if self.average:
             self.average.update(progress.step)
         progress.seconds += distributed.from_first(time.perf_counter() - start)
         progress.waited += stream.waited - waited
+        return True
 
     def factor(self) -> float:
         return self.config.schedule.factor(self.share_used())
@@ -269,8 +270,8 @@ class Trainer:
         if distributed.world() > 1:
             for parameter in moving:                                                      # a process without rows has no gradients
                 parameter.grad = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
-            names = sorted(metrics)
-            numbers = torch.tensor([total, count, *(value for name in names for value in metrics[name])], dtype=torch.float64)
+            names = distributed.from_first(sorted(metrics))                                 # a process without rows has none
+            numbers = torch.tensor([total, count, *(value for name in names for value in metrics.get(name, (0.0, 0.0)))], dtype=torch.float64)
             distributed.sum_([numbers, *(p.grad for p in moving if p.grad is not None)])
             total, count, *rest = numbers.tolist()
             metrics = {name: (rest[2 * i], rest[2 * i + 1]) for i, name in enumerate(names)}

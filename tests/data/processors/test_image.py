@@ -56,7 +56,7 @@ def test_a_square_of_three_is_taken_channels_first() -> None:
     "picture, said",
     [
         (np.zeros((4, 5, 3), np.uint8), r"\(4, 5, 3\) does not fit: expected \(5, 4, 3\) or \(3, 5, 4\)"), (GREY, r"\(5, 4\) does not fit"),
-        (COLOUR.astype(int) + 1, "must be 0 to 255"), (COLOUR.astype(float), "fractions must be 0 to 1"), (COLOUR / 255 - 0.1, "fractions must be 0 to 1"),
+        (COLOUR.astype(int) * 2, "must be 0 to 255"), (COLOUR.astype(float), "fractions must be 0 to 1"), (COLOUR / 255 - 0.1, "fractions must be 0 to 1"),
         (np.full((5, 4, 3), np.nan), "from nan"), ("/etc/passwd", "got text"), ([[1, 2], [3]], "not an array"), ([], "array of numbers"), (None, "array of numbers"),
         ([["a", "b"]], "array of numbers"), (Path("/nowhere/x.png"), "cannot be read"), (b"GIF89a nonsense", "not a picture file"),
     ],

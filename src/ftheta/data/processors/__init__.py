@@ -5,6 +5,7 @@ from ftheta.core.catalog import Catalogue
 PROCESSORS = Catalogue(
     "processor",
     {
+        "graph": "ftheta.data.processors.graph:GraphProcessor",
         "image": "ftheta.data.processors.image:ImageProcessor",
         "plain": "ftheta.data.processors.plain:PlainProcessor",
         "table": "ftheta.data.processors.table:TableProcessor",

@@ -17,7 +17,7 @@ from ftheta.core.contract import Batch, Ports
 from ftheta.core.errors import DataError
 from ftheta.core.random import generator
 from ftheta.data.catalogue import locate
-from ftheta.data.processors.plain import PlainProcessor
+from ftheta.data.processors.graph import GraphProcessor
 from ftheta.data.source import Dataset
 from ftheta.data.sources.source_config import ResidentSource
 from ftheta.data.stages import digest
@@ -74,8 +74,8 @@ class Planetoid(ResidentSource):
     def ports(self) -> Ports:
         return Ports(gives=GIVES)
 
-    def processor(self, train: Dataset) -> PlainProcessor:
-        return PlainProcessor(TOPICS)
+    def processor(self, train: Dataset) -> GraphProcessor:
+        return GraphProcessor(train.ports.sizes["D"], TOPICS, rows=True)
 
     def splits(self, cache: Path, seed: int) -> dict[str, Dataset]:
         place = locate("planetoid") / f"{self.name}.npz"
@@ -122,8 +122,8 @@ class Communities(ResidentSource):
     def ports(self) -> Ports:
         return Ports(gives=GIVES, sizes={"D": self.features, "K": self.classes})
 
-    def processor(self, train: Dataset) -> PlainProcessor:
-        return PlainProcessor()
+    def processor(self, train: Dataset) -> GraphProcessor:
+        return GraphProcessor(self.features)
 
     def splits(self, cache: Path, seed: int) -> dict[str, Dataset]:
         if self.nodes < self.classes * (self.labelled + 2):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -37,8 +38,9 @@ class Measurement:
     """The same number for well-known alternatives on the same units."""
 
     def facts(self) -> dict[str, Any]:
-        """Everything but the units' values, as plain data."""
-        return {key: value for key, value in vars(self).items() if key != "per_unit"}
+        """Everything but the units' values, as plain data; what is not finite (the interval of a single unit) is None."""
+        plain = {key: value for key, value in vars(self).items() if key != "per_unit"}
+        return {key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in plain.items()}
 
 
 @dataclass

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 import torch
 
 from ftheta.core.config import Config
-from ftheta.core.errors import UsageError
-from ftheta.data.processors.plain import PlainProcessor
+from ftheta.data.processors.graph import GraphProcessor
 from ftheta.models.tasks.answers import Labelled, labelled
 from ftheta.models.tasks.task import Task
 
@@ -29,7 +28,7 @@ class Nodes(Config):
     """In the order of the input."""
 
 
-class NodeClassification(Task[Network, Nodes, PlainProcessor]):
+class NodeClassification(Task[Network, Nodes, GraphProcessor]):
     """Name the class of every node of a graph."""
 
     name = "node-classification"
@@ -38,17 +37,10 @@ class NodeClassification(Task[Network, Nodes, PlainProcessor]):
 
     @torch.no_grad()
     def run(self, inputs: Sequence[Network]) -> list[Nodes]:
-        width, answers = self.architecture.config.ports().sizes["D"], []
+        answers = []
         for network in inputs:
-            for i, row in enumerate(network.nodes):
-                if len(row) != width:
-                    raise UsageError(f"node {i} has {len(row)} features, the model takes {width}")
-            for i, pair in enumerate(network.edges):
-                if len(pair) != 2 or not all(0 <= end < len(network.nodes) for end in pair):
-                    raise UsageError(f"edge {i}: {pair} is not a pair of node numbers from 0 to {len(network.nodes) - 1}")
-            edges = torch.tensor(network.edges, dtype=torch.long).reshape(-1, 2).t()
-            logits = self.architecture(nodes=torch.tensor(network.nodes), edges=edges)["logits"]
-            answers.append(Nodes(nodes=labelled(logits, self.processor)))
+            batch = self.processor.encode(network.nodes, network.edges)
+            answers.append(Nodes(nodes=labelled(self.architecture(nodes=batch["nodes"], edges=batch["edges"])["logits"], self.processor)))
         return answers
 
     def show(self, output: Nodes) -> str:

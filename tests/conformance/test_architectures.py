@@ -1,0 +1,188 @@
+"""Every architecture of the catalogue, as a small model: it keeps the promises the trainer, the folder and `check` rely on."""
+
+import pytest
+import torch
+
+from ftheta.architectures import ARCHITECTURES
+from ftheta.architectures.architecture import Architecture, Estimator, call
+from ftheta.core import tensors
+from ftheta.core.atomic import commit
+from ftheta.core.config import Slot
+from ftheta.core.contract import fits
+from ftheta.core.random import Draws
+from ftheta.objectives import OBJECTIVES
+from ftheta.training.optimizers.adamw import AdamW
+
+TINY = {
+    "actor_critic": {"features": 5, "actions": 3, "hidden": [16]},
+    "decoder": {"vocab": 40, "dim": 16, "depth": 2, "context": 12, "mixer": {"kind": "attention", "heads": 2}},
+    "encoder": {"vocab": 40, "dim": 16, "depth": 2, "context": 12, "mixer": {"kind": "attention", "heads": 2, "causal": False}},
+    "forest": {"features": 6, "classes": 3, "trees": 5},
+    "gan": {"channels": 1, "classes": 3, "size": 8, "noise": 6, "width": 4},
+    "graph": {"features": 7, "classes": 3, "dropout": 0.0},
+    "kmeans": {"features": 6, "clusters": 3},
+    "linear": {"features": 6},
+    "resnet": {"channels": 1, "classes": 3, "depths": [1, 1], "widths": [8, 16], "stem": "small"},
+}
+OBJECTIVE = {
+    "actor_critic": "ppo", "decoder": "next_token", "encoder": "masked", "gan": {"kind": "adversarial", "noise": 6}, "graph": "classification", "resnet": "classification",
+}
+NAMES = ARCHITECTURES.names()
+LEARNING = [name for name in NAMES if name in OBJECTIVE]
+
+
+def config(name):
+    return Slot(ARCHITECTURES).parse({"kind": name, **TINY[name]})
+
+
+def build(name) -> Architecture:
+    model = config(name).build()
+    model.initialise(0)
+    return model
+
+
+def batch(name, rows=8):
+    draws = torch.Generator().manual_seed(0)
+    sizes = config(name).ports().sizes
+    if name in ("decoder", "encoder"):
+        return {"tokens": torch.randint(4, 40, (rows, 12), generator=draws)}
+    if name == "graph":
+        return {"nodes": torch.randn(rows, 7, generator=draws), "edges": torch.randint(rows, (2, 3 * rows), generator=draws), "label": torch.arange(rows) % 3, "mask": torch.ones(rows, dtype=torch.bool)}
+    if name in ("resnet", "gan"):
+        return {"image": torch.rand(rows, 1, 8, 8, generator=draws), "label": torch.arange(rows) % 3}
+    if name == "actor_critic":
+        real = {key: torch.randn(rows, generator=draws) for key in ("log_probability", "advantage", "return", "value")}
+        return {"observation": torch.randn(rows, 5, generator=draws), "action": torch.arange(rows) % 3, **real}
+    label = torch.arange(rows) % 3
+    return {"features": torch.randn(rows, sizes["D"], generator=draws).double() + label[:, None], "label": label, "target": label.double()}
+
+
+def objective(name):
+    return Slot(OBJECTIVES).parse(OBJECTIVE[name])
+
+
+def prepared(name):
+    data = batch(name)
+    return objective(name).prepare(data, Draws(torch.arange(len(next(iter(data.values())))), len(next(iter(data.values()))), 0, "test"))
+
+
+def inputs(name):
+    data = batch(name)
+    return {**data, "noise": torch.randn(8, 6)} if name == "gan" else data
+
+
+def fitted(name) -> Architecture:
+    model = build(name)
+    if isinstance(model, Estimator):
+        model.fit(batch(name, 60), 0)
+    return model.eval()
+
+
+def test_every_architecture_has_a_tiny_model_here():
+    assert TINY.keys() == set(NAMES)
+
+
+@pytest.mark.parametrize("name", LEARNING)
+def test_builds_on_meta_without_memory(name):
+    with torch.device("meta"):
+        model = config(name).build()
+    assert all(parameter.is_meta for parameter in model.parameters())
+    assert {n: tuple(v.shape) for n, v in model.theta().items()} == {n: tuple(v.shape) for n, v in build(name).theta().items()}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_gives_what_its_ports_say(name):
+    model, ports = fitted(name), config(name).ports()
+    outputs = call(model, inputs(name))
+    for port, spec in ports.gives.items():
+        kind, *dims = spec.split()
+        value = outputs[port]
+        assert value.ndim == len(dims), (port, spec, value.shape)
+        for letter, size in zip(dims, value.shape, strict=True):
+            known = {"B": 8, "N": 8, **{k: v for k, v in ports.sizes.items() if k not in ("T",)}}
+            assert letter not in known or (letter == "D" and kind == "real") or size == known[letter], (port, spec, value.shape)
+    assert all(fits(spec, spec) for spec in ports.takes.values())
+
+
+@pytest.mark.parametrize("name", LEARNING)
+def test_every_parameter_gets_a_gradient(name):
+    model, aim, data = build(name), objective(name), prepared(name)
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.3, generator=torch.Generator().manual_seed(parameter.numel()))
+    model.train()
+    for phase in aim.phases():
+        aim.loss(model, lambda part, **more: call(model, part, **more), data, phase).total.backward()
+    assert not [n for n, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_saved_equals_loaded_bit_by_bit(name, tmp_path):
+    model = fitted(name)
+    with commit(tmp_path / "m") as attempt:
+        attempt.write("m.safetensors", *tensors.pieces(model.theta()))
+    values = tensors.read(tmp_path / "m" / "m.safetensors")
+    other = config(name).build()
+    if isinstance(other, Estimator):
+        other.reserve({key: tuple(value.shape) for key, value in values.items()})
+    else:
+        other.initialise(1)
+    assert not tensors.mismatches(values, other.theta())
+    other.load_theta(values)
+    data = inputs(name)
+    for port in config(name).ports().gives:
+        assert torch.equal(call(model, data)[port], call(other.eval(), data)[port]), port
+
+
+@pytest.mark.parametrize("name", [n for n in LEARNING if n not in ("gan", "actor_critic")])
+def test_overfits_one_batch(name):
+    model, aim, data = build(name), objective(name), prepared(name)
+    (optimizer,) = AdamW(rate=0.01).build(list(model.named_parameters()))
+    (phase,) = aim.phases()
+
+    def loss():
+        found = aim.loss(model, lambda part, **more: call(model, part, **more), data, phase)
+        return found.total / found.count
+
+    model.train()
+    first = float(loss().detach())
+    for _ in range(150):
+        optimizer.zero_grad()
+        loss().backward()
+        optimizer.step()
+    assert float(loss().detach()) < 0.25 * first
+
+
+@pytest.mark.parametrize("name", LEARNING)
+def test_same_seed_same_parameters(name):
+    a, b = build(name), build(name)
+    torch.manual_seed(7)
+    c = config(name).build()
+    c.initialise(0)
+    for other in (b, c):
+        assert all(torch.equal(x, y) for x, y in zip(a.theta().values(), other.theta().values(), strict=True))
+
+
+@pytest.mark.parametrize("name", [n for n in LEARNING if n != "resnet"])
+def test_micro_batches_add_up_to_the_batch(name):
+    """Sums and counts of parts equal the whole's, and so do gradients (float64)."""
+    if name == "graph":
+        pytest.skip("a whole graph is one example")
+    model, aim, data = build(name).double(), objective(name), prepared(name)
+    model.compute_dtype = torch.float64
+    data = {k: v.double() if v.is_floating_point() else v for k, v in data.items()}
+    for phase in aim.phases():
+
+        def grads(parts, phase=phase):
+            model.zero_grad()
+            count = 0.0
+            for part in parts:
+                found = aim.loss(model, lambda p, **more: call(model, p, **more), part, phase)
+                found.total.backward()
+                count += float(found.count)
+            return count, [p.grad.clone() for p in model.parameters() if p.grad is not None]
+
+        whole = grads([data])
+        split = grads([{k: v[a:b] for k, v in data.items()} for a, b in ((0, 3), (3, 4), (4, 8))])
+        assert whole[0] == split[0]
+        for a, b in zip(whole[1], split[1], strict=True):
+            assert (a - b).norm() <= 1e-9 * (1 + a.norm())

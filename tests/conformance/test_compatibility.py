@@ -1,0 +1,24 @@
+"""`check` answers for every source × architecture × objective, and its answers are true."""
+
+from ftheta.lifecycle.checking import compatibility
+
+FITS = {
+    ("graph", "classification"): {"communities", "planetoid"}, ("resnet", "classification"): {"digits", "mnist"}, ("gan", "adversarial"): {"digits", "mnist"},
+    ("decoder", "next_token"): {"text_files", "text_lines"}, ("encoder", "masked"): {"text_files", "text_lines"}, ("actor_critic", "ppo"): {"rollouts"},
+    ("kmeans", "fit"): {"csv", "sklearn_table"}, ("forest", "fit"): {"csv", "sklearn_table"}, ("linear", "fit"): {"csv", "sklearn_table"},
+}
+
+
+def test_the_matrix_is_what_it_should_be():
+    found = {}
+    for cell in compatibility():
+        if not cell.reasons:
+            found.setdefault((cell.architecture, cell.objective), set()).add(cell.source)
+    assert found == FITS
+
+
+def test_every_misfit_has_reasons_and_a_remedy():
+    for cell in compatibility():
+        for reason in cell.reasons:
+            assert len(reason) > 40, cell
+            assert any(word in reason for word in ("choose", "use ", "must", "leave", "shrink", " as ")), reason

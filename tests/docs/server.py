@@ -1,0 +1,92 @@
+"""Carries out `ftheta` and `python` for the snippets. Everything is imported once, then every command is a fork of this process.
+
+Run as a program: `server.py SOCKET`. A client (client.py) sends arguments, folder, environment and its three standard files, and
+gets the exit code.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import pkgutil
+import signal
+import socket
+import sys
+import traceback
+from typing import Any
+
+import matplotlib.pyplot  # noqa: F401  (this and the next five are imported late otherwise, by every command anew)
+import pyarrow.parquet  # noqa: F401
+import sklearn.cluster  # noqa: F401
+import sklearn.datasets  # noqa: F401
+import sklearn.ensemble  # noqa: F401
+import sklearn.linear_model  # noqa: F401
+import torch
+from short import flat, short, short_arguments
+
+import ftheta
+import ftheta.cli
+from ftheta.core.config import merge
+
+REAL_RUN = ftheta.run
+
+
+def shortened_run(recipe: Any, *, changes: Any = (), **others: Any) -> Any:
+    """`ftheta.run` with the tests' budget."""
+    budget = short(recipe, changes)
+    return REAL_RUN(recipe, changes=merge(changes, budget) if isinstance(changes, dict) else [*changes, *flat(budget)], **others)
+
+
+def carry_out(command: dict) -> int:
+    """The exit code of one command, in this (forked) process."""
+    os.chdir(command["folder"])
+    os.environ.clear()
+    os.environ.update(command["environment"])
+    program, *arguments = command["arguments"]
+    try:
+        if program == "ftheta":
+            sys.argv = ["ftheta", *short_arguments(arguments)]
+            ftheta.cli.main()
+        else:
+            sys.argv = arguments
+            ftheta.run = shortened_run
+            with open(arguments[0], encoding="utf-8") as file:
+                exec(compile(file.read(), arguments[0], "exec"), {"__name__": "__main__"})
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
+    except BaseException:
+        traceback.print_exc()
+        return 1
+    return 0
+
+
+def serve(place: str) -> None:
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(place)
+    listener.listen()
+    print("ready", flush=True)
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)                                         # children are not waited for: their client is told by themselves
+    while True:
+        connection, _ = listener.accept()
+        if os.fork():
+            connection.close()
+            continue
+        listener.close()
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        message, files, _, _ = socket.recv_fds(connection, 1 << 20, 3)
+        for number, file in enumerate(files):
+            os.dup2(file, number)
+            os.close(file)
+        code = carry_out(json.loads(message))
+        sys.stdout.flush()
+        sys.stderr.flush()
+        connection.send(str(code).encode())
+        os._exit(0)
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    for module in pkgutil.walk_packages(ftheta.__path__, "ftheta."):
+        importlib.import_module(module.name)
+    serve(sys.argv[1])

@@ -1,0 +1,54 @@
+"""What makes the runs of the documentation short: a reader gets the recipe's budget, the tests get this one.
+
+Two steps, and for text a small part of the corpus and a small model. Everything else is what the page says.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ftheta.core.config import merge
+from ftheta.core.errors import FthetaError
+from ftheta.lifecycle.recipe import load
+
+BUDGETS = ("steps", "epochs", "tokens", "minutes")
+TEXT = {
+    "data": {"source": {"include": ["json/*.py", "html/*.py", "logging/*.py", "zoneinfo/*.py"]}, "tokenizer": {"vocab": 512}, "pack": {"length": 64, "ramp": []}},
+    "model": {"dim": 32, "depth": 1},
+}
+
+
+def short(recipe: str | Path | Mapping[str, Any], changes: Sequence[str] | Mapping[str, Any]) -> dict[str, Any]:
+    """Changes to lay over a recipe; none for one that cannot be read, so that the run itself says why."""
+    try:
+        parsed = load(recipe, changes)
+    except FthetaError:
+        return {}
+    found: dict[str, Any] = {}
+    if any(getattr(parsed.train, budget) is not None for budget in BUDGETS):
+        found["train"] = {**dict.fromkeys(BUDGETS), "steps": 2}
+    if getattr(parsed.data.source, "path", None) == "python:stdlib":
+        found = merge(found, TEXT)
+    if any(metric.name == "generated" for metric in parsed.evaluate):
+        found["evaluate"] = []                                                            # it trains a classifier first
+    return found
+
+
+def short_arguments(arguments: Sequence[str]) -> list[str]:
+    """`ftheta run ...` with the budget appended; every other verb as it is."""
+    if not arguments or arguments[0] != "run" or len(arguments) < 2 or arguments[1].startswith("-"):
+        return list(arguments)
+    given = [value for option, value in zip(arguments[1:], arguments[2:], strict=False) if option == "--set"]
+    return [*arguments, *(part for change in flat(short(arguments[1], given)) for part in ("--set", change))]
+
+
+def flat(changes: Mapping[str, Any], path: str = "") -> list[str]:
+    """Nested changes as `a.b=c`."""
+    found = []
+    for key, value in changes.items():
+        place = f"{path}.{key}" if path else key
+        found += flat(value, place) if isinstance(value, Mapping) else [f"{place}={json.dumps(value)}"]
+    return found
