@@ -26,7 +26,7 @@ for recipe in shipped():
         outcome = ftheta.run(recipe, changes=small(recipe), out=out / f"smoke-{recipe}")
         ftheta.load(outcome.model_folder)
         bad = [entry for entry in ftheta.verify(outcome.folder) if entry.problems]
-        print(f"{recipe:16} {'ok' if not bad else bad}  {time.time() - start:.0f} s", flush=True)
+        print(f"{recipe:16} {bad or 'ok'}  {time.time() - start:.0f} s", flush=True)
         failed += bool(bad)
     except DataError as error:
         print(f"{recipe:16} skipped: {error}", flush=True)

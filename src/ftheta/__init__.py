@@ -36,7 +36,6 @@ VERBS = {
     "save": "ftheta.models.folder",
     "verify": "ftheta.lifecycle.using",
 }
-__all__ = list(VERBS)  # noqa: PLE0605
 
 
 def __getattr__(name: str) -> Any:

@@ -113,7 +113,10 @@ def test_every_verb_has_help_with_an_example():
 
 
 def test_help_does_not_import_torch():
-    code = "import sys; sys.argv = ['ftheta', '--help']\nfrom ftheta.cli import main\ntry: main()\nexcept SystemExit: pass\nassert 'torch' not in sys.modules and 'numpy' not in sys.modules"
+    code = (
+        "import sys; sys.argv = ['ftheta', '--help']\nfrom ftheta.cli import main\ntry: main()\nexcept SystemExit: pass\n"
+        "assert 'torch' not in sys.modules and 'numpy' not in sys.modules"
+    )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0
 
 

@@ -47,7 +47,8 @@ def batch(name, rows=8):
     if name in ("decoder", "encoder"):
         return {"tokens": torch.randint(4, 40, (rows, 12), generator=draws)}
     if name == "graph":
-        return {"nodes": torch.randn(rows, 7, generator=draws), "edges": torch.randint(rows, (2, 3 * rows), generator=draws), "label": torch.arange(rows) % 3, "mask": torch.ones(rows, dtype=torch.bool)}
+        edges = torch.randint(rows, (2, 3 * rows), generator=draws)
+        return {"nodes": torch.randn(rows, 7, generator=draws), "edges": edges, "label": torch.arange(rows) % 3, "mask": torch.ones(rows, dtype=torch.bool)}
     if name in ("resnet", "gan"):
         return {"image": torch.rand(rows, 1, 8, 8, generator=draws), "label": torch.arange(rows) % 3}
     if name == "actor_critic":

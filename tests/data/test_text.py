@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -29,8 +31,8 @@ def test_every_byte_arrives_once(folder, tmp_path):
     assert sum(map(len, names)) == 20 == len(set.union(*names))
     for split in ("train", "test"):
         tokens = np.load(text.tokens / f"{split}.npy")
-        starts = np.flatnonzero(tokens == BOS).tolist() + [len(tokens)]
-        decoded = [text.tokenizer.decode(tokens[a + 1 : b - 1].tolist(), skip_special_tokens=False) for a, b in zip(starts, starts[1:], strict=False)]
+        starts = [*np.flatnonzero(tokens == BOS).tolist(), len(tokens)]
+        decoded = [text.tokenizer.decode(tokens[a + 1 : b - 1].tolist(), skip_special_tokens=False) for a, b in itertools.pairwise(starts)]
         assert decoded == text.texts(split)
         assert all(tokens[b - 1] == EOS for b in starts[1:])
 
@@ -66,7 +68,7 @@ def test_cleaning_is_counted(tmp_path):
     (tmp_path / "c" / "control").write_text("full\x00 width ｆ enough letters here\n")
     text = prepare(tmp_path / "c", tmp_path / "cache", Bytes(), Split(validation=0.2, test=0.2), [Normalise(form="NFKC"), Quality()])
     assert text.account["dropped"] == {"too short": 1, "repeated lines": 1}
-    everything = "".join(sum((text.texts(split) for split in ("train", "validation", "test")), []))
+    everything = "".join(line for split in ("train", "validation", "test") for line in text.texts(split))
     assert "\r" not in everything and "\x00" not in everything and "width f enough" in everything
 
 
@@ -117,7 +119,7 @@ def test_bad_input_is_named(tmp_path):
     with pytest.raises(DataError, match=r"b\.txt is not UTF-8: byte 0xff at offset 4.*on_bad: skip"):
         list(TextFiles(path=str(tmp_path)).documents())
     assert [d.name for d in TextFiles(path=str(tmp_path), on_bad="skip").documents()] == ["a.txt"]
-    with pytest.raises(DataError, match="more than data.source.largest"):
+    with pytest.raises(DataError, match=r"more than data\.source\.largest"):
         list(TextFiles(path=str(tmp_path), largest=20).documents())
     with pytest.raises(DataError, match="cannot be split"):
         prepare_text(TextFiles(path=str(tmp_path), on_bad="skip"), (), Split(), Bytes(), tmp_path / "cache", 0)

@@ -18,9 +18,9 @@ from typing import Any
 
 import matplotlib.pyplot  # noqa: F401  (this and the next five are imported late otherwise, by every command anew)
 import pyarrow.parquet  # noqa: F401
-import sklearn.cluster  # noqa: F401
-import sklearn.datasets  # noqa: F401
-import sklearn.ensemble  # noqa: F401
+import sklearn.cluster
+import sklearn.datasets
+import sklearn.ensemble
 import sklearn.linear_model  # noqa: F401
 import torch
 from short import flat, short, short_arguments

@@ -113,6 +113,14 @@ def test_only_the_same_units_are_paired(tmp_path, other, reason):
     assert bool(found) == bool(reason)
 
 
+def test_rows_of_other_tokens_are_not_paired(tmp_path):
+    runs = [made(tmp_path, "a"), made(tmp_path, "b"), made(tmp_path, "c", tokenizer="byte_bpe")]
+    for run_ in runs:
+        run_.measurements["score"]["unit"] = "row"
+    assert not different_units("score", runs[0], runs[1])
+    assert "different tokens" in different_units("score", runs[0], runs[2])
+
+
 @pytest.mark.parametrize(
     ("other", "reason"), [({}, ""), ({"environment": {"kind": "other"}}, "different environments"), ({"seed": 1}, "began differently")],
 )

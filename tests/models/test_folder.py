@@ -77,7 +77,7 @@ def test_not_a_model_folder(tmp_path):
     with pytest.raises(FolderError, match="is not a folder"):
         load(tmp_path / "nothing")
     (tmp_path / "x").mkdir()
-    with pytest.raises(FolderError, match="neither ftheta.json nor config.json"):
+    with pytest.raises(FolderError, match=r"neither ftheta\.json nor config\.json"):
         load(tmp_path / "x")
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from ftheta.architectures.architecture import Outputs, call
 from ftheta.architectures.gan import GAN, GANConfig
@@ -51,7 +52,7 @@ def test_losses_are_those_of_the_paper() -> None:
         for pixel in range(2 * 8 * 8):
             step = torch.zeros(2 * 8 * 8, dtype=torch.float64)
             step[pixel] = 1e-5
-            up, down = (model.discriminator(data["image"] + sign * step.view(2, 8, 8), label) for sign in (1, -1))
+            up, down = (model.judge(data["image"] + sign * step.view(2, 8, 8), label) for sign in (1, -1))
             slope += ((up - down) / 2e-5).square()
     loss = objective.loss(model, runner(model), data, DISCRIMINATOR)
     assert loss.count == B
@@ -105,6 +106,15 @@ def test_without_penalty_or_gradients() -> None:
     assert float(without.metrics["slope"][0]) == 0 and loss.total > without.total
     with torch.enable_grad():
         torch.testing.assert_close(penalised.loss(model, runner(model), data, DISCRIMINATOR).total.detach(), loss.total)
+
+
+def test_operations_can_be_counted() -> None:
+    """Counters hook every module, which fails for a penalised picture that reaches one as a leaf."""
+    model, objective = network(), Adversarial(noise=5)
+    with FlopCounterMode(display=False) as counter:
+        for phase in objective.phases():
+            objective.loss(model, runner(model), batch(objective), phase).total.backward()
+    assert counter.get_total_flops() > 0
 
 
 def test_fits_labelled_pictures_and_a_model_with_two_players_only() -> None:

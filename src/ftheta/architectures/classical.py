@@ -53,13 +53,13 @@ class KMeansConfig(ArchitectureConfig):
     kind: Literal["kmeans"] = "kmeans"
     features: int = from_data("D")
     """Numbers that describe an example."""
-    clusters: int = Field(8, gt=0)
+    clusters: int = Field(default=8, gt=0)
     """Number of centres."""
-    restarts: int = Field(10, gt=0)
+    restarts: int = Field(default=10, gt=0)
     """Times the search starts anew; the tightest clusters are kept."""
-    iterations: int = Field(300, gt=0)
+    iterations: int = Field(default=300, gt=0)
     """Longest search."""
-    tolerance: float = Field(1e-4, ge=0)
+    tolerance: float = Field(default=1e-4, ge=0)
     """The search ends when the centres move less than this, relative to the variance of the data."""
 
     def ports(self) -> Ports:
@@ -102,11 +102,11 @@ class ForestConfig(ArchitectureConfig):
     """Numbers that describe an example."""
     classes: int = from_data("K")
     """Classes to tell apart."""
-    trees: int = Field(100, gt=0)
+    trees: int = Field(default=100, gt=0)
     """Number of trees."""
-    depth: int | None = Field(None, gt=0)
+    depth: int | None = Field(default=None, gt=0)
     """Most splits between root and leaf; without it a tree grows until its leaves are pure."""
-    min_leaf: int = Field(1, gt=0)
+    min_leaf: int = Field(default=1, gt=0)
     """Fewest training examples in a leaf."""
     max_features: Literal["sqrt", "log2", "all"] | int = "sqrt"
     """Features looked at for a split: a number, or a function of how many there are."""
@@ -200,7 +200,7 @@ class LinearConfig(ArchitectureConfig):
     kind: Literal["linear"] = "linear"
     features: int = from_data("D")
     """Numbers that describe an example."""
-    decay: float = Field(0.0, ge=0)
+    decay: float = Field(default=0.0, ge=0)
     """Weight of the squared length of the weights (ridge); 0 is least squares."""
 
     def ports(self) -> Ports:

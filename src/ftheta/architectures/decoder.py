@@ -30,9 +30,9 @@ class DecoderConfig(ArchitectureConfig):
     kind: Literal["decoder"] = "decoder"
     vocab: int = from_data("V")
     """Number of tokens the model knows."""
-    dim: int = Field(768, gt=0)
+    dim: int = Field(default=768, gt=0)
     """Width of the residual stream."""
-    depth: int = Field(12, gt=0)
+    depth: int = Field(default=12, gt=0)
     """Number of layers."""
     context: int = from_data("T", 1024)
     """Longest sequence, in tokens."""
@@ -52,13 +52,13 @@ class DecoderConfig(ArchitectureConfig):
     """Whether every layer's values get a learned vector of the token itself (modded-nanogpt's value embeddings): more parameters, hardly more work."""
     zero_outputs: bool = False
     """Start every layer as the identity: output projections at zero (and an untied head at zero)."""
-    std: float = Field(0.02, gt=0)
+    std: float = Field(default=0.02, gt=0)
     """Standard deviation of initial weights."""
-    embed_std: float | None = Field(None, gt=0)
+    embed_std: float | None = Field(default=None, gt=0)
     """Standard deviation of the embedding table, when it differs from `std`."""
-    dropout: float = Field(0.0, ge=0, lt=1)
+    dropout: float = Field(default=0.0, ge=0, lt=1)
     """Share of residual updates dropped in training."""
-    softcap: float | None = Field(None, gt=0)
+    softcap: float | None = Field(default=None, gt=0)
     """Bound on logits, c·tanh(z/c)."""
 
     def ports(self) -> Ports:

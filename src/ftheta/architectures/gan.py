@@ -38,9 +38,9 @@ class GANConfig(ArchitectureConfig):
     """Number of classes a picture can be asked for."""
     size: int = from_data("H")
     """Height and width of the picture; halved while even and above 4, it must come down to 8 or less."""
-    noise: int = Field(64, gt=0)
+    noise: int = Field(default=64, gt=0)
     """Numbers of noise a picture is made from; the objective's `noise` must be the same."""
-    width: int = Field(32, gt=0)
+    width: int = Field(default=32, gt=0)
     """Channels at full size; doubled each time the size halves, up to eight times this."""
 
     @model_validator(mode="after")
@@ -87,7 +87,7 @@ class GAN(Architecture):
 
     def judge(self, image: Tensor, label: Tensor) -> Tensor:
         """(B,) log-odds, in float32, that each picture is a real one of its class."""
-        return self.discriminator(image.to(self.compute_dtype), label).float()
+        return self.discriminator(2 * image.to(self.compute_dtype) - 1, label).float()
 
     def initialise(self, seed: int) -> None:
         """N(0, 2 / ((1 + slope²)·fan_in)) before a leaky ReLU, label vectors N(0, 1), last layers a tenth of N(0, 1 / fan_in), biases 0."""
@@ -133,7 +133,7 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """image (B, C, H, W), label (B,) → log-odds of being real (B,)."""
+    """image (B, C, H, W) in [-1, 1], label (B,) → log-odds of being real (B,)."""
 
     def __init__(self, config: GANConfig):
         super().__init__()
@@ -150,7 +150,7 @@ class Discriminator(nn.Module):
         self.classes = nn.Embedding(config.classes, features)
 
     def forward(self, image: Tensor, label: Tensor) -> Tensor:
-        x = F.leaky_relu(self.entry(2 * image - 1), SLOPE)
+        x = F.leaky_relu(self.entry(image), SLOPE)
         for number, level in enumerate(self.levels):
             if number:
                 x = F.avg_pool2d(x, 2)

@@ -29,11 +29,11 @@ class GraphConfig(ArchitectureConfig):
     """Numbers that describe a node."""
     classes: int = from_data("K")
     """Classes to tell apart."""
-    hidden: int = Field(16, gt=0)
+    hidden: int = Field(default=16, gt=0)
     """Width between layers."""
-    depth: int = Field(2, gt=0)
+    depth: int = Field(default=2, gt=0)
     """Number of layers: how many edges away a node sees."""
-    dropout: float = Field(0.5, ge=0, lt=1)
+    dropout: float = Field(default=0.5, ge=0, lt=1)
     """Share of every layer's inputs dropped in training."""
     message_passing: Annotated[Part, Slot(MESSAGE_PASSING)] = slot("gcn")
     """How a node reads its neighbours."""

@@ -41,7 +41,7 @@ class ResNetConfig(ArchitectureConfig):
     """Channels each stage gives."""
     stem: Literal["imagenet", "small"] = "imagenet"
     """The first convolution: 7×7 with stride 2 and a max pool (a quarter of the size left), or 3×3 that keeps small pictures whole."""
-    stem_width: int = Field(64, gt=0)
+    stem_width: int = Field(default=64, gt=0)
     """Channels the stem gives."""
     downsample_first: bool = False
     """Whether the first stage halves height and width too."""
@@ -98,7 +98,7 @@ class ResNet(Architecture):
         self.pool = nn.MaxPool2d(3, stride=2, padding=1) if large else None
         self.stages = nn.Sequential(*(nn.Sequential(*(residual(config.block, *layer) for layer in stage)) for stage in config.layers()))
         self.head = Linear(config.widths[-1], config.classes)
-        self.to(memory_format=torch.channels_last)                                        # a quarter less time on a CPU, whatever the type
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]         # a quarter less time on a CPU, whatever the type
 
     def forward(self, image: Tensor) -> Outputs:
         hidden = self.stem(image.to(self.compute_dtype, memory_format=torch.channels_last))

@@ -16,10 +16,10 @@ from torch.nn import functional as F
 class Head(nn.Module):
     """logits = h Wᵀ (B, T, V); `softcap` bounds them: c·tanh(z/c) (Gemma 2). A tied head is given the embedding's weight."""
 
-    def __init__(self, dim: int, vocab: int, weight: nn.Parameter | None = None, softcap: float | None = None):
+    def __init__(self, dim: int, vocab: int, weight: Tensor | None = None, softcap: float | None = None):
         super().__init__()
         self.tied = weight is not None
-        self.weight = nn.Parameter(torch.empty(vocab, dim)) if weight is None else weight
+        self.weight: Tensor = nn.Parameter(torch.empty(vocab, dim)) if weight is None else weight
         self.softcap = softcap
 
     def forward(self, hidden: Tensor) -> Tensor:

@@ -32,7 +32,7 @@ class Recurrent(Mixer):
         return {"causal"}
 
     def forward(self, x: Tensor, context: Context) -> Tensor:
-        inputs = x.to(self.rnn.weight_ih_l0.dtype)
+        inputs = x.to(next(self.rnn.parameters()).dtype)
         if context.cache is None:
             hidden = self.by_document(inputs, context.documents)
         else:
@@ -73,7 +73,10 @@ class Recurrent(Mixer):
         return result
 
     def unpack(self, state: tuple[Tensor, ...] | None) -> Any:
-        return None if state is None else (state if len(state) > 1 else state[0])
+        if state is None or len(state) == 2:
+            return state
+        (only,) = state
+        return only
 
     def pack(self, state: Any) -> tuple[Tensor, ...]:
         return state if isinstance(state, tuple) else (state,)

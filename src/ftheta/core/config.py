@@ -158,7 +158,7 @@ def slot(kind: str, **arguments: Any) -> Any:
 
 def slots(*kinds: str) -> Any:
     """The default of a field that holds several slots."""
-    return Field([{"kind": kind} for kind in kinds])
+    return Field(default=[{"kind": kind} for kind in kinds])
 
 
 def from_data(dimension: str, default: Any = ...) -> Any:

@@ -48,7 +48,7 @@ class Shift(Augmentation):
     """Moves a picture by whole pixels."""
 
     kind: Literal["shift"] = "shift"
-    pixels: int = Field(1, gt=0)
+    pixels: int = Field(default=1, gt=0)
     """Furthest in each direction."""
 
     def change(self, image: Tensor, draws: Draws) -> Tensor:
@@ -66,13 +66,13 @@ class Affine(Augmentation):
     """Turns, scales, shears and moves a picture about its centre by small amounts, each uniform around none; bilinear."""
 
     kind: Literal["affine"] = "affine"
-    degrees: float = Field(10.0, ge=0, le=180)
+    degrees: float = Field(default=10.0, ge=0, le=180)
     """Largest turn in either direction."""
-    scale: float = Field(0.1, ge=0, lt=1)
+    scale: float = Field(default=0.1, ge=0, lt=1)
     """Largest change of size: 0.1 is 90 % to 110 %."""
-    shear: float = Field(5.0, ge=0, lt=90)
+    shear: float = Field(default=5.0, ge=0, lt=90)
     """Largest slant, in degrees."""
-    shift: float = Field(0.0, ge=0)
+    shift: float = Field(default=0.0, ge=0)
     """Furthest move in each direction, in pixels."""
 
     def change(self, image: Tensor, draws: Draws) -> Tensor:
@@ -95,7 +95,7 @@ class Flip(Augmentation):
     """Mirrors a picture left to right."""
 
     kind: Literal["flip"] = "flip"
-    probability: float = Field(0.5, gt=0, le=1)
+    probability: float = Field(default=0.5, gt=0, le=1)
     """Share of pictures changed."""
 
     def change(self, image: Tensor, draws: Draws) -> Tensor:
@@ -107,13 +107,13 @@ class Erase(Augmentation):
     """Blanks a rectangle (Zhong et al. 2017, arXiv:1708.04896)."""
 
     kind: Literal["erase"] = "erase"
-    probability: float = Field(0.5, gt=0, le=1)
+    probability: float = Field(default=0.5, gt=0, le=1)
     """Share of pictures changed."""
-    smallest: float = Field(0.02, ge=0, le=1)
+    smallest: float = Field(default=0.02, ge=0, le=1)
     """Least part of the picture's area."""
-    largest: float = Field(0.2, gt=0, le=1)
+    largest: float = Field(default=0.2, gt=0, le=1)
     """Greatest part of the picture's area."""
-    stretch: float = Field(3.0, ge=1)
+    stretch: float = Field(default=3.0, ge=1)
     """How many times longer one side may be than the other."""
 
     def change(self, image: Tensor, draws: Draws) -> Tensor:

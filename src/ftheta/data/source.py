@@ -89,7 +89,8 @@ class Source(ABC):
         return {}, {}
 
     def restore(self, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
-        """Continue from what `state` gave."""
+        """Continue from what `state` gave; resident data has nothing to restore."""
+        return
 
 
 class Shuffled(Source):

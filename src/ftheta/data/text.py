@@ -33,9 +33,9 @@ SPLITS = ("train", "validation", "test")
 class Split(Config):
     """Which share of the documents is kept for checking; the rest trains."""
 
-    validation: float = Field(0.05, ge=0, lt=1)
+    validation: float = Field(default=0.05, ge=0, lt=1)
     """Looked at during training."""
-    test: float = Field(0.05, ge=0, lt=1)
+    test: float = Field(default=0.05, ge=0, lt=1)
     """Looked at once, at the end."""
 
 
@@ -51,7 +51,7 @@ class Shorter(Config):
 class Pack(Config):
     """How documents become rows of equal length."""
 
-    length: int = Field(256, gt=1)
+    length: int = Field(default=256, gt=1)
     """Tokens in a row."""
     ramp: tuple[Shorter, ...] = ()
     """Shorter rows first: each is cut into pieces until its share of the budget is used (Li et al. 2021, arXiv:2108.06084)."""

@@ -41,15 +41,15 @@ class RolloutsConfig(SourceConfig):
     kind: Literal["rollouts"] = "rollouts"
     environment: Annotated[Part, Slot(ENVIRONMENTS)] = slot("cartpole")
     """The world to act in."""
-    envs: int = Field(8, gt=0)
+    envs: int = Field(default=8, gt=0)
     """Copies of it, acted in side by side."""
-    horizon: int = Field(128, gt=0)
+    horizon: int = Field(default=128, gt=0)
     """Steps of every copy between updates."""
-    epochs: int = Field(10, gt=0)
+    epochs: int = Field(default=10, gt=0)
     """Times every transition is learned from."""
-    gamma: float = Field(0.99, ge=0, le=1)
+    gamma: float = Field(default=0.99, ge=0, le=1)
     """Worth of a reward one step later, γ."""
-    trace: float = Field(0.95, ge=0, le=1)
+    trace: float = Field(default=0.95, ge=0, le=1)
     """How far an advantage looks ahead, λ: 0 trusts the value of the next state, 1 the whole episode."""
     normalise_advantages: bool = True
     """Whether the advantages of a rollout are shifted and scaled to mean 0 and variance 1."""

@@ -13,11 +13,11 @@ from ftheta.core.random import generator
 class Sampling(Config):
     """How the next token is chosen."""
 
-    temperature: float = Field(0.8, ge=0)
+    temperature: float = Field(default=0.8, ge=0)
     """Divides the logits; 0 takes the likeliest token."""
-    top_k: int | None = Field(None, gt=0)
+    top_k: int | None = Field(default=None, gt=0)
     """Choose among this many likeliest tokens."""
-    top_p: float = Field(0.95, gt=0, le=1)
+    top_p: float = Field(default=0.95, gt=0, le=1)
     """Choose among the likeliest tokens that together hold this probability."""
     seed: int = 0
     """Same seed, same text, whatever else is generated beside it."""

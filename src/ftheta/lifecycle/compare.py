@@ -104,6 +104,9 @@ def different_units(name: str, a: FinishedRun, b: FinishedRun) -> str:
             return f"episodes began differently (seeds {first['seed']} and {second['seed']})"
     if first["n"] != second["n"]:
         return f"{first['n']:,} {first['unit']}s on one side, {second['n']:,} on the other"
+    tokens = ("data", "tokenizer"), ("data", "pack", "length")
+    if first["unit"] == "row" and any(a.section(*place) != b.section(*place) for place in tokens):
+        return "rows hold different tokens (data.tokenizer or data.pack differ)"
     kept = a.values(name), b.values(name)
     if not (kept[0] and kept[1]):
         return "no values of single units were kept"

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
 from ftheta.architectures.architecture import Architecture, Outputs, call
 from ftheta.core.contract import Batch
@@ -26,25 +25,35 @@ def parameter_counts(model: Architecture) -> dict[str, int]:
     }
 
 
-@contextlib.contextmanager
-def recurrent_flops(model: nn.Module, counted: list[float]) -> Iterator[None]:
-    """Count recurrent layers, whose fused kernels the counter cannot look into: 2·gates·hidden·(input + hidden) a token, thrice in training."""
-    handles = []
+def recurrent_layer(inputs: Tensor, weight: Tensor, recurrent_weight: Tensor, *rest: Any, out_val: Any = None) -> int:
+    """FLOPs of one direction of a recurrent layer: 2·gates·(input + hidden) a token."""
+    return 2 * inputs.shape[0] * inputs.shape[1] * (weight.numel() + recurrent_weight.numel())
 
-    def hook(module: nn.Module, inputs: tuple[Tensor, ...], output: Any) -> None:
-        assert isinstance(module, nn.RNNBase)
-        tokens = inputs[0].numel() / inputs[0].shape[-1]
-        gates = module.weight_ih_l0.shape[0]
-        counted[0] += 2 * tokens * gates * (module.input_size + module.hidden_size) * 3
 
-    for module in model.modules():
-        if isinstance(module, nn.RNNBase):
-            handles.append(module.register_forward_hook(hook))
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
+def recurrent_layer_backward(inputs: Tensor, weight: Tensor, recurrent_weight: Tensor, *rest: Any, out_val: Any = None) -> int:
+    return 2 * recurrent_layer(inputs, weight, recurrent_weight)
+
+
+def attention(query: Tensor, key: Tensor, value: Tensor, *rest: Any, attn_mask: Any = None, scale: Any = None, out_val: Any = None) -> int:
+    """FLOPs of softmax(q kᵀ) v."""
+    return 2 * query.shape[:-1].numel() * key.shape[-2] * (key.shape[-1] + value.shape[-1])
+
+
+def attention_backward(grad: Tensor, query: Tensor, key: Tensor, value: Tensor, *rest: Any, attn_mask: Any = None, scale: Any = None, out_val: Any = None) -> int:
+    """Five products for the forward pass's two: the scores are made anew."""
+    return 5 * attention(query, key, value) // 2
+
+
+UNKNOWN_TO_TORCH = {
+    torch.ops.aten.mkldnn_rnn_layer: recurrent_layer, torch.ops.aten.mkldnn_rnn_layer_backward: recurrent_layer_backward,
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: attention,
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: attention_backward,
+}
+"""Fused kernels on a CPU that torch's counter passes over. GRU and, on a GPU, attention are made of operations it knows."""
+for formula in UNKNOWN_TO_TORCH.values():
+    formula._get_raw = True                                                               # type: ignore[attr-defined]  # tensors, not shapes
+FORMULAS: dict[Any, Callable[..., int]] = {**flop_registry, **UNKNOWN_TO_TORCH}
+"""Operation → its FLOPs, as a function of its arguments and `out_val`, its result."""
 
 
 def flops_per_step(model: Architecture, objective: Objective, source: Source) -> float:
@@ -53,18 +62,17 @@ def flops_per_step(model: Architecture, objective: Objective, source: Source) ->
     batch = source.batch(0, torch.arange(rows), model)
     device = next(model.parameters()).device
     batch = {name: value.to(device) for name, value in batch.items()}
-    other = [0.0]
 
     def run(part: Batch, **more: Tensor) -> Outputs:
         return call(model, part, **more)
 
-    counter = FlopCounterMode(display=False)
+    counter = FlopCounterMode(display=False, custom_mapping=UNKNOWN_TO_TORCH)
     model.train()
-    with counter, recurrent_flops(model, other):
+    with counter:
         for phase in objective.phases():
             objective.loss(model, run, batch, phase).total.backward()
     model.zero_grad(set_to_none=True)
-    return (counter.get_total_flops() + other[0]) * source.batch_size / rows
+    return counter.get_total_flops() * source.batch_size / rows
 
 
 def ceiling(precision: str, device: torch.device) -> float:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from ftheta.architectures import ARCHITECTURES
 from ftheta.blocks import FEEDFORWARDS, MESSAGE_PASSING, MIXERS, NORMS, POSITIONS
 from ftheta.core.catalog import Catalogue
@@ -47,7 +49,7 @@ def recipes() -> list[str]:
     return lines
 
 
-def catalogue_lines(catalogue: Catalogue):  # noqa: ANN201
+def catalogue_lines(catalogue: Catalogue) -> Callable[[], list[str]]:
     """A function that gives name and first line of the docstring of every entry."""
 
     def lines() -> list[str]:

@@ -87,7 +87,7 @@ class Recipe(Config):
     """The recipe format's number."""
     name: str = Field(pattern=r"^[\w][\w.-]*$", max_length=80)
     """Names the run folder, `runs/<name>`."""
-    seed: int = Field(0, ge=0)
+    seed: int = Field(default=0, ge=0)
     """Decides every random draw."""
     data: DataConfig
     """Where data comes from."""

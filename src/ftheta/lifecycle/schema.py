@@ -23,6 +23,9 @@ from ftheta.core.catalog import Catalogue
 from ftheta.core.config import Config, Slot, data_fields, inline, signature_schema
 from ftheta.lifecycle.recipe import Recipe, presets, read_yaml
 
+BOUNDS = (
+    (Gt, "gt", ">"), (Ge, "ge", "≥"), (Lt, "lt", "<"), (Le, "le", "≤"), (MinLen, "min_length", "length at least"), (MaxLen, "max_length", "length at most"),
+)
 EXTENDS = "Another recipe to start from: a file beside this one or a shipped recipe's name; what is written here is laid over it."
 
 
@@ -166,7 +169,9 @@ def entry(sort: str, name: str, thing: type) -> str:
 
 
 def prose(thing: type) -> str:
-    return inspect.cleandoc(thing.__doc__ or "")
+    """A docstring as Markdown: what looks like a tag, outside of `code`, is text."""
+    pieces = inspect.cleandoc(thing.__doc__ or "").split("`")
+    return "`".join(piece if i % 2 else piece.replace("<", "\\<") for i, piece in enumerate(pieces))
 
 
 def table(config: type[Config]) -> str:
@@ -213,7 +218,8 @@ def words(annotation: Any, metadata: Sequence[Any] = ()) -> str:
     if origin is dict:
         return f"mapping of names to {words(arguments[1])}"
     if inspect.isclass(annotation) and issubclass(annotation, Config):
-        return link(next((path for path, config in sections().items() if config is annotation), ""), "mapping") if annotation in sections().values() else "mapping"
+        place = next((path for path, config in sections().items() if config is annotation), None)
+        return link(place, "mapping") if place else "mapping"
     return {int: "whole number", float: "number", str: "text", bool: "`true` or `false`"}.get(annotation, "anything") + limits(metadata)
 
 
@@ -221,13 +227,9 @@ def limits(metadata: Sequence[Any]) -> str:
     """Bounds in signs."""
     signs: list[str] = []
     for item in metadata:
-        for kind, sign in ((Gt, "gt"), (Ge, "ge"), (Lt, "lt"), (Le, "le")):
+        for kind, attribute, sign in BOUNDS:
             if isinstance(item, kind):
-                signs.append(f"{ {'gt': '>', 'ge': '≥', 'lt': '<', 'le': '≤'}[sign] } {getattr(item, sign):g}")
-        if isinstance(item, MinLen):
-            signs.append(f"at least {item.min_length}")
-        if isinstance(item, MaxLen):
-            signs.append(f"at most {item.max_length} long")
+                signs.append(f"{sign} {getattr(item, attribute)}")
         if pattern := getattr(item, "pattern", None):
             signs.append(f"matching `{pattern}`".replace("|", "\\|"))
     return f" ({', '.join(signs)})" if signs else ""

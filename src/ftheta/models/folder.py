@@ -95,7 +95,7 @@ def load_foreign(folder: Path) -> Model:
     if not place.exists():
         raise FolderError(f"{folder} holds neither ftheta.json nor config.json: it is no model folder")
     theirs = read_json(place)
-    kind = theirs.get("model_type")
+    kind = str(theirs.get("model_type"))
     if kind not in FAMILIES:
         raise FolderError(f"{place}: model_type: '{kind}' is not supported (supported: {', '.join(FAMILIES.names())})")
     family: Family = FAMILIES.load(kind)()

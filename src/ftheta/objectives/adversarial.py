@@ -28,9 +28,9 @@ class Adversarial(Objective):
     """Generate pictures a discriminator takes for real ones of the class asked for."""
 
     kind: Literal["adversarial"] = "adversarial"
-    noise: int = Field(64, gt=0)
+    noise: int = Field(default=64, gt=0)
     """Numbers of noise a picture is made from; the model's `noise` must be the same."""
-    penalty: float = Field(1.0, ge=0)
+    penalty: float = Field(default=1.0, ge=0)
     """γ, the weight of the gradient penalty; 0 leaves it out."""
 
     def needs(self) -> Needs:

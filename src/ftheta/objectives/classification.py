@@ -19,7 +19,7 @@ class Classification(Objective):
     """Which of K classes each example (or, in a graph, each node of the training mask) belongs to."""
 
     kind: Literal["classification"] = "classification"
-    smoothing: float = Field(0.0, ge=0, lt=1)
+    smoothing: float = Field(default=0.0, ge=0, lt=1)
     """Probability mass spread evenly over all classes."""
 
     def needs(self) -> Needs:

@@ -52,9 +52,9 @@ class Masked(Objective):
     """-Σ log p(x_t | x with some tokens hidden) over the hidden tokens: of those chosen, 80 % masked, 10 % random, 10 % kept."""
 
     kind: Literal["masked"] = "masked"
-    rate: float = Field(0.15, gt=0, lt=1)
+    rate: float = Field(default=0.15, gt=0, lt=1)
     """Share of tokens to predict."""
-    mask_id: int = Field(1, ge=0)
+    mask_id: int = Field(default=1, ge=0)
     """The token that stands for a hidden one (`<mask>` is 1 in tokenizers trained here)."""
 
     def needs(self) -> Needs:

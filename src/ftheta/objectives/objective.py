@@ -12,7 +12,6 @@ from ftheta.core.config import Config
 from ftheta.core.contract import Batch, Loss, Needs
 from ftheta.core.random import Draws
 
-
 NO_GRADIENTS = "the model is fitted by its own algorithm and has no gradients to follow; use objective 'fit', or a model that learns by gradients"
 """What to say when a model lacks the trait `gradients`."""
 

@@ -20,11 +20,11 @@ class PPO(Objective):
     """Make actions that turned out better than expected likelier, but stay near the policy that took them."""
 
     kind: Literal["ppo"] = "ppo"
-    clip: float = Field(0.2, gt=0)
+    clip: float = Field(default=0.2, gt=0)
     """How far the probability ratio may usefully move from 1, ε."""
-    value: float = Field(0.5, ge=0)
+    value: float = Field(default=0.5, ge=0)
     """Weight of the squared error of the value function, c_v."""
-    entropy: float = Field(0.0, ge=0)
+    entropy: float = Field(default=0.0, ge=0)
     """Weight of the policy's entropy, c_e: more keeps it exploring."""
 
     def needs(self) -> Needs:

@@ -15,20 +15,20 @@ from ftheta.training.schedules import SCHEDULES, Schedule
 class Average(Config):
     """A running average of the parameters, used for evaluation and as the final model (Polyak & Juditsky 1992)."""
 
-    decay: float = Field(0.999, gt=0, lt=1)
+    decay: float = Field(default=0.999, gt=0, lt=1)
     """Share of the average kept at each step; smaller in the first steps."""
 
 
 class CheckpointConfig(Config):
     """When states are saved, and which are kept."""
 
-    every: int | None = Field(None, gt=0)
+    every: int | None = Field(default=None, gt=0)
     """Steps between checkpoints; none: only at the end, when stopped, and when validation improves."""
-    minutes: float | None = Field(5.0, gt=0)
+    minutes: float | None = Field(default=5.0, gt=0)
     """Minutes between checkpoints."""
-    keep: int = Field(2, ge=1)
+    keep: int = Field(default=2, ge=1)
     """How many of the newest are kept; the best and the pinned are always kept."""
-    pin_every: int | None = Field(None, gt=0)
+    pin_every: int | None = Field(default=None, gt=0)
     """Checkpoints at multiples of this step are never removed."""
     asynchronous: bool = True
     """Write in the background while training goes on."""
@@ -37,35 +37,35 @@ class CheckpointConfig(Config):
 class Validation(Config):
     """The objective's loss on the validation split, during training."""
 
-    every: int = Field(200, gt=0)
+    every: int = Field(default=200, gt=0)
     """Steps between validations."""
-    batches: int = Field(20, gt=0)
+    batches: int = Field(default=20, gt=0)
     """How many batches of the validation split are looked at, always the same ones."""
 
 
 class EarlyStop(Config):
     """Stop when validation no longer improves, and keep the best parameters."""
 
-    patience: int = Field(5, gt=0)
+    patience: int = Field(default=5, gt=0)
     """Validations without improvement before stopping."""
 
 
 class TrainConfig(Config):
     """How long, with which steps, how exactly and how safely."""
 
-    steps: int | None = Field(None, gt=0)
+    steps: int | None = Field(default=None, gt=0)
     """Budget: optimizer steps."""
-    epochs: float | None = Field(None, gt=0)
+    epochs: float | None = Field(default=None, gt=0)
     """Budget: passes over the training split."""
-    tokens: int | None = Field(None, gt=0)
+    tokens: int | None = Field(default=None, gt=0)
     """Budget: tokens (or examples, where there are no tokens)."""
-    minutes: float | None = Field(None, gt=0)
+    minutes: float | None = Field(default=None, gt=0)
     """Budget: minutes of training, validation and saving not counted."""
-    batch: int | None = Field(None, gt=0)
+    batch: int | None = Field(default=None, gt=0)
     """Examples in one step, over all micro-batches and processes."""
-    batch_tokens: int | None = Field(None, gt=0)
+    batch_tokens: int | None = Field(default=None, gt=0)
     """Tokens in one step, instead of `batch`."""
-    micro_batch: int | None = Field(None, gt=0)
+    micro_batch: int | None = Field(default=None, gt=0)
     """Examples in one forward pass of one process; the step's gradient does not depend on it."""
     optimizer: Annotated[OptimizerConfig, Slot(OPTIMIZERS)] = slot("adamw")
     """How parameters move."""
@@ -73,7 +73,7 @@ class TrainConfig(Config):
     """Another optimizer for a player of an objective with several."""
     schedule: Annotated[Schedule, Slot(SCHEDULES)] = slot("linear_decay")
     """How the rate changes over the budget."""
-    clip: float | None = Field(1.0, gt=0)
+    clip: float | None = Field(default=1.0, gt=0)
     """Largest norm of the gradient; larger ones are scaled down."""
     average: Average | None = None
     """Running average of the parameters."""
@@ -81,13 +81,13 @@ class TrainConfig(Config):
     """Type of activations and products; parameters stay float32. `auto` measures both and takes the faster."""
     compile: Literal["auto", "always", "never"] = "auto"
     """torch.compile of the layers; `auto` does so on a GPU."""
-    device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
+    device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
     """Where to compute."""
-    threads: int | None = Field(None, gt=0)
+    threads: int | None = Field(default=None, gt=0)
     """Processor threads; none: torch's choice. Small networks are faster with 1."""
-    workers: int = Field(1, ge=0)
+    workers: int = Field(default=1, ge=0)
     """Threads that prepare batches ahead."""
-    log_every: int = Field(10, gt=0)
+    log_every: int = Field(default=10, gt=0)
     """Steps between lines of metrics.jsonl."""
     validation: Validation | None = Validation()
     """Validation during training; none where there is no validation split."""

@@ -28,7 +28,7 @@ SCHEDULES = Catalogue(
 class Schedule(Config, ABC):
     """Warm-up, then a shape of its own."""
 
-    warmup: float = Field(0.0, ge=0, lt=1)
+    warmup: float = Field(default=0.0, ge=0, lt=1)
     """Share of the budget over which the rate rises from zero."""
 
     def factor(self, progress: float) -> float:
@@ -53,7 +53,7 @@ class Constant(Schedule):
 class Decaying(Schedule):
     """A schedule that ends low."""
 
-    floor: float = Field(0.0, ge=0, le=1)
+    floor: float = Field(default=0.0, ge=0, le=1)
     """The factor at the end."""
 
 
@@ -81,7 +81,7 @@ class WarmupStableDecay(Decaying):
     """1 until the last part of the budget, then in a straight line to the floor (Hu et al. 2024, arXiv:2404.06395)."""
 
     kind: Literal["warmup_stable_decay"] = "warmup_stable_decay"
-    decay: float = Field(0.3, gt=0, le=1)
+    decay: float = Field(default=0.3, gt=0, le=1)
     """Share of the budget spent decaying."""
 
     def shape(self, progress: float) -> float:

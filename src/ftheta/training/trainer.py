@@ -104,7 +104,7 @@ class Trainer:
         self.facts = {"data": source.fingerprint, **(facts or {})}
         self.adapt = adapt
         self.phases = objective.phases()
-        self.names = {parameter: name for name, parameter in model.named_parameters()}
+        self.names: dict[Tensor, str] = {parameter: name for name, parameter in model.named_parameters()}
         self.optimizers = {phase.name: self.optimizers_of(phase) for phase in self.phases}
         self.average = MovingAverage(model, config.average.decay) if config.average else None
         self.progress = Progress()
@@ -368,7 +368,7 @@ class Trainer:
             raise Stopped(f"stopped at step {progress.step:,}" + (", state saved" if self.checkpoints else ""))
 
     def log_line(self) -> None:
-        progress, (step, seconds, units) = self.progress, self.last_line
+        progress, (_, seconds, units) = self.progress, self.last_line
         rate = (progress.units - units) / max(progress.seconds - seconds, 1e-9)
         self.last_line = (progress.step, progress.seconds, progress.units)
         self.events.metrics(

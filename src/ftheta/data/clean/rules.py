@@ -46,9 +46,9 @@ class Quality(Rule):
     kind: Literal["quality"] = "quality"
     rules: Literal["text", "code"] = "text"
     """Which thresholds: running text or source code."""
-    shortest: int = Field(16, ge=0)
+    shortest: int = Field(default=16, ge=0)
     """Characters; shorter documents are dropped."""
-    repeated: float = Field(0.5, gt=0, le=1)
+    repeated: float = Field(default=0.5, gt=0, le=1)
     """Largest share of non-empty lines that may equal an earlier one."""
 
     def apply(self, text: str) -> Verdict:

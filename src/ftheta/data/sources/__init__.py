@@ -12,5 +12,6 @@ SOURCES = Catalogue(
         "planetoid": "ftheta.data.sources.graphs:Planetoid",
         "sklearn_table": "ftheta.data.sources.tables:SklearnTable",
         "text_files": "ftheta.data.sources.text:TextFiles",
+        "text_lines": "ftheta.data.sources.lines:TextLines",
     },
 )

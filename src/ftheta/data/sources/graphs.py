@@ -102,19 +102,19 @@ class Communities(ResidentSource):
     """
 
     kind: Literal["communities"] = "communities"
-    nodes: int = Field(400, gt=0)
+    nodes: int = Field(default=400, gt=0)
     """Nodes of the graph."""
-    classes: int = Field(4, gt=1)
+    classes: int = Field(default=4, gt=1)
     """Communities, of equal size."""
-    features: int = Field(16, gt=0)
+    features: int = Field(default=16, gt=0)
     """Numbers that describe a node."""
-    inside: float = Field(0.05, ge=0, le=1)
+    inside: float = Field(default=0.05, ge=0, le=1)
     """Chance of a link between two nodes of one class."""
-    between: float = Field(0.005, ge=0, le=1)
+    between: float = Field(default=0.005, ge=0, le=1)
     """Chance of a link between two nodes of different classes."""
-    noise: float = Field(2.0, ge=0)
+    noise: float = Field(default=2.0, ge=0)
     """Standard deviation of the noise on features whose classes lie about 1.4 apart in every coordinate."""
-    labelled: int = Field(10, gt=0)
+    labelled: int = Field(default=10, gt=0)
     """Nodes of each class to train on; half of the others validate, half test."""
     variant: int = 0
     """Another graph of the same sizes."""

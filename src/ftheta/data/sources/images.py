@@ -27,9 +27,9 @@ class Digits(ResidentSource):
     """1,797 grey 8×8 digits, shipped with scikit-learn; split at random, each class in the same proportion."""
 
     kind: Literal["digits"] = "digits"
-    test: float = Field(0.2, gt=0, lt=1)
+    test: float = Field(default=0.2, gt=0, lt=1)
     """Share kept for the final measurement."""
-    validation: float = Field(0.1, ge=0, lt=1)
+    validation: float = Field(default=0.1, ge=0, lt=1)
     """Share kept for measurements during training."""
     split_seed: int = 0
     """Which split; apart from the run's seed, so that runs with other seeds are measured on the same pictures."""
@@ -55,7 +55,7 @@ class MNIST(ResidentSource):
     """70,000 grey 28×28 digits: the official 10,000 for test, the rest for training and validation."""
 
     kind: Literal["mnist"] = "mnist"
-    validation: float = Field(0.05, ge=0, lt=1)
+    validation: float = Field(default=0.05, ge=0, lt=1)
     """Share of the official training pictures kept for measurements during training."""
     split_seed: int = 0
     """Which pictures these are."""

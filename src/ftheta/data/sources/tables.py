@@ -25,9 +25,9 @@ from ftheta.data.tables import TableDataset, split
 class TableSource(ResidentSource):
     """A table cut into train, validation and test rows, columns brought to mean 0 and variance 1 of the training rows if wished."""
 
-    test: float = Field(0.2, ge=0, lt=1)
+    test: float = Field(default=0.2, ge=0, lt=1)
     """Share of the rows kept for the final evaluation."""
-    validation: float = Field(0.0, ge=0, lt=1)
+    validation: float = Field(default=0.0, ge=0, lt=1)
     """Share of the rows kept for choosing between models."""
     standardise: bool = False
     """Whether every column is shifted and scaled to mean 0 and variance 1 of its training rows."""

@@ -32,7 +32,7 @@ class TextFiles(TextSource):
     """Patterns of files to leave out."""
     on_bad: Literal["error", "skip"] = "error"
     """What to do with a file that is not UTF-8: stop, or leave it out and say so."""
-    largest: int = Field(64 << 20, gt=0)
+    largest: int = Field(default=64 << 20, gt=0)
     """Bytes; a larger file is bad."""
 
     def ports(self) -> Ports:

@@ -43,7 +43,7 @@ class ByteBPE(TokenizerConfig):
     """Byte-pair merges learned on the training documents; every byte has a token, so nothing is unknown."""
 
     kind: Literal["byte_bpe"] = "byte_bpe"
-    vocab: int = Field(4096, ge=260)
+    vocab: int = Field(default=4096, ge=260)
     """Number of tokens: 4 special ones, 256 bytes, the rest merges."""
     pattern: Literal["gpt2", "code"] = "gpt2"
     """How text is cut before merging: GPT-2's words, or pieces that suit source code."""

@@ -18,7 +18,7 @@ class MeanReturn(Metric):
     """Mean return of whole episodes that training has not seen."""
 
     kind: Literal["mean_return"] = "mean_return"
-    episodes: int = Field(100, gt=1)
+    episodes: int = Field(default=100, gt=1)
     """How many."""
     greedy: bool = True
     """Take the likeliest action, or draw from the policy."""

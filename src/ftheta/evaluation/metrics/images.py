@@ -22,7 +22,7 @@ class Generated(Metric):
     """Share of generated pictures that a classifier trained on real ones is sure of, whether all classes are there, how varied they are."""
 
     kind: Literal["generated"] = "generated"
-    samples: int = Field(1000, gt=0)
+    samples: int = Field(default=1000, gt=0)
     """Pictures to make, as many of each class."""
 
     def needs(self) -> dict[str, str]:

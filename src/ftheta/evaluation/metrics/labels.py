@@ -38,7 +38,7 @@ class Accuracy(Metric):
     """Share of test examples (or nodes of the test mask) whose likeliest class is the right one."""
 
     kind: Literal["accuracy"] = "accuracy"
-    batch: int = Field(256, gt=0)
+    batch: int = Field(default=256, gt=0)
     """Examples looked at together; changes nothing but speed."""
 
     def needs(self) -> dict[str, str]:

@@ -30,11 +30,11 @@ class BitsPerByte(Metric):
     """
 
     kind: Literal["bits_per_byte"] = "bits_per_byte"
-    stride: int | None = Field(None, gt=0)
+    stride: int | None = Field(default=None, gt=0)
     """Tokens between windows; none: half the trained length. The trained length itself gives windows that do not overlap."""
-    alike: float | None = Field(0.3, gt=0, le=1)
+    alike: float | None = Field(default=0.3, gt=0, le=1)
     """A document is like training when this share of its bytes stands in lines (of 20 characters or more) that training documents hold too; none: no second number."""
-    batch: int = Field(16, gt=0)
+    batch: int = Field(default=16, gt=0)
     """Windows looked at together; changes nothing but speed."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """Type to compute in."""
@@ -112,9 +112,9 @@ class Samples(Metric):
     kind: Literal["samples"] = "samples"
     prompts: tuple[str, ...] = ("",)
     """What to continue."""
-    most: int = Field(120, gt=0)
+    most: int = Field(default=120, gt=0)
     """Tokens of each continuation."""
-    temperature: float = Field(0.7, ge=0)
+    temperature: float = Field(default=0.7, ge=0)
     """Divides the logits; 0 takes the likeliest token."""
 
     def needs(self) -> dict[str, str]:

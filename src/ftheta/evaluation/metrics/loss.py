@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
+import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor
@@ -25,7 +26,7 @@ class MeanLoss(Metric):
     kind: Literal["loss"] = "loss"
     objective: Annotated[Objective, Slot(OBJECTIVES)]
     """Whose loss."""
-    rows: int = Field(512, gt=0)
+    rows: int = Field(default=512, gt=0)
     """At most this many rows of the split."""
 
     @torch.no_grad()
@@ -42,5 +43,8 @@ class MeanLoss(Metric):
             loss = self.objective.loss(model, run, batch, self.objective.phases()[-1])
             totals.append(float(loss.total))
             counts.append(float(1 if loss.count is None else loss.count))
-        found = ratio(torch.tensor(totals).numpy(), torch.tensor(counts).numpy(), subject.seed)
-        return Result([Measurement(f"{self.objective.name} loss", found.value, found.low, found.high, len(totals), "row", "lower", found.method, subject.seed)])
+        sums = {"numerator": np.array(totals), "denominator": np.array(counts)}
+        found = ratio(sums["numerator"], sums["denominator"], subject.seed)
+        return Result([
+            Measurement(f"{self.objective.name} loss", found.value, found.low, found.high, len(totals), "row", "lower", found.method, subject.seed, sums)
+        ])

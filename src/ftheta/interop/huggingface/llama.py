@@ -26,7 +26,7 @@ class Llama(Family):
         if not isinstance(config, DecoderConfig) or config.kind != "decoder":
             return None
         mixer, feed, norm = config.mixer, config.feedforward, config.norm
-        heads, kv_heads = mixer.arguments.get("heads"), mixer.arguments.get("kv_heads")
+        heads, kv_heads = int(mixer.arguments.get("heads", 1)), mixer.arguments.get("kv_heads")
         eps = norm.arguments.get("eps", 0.0)
         plain = {"kind": "attention", "heads": heads, "kv_heads": kv_heads, "causal": True, "bias": False, "qk_norm": None}
         fits = (

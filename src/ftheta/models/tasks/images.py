@@ -53,7 +53,7 @@ class Wish(Config):
 
     label: str
     """Name of the class it should show."""
-    seed: int = Field(0, ge=0)
+    seed: int = Field(default=0, ge=0)
     """Another seed, another picture."""
 
 

@@ -22,7 +22,7 @@ class Prompt(Sampling):
 
     prompt: str
     """The text to continue."""
-    most: int = Field(200, gt=0)
+    most: int = Field(default=200, gt=0)
     """At most this many new tokens."""
     stop: tuple[str, ...] = ()
     """End before the first of these strings."""
@@ -98,7 +98,7 @@ class Blank(Config):
 
     text: str
     """The text; `<mask>` marks the hidden tokens."""
-    choices: int = Field(5, gt=0)
+    choices: int = Field(default=5, gt=0)
     """How many fillings of each mask."""
 
 

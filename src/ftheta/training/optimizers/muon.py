@@ -32,15 +32,15 @@ class Muon(OptimizerConfig):
     """Muon for hidden matrices, AdamW for everything else."""
 
     kind: Literal["muon"] = "muon"
-    rate: float = Field(0.02, gt=0)
+    rate: float = Field(default=0.02, gt=0)
     """Learning rate of hidden matrices, weight decay included; an update of an (m, n) matrix has spectral norm rate·sqrt(max(1, m/n))."""
-    momentum: float = Field(0.95, ge=0, lt=1)
+    momentum: float = Field(default=0.95, ge=0, lt=1)
     """Memory of past gradients of hidden matrices (Nesterov)."""
-    embed_rate: float = Field(0.02, gt=0)
+    embed_rate: float = Field(default=0.02, gt=0)
     """AdamW rate of embedding tables."""
-    head_rate: float = Field(0.004, gt=0)
+    head_rate: float = Field(default=0.004, gt=0)
     """AdamW rate of the head (when it is not the embedding table)."""
-    vector_rate: float = Field(0.01, gt=0)
+    vector_rate: float = Field(default=0.01, gt=0)
     """AdamW rate of everything else: norms, biases, convolutions."""
     betas: tuple[float, float] = (0.8, 0.95)
     """AdamW's memories."""
@@ -80,8 +80,8 @@ class Orthogonalised(torch.optim.Optimizer):
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> None:                     # type: ignore[override]
         for group in self.param_groups:
-            moving = [p for p in group["params"] if p.grad is not None]
-            shapes: dict[torch.Size, list[nn.Parameter]] = {}
+            moving: list[Tensor] = [p for p in group["params"] if p.grad is not None]
+            shapes: dict[torch.Size, list[Tensor]] = {}
             for parameter in moving:
                 shapes.setdefault(parameter.shape, []).append(parameter)
             for shape, parameters in shapes.items():

@@ -19,7 +19,7 @@ class OptimizerConfig(Config, ABC):
 
     rate: float = Field(gt=0)
     """Learning rate, before the schedule's factor."""
-    decay: float = Field(0.0, ge=0)
+    decay: float = Field(default=0.0, ge=0)
     """Decoupled weight decay of matrices: each step shrinks them by rate·decay. Vectors are never decayed."""
 
     @abstractmethod
@@ -41,7 +41,7 @@ def set_factor(optimizer: torch.optim.Optimizer, factor: float) -> None:
         group["lr"] = group.setdefault("base_rate", group["lr"]) * factor
 
 
-def state_tensors(optimizers: Sequence[torch.optim.Optimizer], names: Mapping[nn.Parameter, str]) -> dict[str, Tensor]:
+def state_tensors(optimizers: Sequence[torch.optim.Optimizer], names: Mapping[Tensor, str]) -> dict[str, Tensor]:
     """The state of all optimizers: `parameter/quantity` → tensor."""
     state: dict[str, Tensor] = {}
     for optimizer in optimizers:
@@ -51,7 +51,7 @@ def state_tensors(optimizers: Sequence[torch.optim.Optimizer], names: Mapping[nn
     return state
 
 
-def restore_state(optimizers: Sequence[torch.optim.Optimizer], names: Mapping[nn.Parameter, str], state: Mapping[str, Tensor]) -> None:
+def restore_state(optimizers: Sequence[torch.optim.Optimizer], names: Mapping[Tensor, str], state: Mapping[str, Tensor]) -> None:
     """Put back what `state_tensors` gave."""
     by_name: dict[str, dict[str, Tensor]] = {}
     for name, value in state.items():

@@ -14,9 +14,9 @@ class SGD(OptimizerConfig):
     """u ← momentum·u + g + decay·θ, θ ← θ - rate·u (with Nesterov's look-ahead if wished)."""
 
     kind: Literal["sgd"] = "sgd"
-    rate: float = Field(0.1, gt=0)
+    rate: float = Field(default=0.1, gt=0)
     """Learning rate, before the schedule's factor."""
-    momentum: float = Field(0.9, ge=0, lt=1)
+    momentum: float = Field(default=0.9, ge=0, lt=1)
     """Memory of past gradients."""
     nesterov: bool = True
     """Look ahead along the momentum."""

@@ -1,0 +1,77 @@
+"""Batches to rehearse with: a few real rows repeated, or rows made from what the data section promises, before anything is read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from ftheta.core.contract import Batch, Ports
+from ftheta.core.random import Draws
+from ftheta.data.source import Source
+from ftheta.lifecycle.build import Data, Preparation, build_source
+from ftheta.lifecycle.recipe import STAND_IN, Recipe
+
+MOST = 64
+"""Real rows looked at."""
+
+
+class StandIn(Source):
+    """As many rows as asked for, all like the example's."""
+
+    def __init__(self, example: Batch, ports: Ports, rows: int, units: int):
+        self.example = example
+        self.promised = ports
+        self.rows = rows
+        self.units = units
+        self.whole = not all(shape.split()[1:2] == ["B"] for shape in ports.gives.values())
+
+    @property
+    def ports(self) -> Ports:
+        return self.promised
+
+    @property
+    def fingerprint(self) -> str:
+        return "stand-in"
+
+    @property
+    def batch_size(self) -> int:
+        return self.rows
+
+    @property
+    def units_per_example(self) -> int:
+        return self.units
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return 1
+
+    def batch(self, step: int, slots: Tensor, model: object) -> Batch:
+        if self.whole:
+            return dict(self.example)
+        rows = slots % len(next(iter(self.example.values())))
+        return {name: values[rows] for name, values in self.example.items()}
+
+
+def example_rows(recipe: Recipe, data: Data | None, rows: int) -> Batch:
+    """A small batch as training gets it: of the data where it has been read, else made up."""
+    if data is not None and data.splits:
+        source = build_source(recipe, data)
+        return source.batch(0, torch.arange(min(MOST, source.batch_size)), None)
+    ports = recipe.data.ports()
+    made = {name: made_up(name, shape, ports.sizes, min(rows, MOST), recipe.objective.lookahead) for name, shape in ports.gives.items()}
+    return Preparation(recipe.objective, recipe.data.augment)(made, Draws(torch.arange(min(rows, MOST)), min(rows, MOST), recipe.seed, "plan"))
+
+
+def made_up(name: str, shape: str, sizes: Mapping[str, int], rows: int, lookahead: int) -> Tensor:
+    """A tensor of a port's kind and dims. Every fourth row of tokens holds two documents, the others one."""
+    kind, *letters = shape.split()
+    dims = [rows if letter == "B" else sizes.get(letter, STAND_IN) + (lookahead if letter == "T" else 0) for letter in letters]
+    if name == "documents":
+        documents = torch.zeros(dims, dtype=torch.int64)
+        documents[::4, dims[1] // 2 :] = 1
+        return documents
+    if kind in ("ids", "label", "action", "edges"):
+        return torch.zeros(dims, dtype=torch.int64)
+    return torch.ones(dims, dtype=torch.bool) if kind == "mask" else torch.zeros(dims)
