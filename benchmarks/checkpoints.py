@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from benchmarks.common import RESULTS, Row, alternate, arguments, arm, progress, publish, ratio, spread
+from benchmarks.common import ROOT, Row, alternate, arguments, arm, progress, publish, ratio, spread
 
 if TYPE_CHECKING:
     from ftheta.training.trainer import Trainer
@@ -124,7 +124,7 @@ def loads(folder: str, step: int, way: str) -> dict[str, Any]:
                 target[name].copy_(value)
 
     fill()
-    return {"seconds": min(seconds(fill) for _ in range(5)), "bytes": sum(value.nbytes for group in place for value in group.values())}
+    return {"seconds": min(seconds(fill) for _ in range(9)), "bytes": sum(value.nbytes for group in place for value in group.values())}
 
 
 def trained(folder: str, precision: str, stop_at: int | None) -> dict[str, Any]:
@@ -160,8 +160,9 @@ def main() -> None:
     options = arguments(__doc__ or "", pairs=9).parse_args()
     pairs = 2 if options.quick else options.pairs
     details: dict[str, Any] = {}
-    RESULTS.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=RESULTS, prefix=".tmp-") as name:                # on the disk that runs are kept on
+    runs = ROOT / "runs"
+    runs.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=runs, prefix=".benchmark-") as name:             # on the disk that runs are kept on
         place = Path(name)
         details["resume"] = resumes(place)
         if not all(details["resume"].values()):

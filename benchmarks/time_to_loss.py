@@ -141,7 +141,7 @@ def main() -> None:
     parser = arguments(__doc__ or "", pairs=3)
     parser.add_argument("--budget", type=float, default=120.0, help="seconds of the plain side (default: %(default)s)")
     options = parser.parse_args()
-    budget, pairs, shares, part = (10.0, 1, (1 / 4, 1), 1 / 3) if options.quick else (options.budget, options.pairs, SHARES, 1 / 6)
+    budget, pairs, shares, part = (24.0, 1, (1 / 4, 1), 1 / 3) if options.quick else (options.budget, options.pairs, SHARES, 1 / 6)
     text = corpus()
     place = {"tokens": text["tokens"], "vocab": text["vocab"]}
     setting, tuning = tuned(place, budget, part)

@@ -66,7 +66,8 @@ def run_snippet(snippet: Snippet, folder: Path, environment: dict[str, str]) -> 
         body = "python snippet.py"
     found = shell(body, folder, environment)
     wanted = int(code[1]) if (code := EXIT.search(snippet.body)) else 0
-    assert found.returncode == wanted, f"{snippet} ended with exit code {found.returncode}, not {wanted}:\n{found.stdout}"
+    if found.returncode != wanted:
+        pytest.fail(f"{snippet} ended with exit code {found.returncode}, not {wanted}:\n{found.stdout}", pytrace=False)
     if snippet.expected is not None:
         assert found.stdout.rstrip() == snippet.expected.rstrip(), f"{snippet} no longer prints what the page shows"
 

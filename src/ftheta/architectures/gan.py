@@ -86,8 +86,9 @@ class GAN(Architecture):
         return Outputs({"image": self.generator(noise.to(self.compute_dtype), label)})
 
     def judge(self, image: Tensor, label: Tensor) -> Tensor:
-        """(B,) log-odds, in float32, that each picture is a real one of its class."""
-        return self.discriminator(2 * image.to(self.compute_dtype) - 1, label).float()
+        """(B,) log-odds, at least in float32, that each picture is a real one of its class."""
+        score = self.discriminator(2 * image.to(self.compute_dtype) - 1, label)
+        return score.to(torch.promote_types(score.dtype, torch.float32))
 
     def initialise(self, seed: int) -> None:
         """N(0, 2 / ((1 + slope²)·fan_in)) before a leaky ReLU, label vectors N(0, 1), last layers a tenth of N(0, 1 / fan_in), biases 0."""

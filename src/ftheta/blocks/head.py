@@ -60,7 +60,7 @@ class LinearCrossEntropy(torch.autograd.Function):
                 chosen = grad.gather(1, target)
                 total -= (chosen.to(exact).clamp_min(1e-30).log() * scale).sum()
                 if grad_hidden is not None and grad_weight is not None:
-                    grad.scatter_(1, target, chosen - 1)
+                    grad.view(torch.int16).scatter_(1, target, (chosen - 1).view(torch.int16))      # scatter_ of bfloat16 would convert all of it twice
                     if not uniform:
                         grad *= scale.to(grad.dtype)
                     torch.mm(grad, weight, out=grad_hidden[rows])

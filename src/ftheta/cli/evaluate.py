@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ftheta
 from ftheta.cli.arguments import ModelArgument, SetOption
+from ftheta.cli.show import interval
 
 
 def evaluate(
@@ -16,7 +17,7 @@ def evaluate(
     """
     found = ftheta.evaluate(model, changes=set_)
     for m in found.measurements:
-        print(f"{m.name}: {m.value:.4g}  (95 % interval {m.low:.4g} to {m.high:.4g}, {m.n} {m.unit}s, {m.method}, seed {m.seed})")
+        print(f"{m.name}: {m.value:.4g}  ({interval(m.low, m.high)}, {m.n} {m.unit}s, {m.method}, seed {m.seed})")
         for name, value in m.baselines.items():
             print(f"  {name}: {value:.4g}")
     for title, text in found.texts.items():

@@ -26,7 +26,9 @@ def generate(
     """
     opened = ftheta.load(model)
     fields = {"prompt": prompt, "most": most, "temperature": temperature, "top_k": top_k, "top_p": top_p, "seed": seed, "stop": stop}
-    print(prompt, end="", flush=True)
-    for piece in opened.stream(fields):
+    pieces = opened.stream(fields)
+    first = next(pieces, "")                                                              # a model of another kind says so here, before anything is printed
+    print(prompt, end=first, flush=True)
+    for piece in pieces:
         print(piece, end="", flush=True)
     print()

@@ -10,6 +10,7 @@ import typer
 import ftheta
 from ftheta.cli.arguments import RecipeArgument, SetOption
 from ftheta.cli.progress import Progress
+from ftheta.cli.show import interval
 
 
 def run(
@@ -28,7 +29,7 @@ def run(
         print(f"{folder} is done (finished {results['finished']}); choose another --out to run it afresh")
     for m in results["measurements"]:
         others = "".join(f", {name} {value:.4g}" for name, value in m["baselines"].items())
-        print(f"{m['name']}: {m['value']:.4g}  (95 % interval {m['low']:.4g} to {m['high']:.4g}, {m['n']} {m['unit']}s{others})")
+        print(f"{m['name']}: {m['value']:.4g}  ({interval(m['low'], m['high'])}, {m['n']} {m['unit']}s{others})")
     print(f"\nmodel   {folder}/model\nreport  {folder}/report/card.md")
     print("next    " + "\n        ".join(suggestions(results["task"], str(folder))))
 

@@ -45,6 +45,7 @@ class TextLines(TextSource):
             found = sorted(file for file in place.rglob("*") if file.suffix in KNOWN and file.is_file())
         else:
             found = sorted(Path(file) for file in glob.glob(str(place), recursive=True) if Path(file).is_file())
+        found = [file for file in found if file.resolve() != self.listing().resolve()]
         if not found:
             raise DataError(f"data.source.path: no file {' or '.join(KNOWN)} in {place}" if place.is_dir() else f"data.source.path: nothing matches {place}")
         return found

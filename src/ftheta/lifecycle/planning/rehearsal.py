@@ -73,11 +73,11 @@ class Operation:
 
     function: Any
     arguments: Any
-    """(args, kwargs) with a Spec for every tensor."""
+    """(leaves, tree) of its arguments, with a Spec in place of every tensor."""
     flops: float
     moved: int
     """Bytes read and written once."""
-    count: float = 0
+    count: int = 0
 
 
 class Rehearsal(TorchDispatchMode):
@@ -95,6 +95,7 @@ class Rehearsal(TorchDispatchMode):
         self.most = 0
         self.peak: dict[str, int] = {}
         self.operations: dict[Any, Operation] = {}
+        self.flops: dict[str, float] = {}
 
     # running
 
@@ -191,12 +192,18 @@ class Rehearsal(TorchDispatchMode):
             return
         arguments, tree = tree_flatten((args, kwargs))
         leaves = tuple(spec(leaf) if isinstance(leaf, Tensor) else leaf for leaf in arguments)
-        key = (func, repr(leaves))
+        key = (func, leaves)
         if key not in self.operations:
             flops = float(formula(*args, **kwargs, out_val=result)) if formula else 0.0
             moved = made + sum(leaf.size for leaf in leaves if isinstance(leaf, Spec))
             self.operations[key] = Operation(func, (leaves, tree), flops, moved)
-        self.operations[key].count += 1
+        operation = self.operations[key]
+        operation.count += 1
+        self.flops[self.part] = self.flops.get(self.part, 0.0) + operation.flops
+
+    def forget_work(self) -> None:
+        """Begin counting operations anew."""
+        self.operations, self.flops = {}, {}
 
 
 def size_of(tensor: Tensor) -> int:

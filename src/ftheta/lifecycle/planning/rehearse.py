@@ -1,36 +1,38 @@
-"""The stages of a run that decide its memory and work, rehearsed: build, count, trial, steps, a look at the loss, a checkpoint."""
+"""The stages of a run that decide its memory and work, rehearsed: build, count, try precisions, step, look at the loss, save."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
-import torch
-from torch import nn
+from torch import Tensor
 
-from ftheta.architectures.architecture import Architecture, ArchitectureConfig
+from ftheta.architectures.architecture import ArchitectureConfig
 from ftheta.core.contract import Batch
 from ftheta.core.device import pick
 from ftheta.data.stream import Stream
 from ftheta.data.text import Ramp
 from ftheta.lifecycle.build import build_model, build_ramp
-from ftheta.lifecycle.ledger import flops_per_step
+from ftheta.lifecycle.ledger import flops_per_step, parameter_counts
 from ftheta.lifecycle.planning.heap import ShadowHeap
 from ftheta.lifecycle.planning.rehearsal import Operation, Rehearsal
 from ftheta.lifecycle.planning.stand_in import StandIn
 from ftheta.lifecycle.recipe import Recipe
 from ftheta.training.checkpoints import Checkpoints
+from ftheta.training.config import Validation
 from ftheta.training.precision import TYPES
 from ftheta.training.trainer import Trainer
 
+ACTIVATIONS, GRADIENTS, OPTIMIZER, AVERAGE, STAGING = "activations", "gradients", "optimizer", "running average", "checkpoint copies"
 STEPS = 2
 """The first step makes the optimizer's state, the second shows a full one."""
 
 
 @dataclass
 class Rehearsed:
-    """What a rehearsal found; bytes."""
+    """What a rehearsal found; memory in bytes."""
 
     parameters: int = 0
     trainable: int = 0
@@ -42,11 +44,11 @@ class Rehearsed:
     parts: dict[str, int] = field(default_factory=dict)
     """What they belonged to then."""
     resident: int = 0
-    """Most the heap would have occupied; equal to `live` where it cannot be told."""
-    staged: int = 0
-    """The same, when checkpoints are written behind."""
+    """Most that the heap would have occupied; `live` where that cannot be told."""
+    saving: int = 0
+    """The same once checkpoints are written behind."""
     flops: float = 0.0
-    """Of the products in forward and backward passes, one step of these rows."""
+    """Products in forward and backward passes of one step."""
     optimizer_flops: float = 0.0
     operations: list[Operation] = field(default_factory=list)
     """Of one step."""
@@ -55,39 +57,92 @@ class Rehearsed:
 class Stretch:
     """A ramp held at one place."""
 
-    def __init__(self, ramp: Ramp, progress: float):
+    def __init__(self, ramp: Ramp, at: float):
         self.ramp = ramp
-        self.progress = progress
+        self.at = at
 
     def __call__(self, batch: Batch, progress: float) -> Batch:
-        return self.ramp(batch, self.progress)
+        return self.ramp(batch, self.at)
 
 
 def rehearse(
-    recipe: Recipe, config: ArchitectureConfig, source: StandIn, *, precisions: Sequence[str], at: float = 1.0, looking: StandIn | None = None, steps: int = STEPS,
+    recipe: Recipe, config: ArchitectureConfig, source: StandIn, precisions: Sequence[str], *, at: float = 1.0, looking: StandIn | None = None,
+    heap: bool = True, steps: int = STEPS,
 ) -> Rehearsed:
-    """Rehearse the run of this recipe on a stand-in source.
+    """The run of a recipe on stand-in data.
 
     `precisions`: those tried, the last one used. `at`: the share of the budget used, which decides how long rows are. `looking`: what
     validation and metrics look at together, without gradients.
     """
     device = pick(recipe.train.device)
-    heap = ShadowHeap() if device.type == "cpu" and ShadowHeap.available() else None
-    rehearsal = Rehearsal(heap)
+    shadow = ShadowHeap() if heap and device.type == "cpu" and ShadowHeap.available() else None
+    rehearsal = Rehearsal(shadow)
     found = Rehearsed()
+
+    def resident() -> int:
+        return shadow.most if shadow else rehearsal.most
+
     with rehearsal, device:
         model = build_model(config, recipe.seed)
-        found.parameters = sum(value.numel() for value in model.theta().values() if value.is_floating_point())
-        found.trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
         found.weights = rehearsal.total
-        source.example = rehearsal.fakes(source.example)
-        trainer = build_trainer(recipe, model, source, rehearsal, at)
-        found.average = rehearsal.live.get("running average", 0)
-        rehearsal.part = "activations"
-        trial(trainer, recipe, source, precisions)
+        vars(found).update(parameter_counts(model))
+        rehearsal.part = ACTIVATIONS
+        for part in (source, looking):
+            if part is not None:
+                part.example = rehearsal.fakes(part.example)
+        if not source.whole:
+            flops_per_step(model, recipe.objective, source)
+        object.__setattr__(model, "to", lambda device: model)                             # fakes are made where they belong, and cannot move
+        rehearsal.part = AVERAGE
+        ramp = build_ramp(recipe)
+        training = recipe.train.replace(validation=Validation().dump(), early_stop=None)
+        trainer = Trainer(model, recipe.objective, source, training, seed=recipe.seed, adapt=Stretch(ramp, at) if ramp else None, validation=looking)
+        found.average = rehearsal.live.get(AVERAGE, 0)
+        rehearsal.part = ACTIVATIONS
         with parts_told_apart(trainer, rehearsal):
+            for precision in precisions:
+                model.compute_dtype = TYPES[precision]
+                if len(precisions) > 1:
+                    trainer.trial()
             stream = Stream(source, trainer.slots, 0)
             for _ in range(steps):
-                trainer.rehearsed = None
-                rehearsal.operations.clear()
+                rehearsal.forget_work()
                 trainer.step(stream)
+            found.flops, found.optimizer_flops = rehearsal.flops.get(ACTIVATIONS, 0.0), rehearsal.flops.get(OPTIMIZER, 0.0)
+            found.operations = list(rehearsal.operations.values())
+            found.optimizer = rehearsal.live.get(OPTIMIZER, 0)
+            if looking is not None:
+                trainer.validate()
+            found.live, found.parts, found.resident = rehearsal.most, {**rehearsal.peak}, resident()
+            rehearsal.part = STAGING
+            copies = Checkpoints(Path()).stage(trainer.state().groups)
+            rehearsal.part = ACTIVATIONS
+            trainer.step(stream)
+            found.saving = resident()
+            del copies
+    return found
+
+
+@contextlib.contextmanager
+def parts_told_apart(trainer: Trainer, rehearsal: Rehearsal) -> Iterator[None]:
+    """Gradients are told from activations, and what an optimizer makes from both."""
+
+    def gradient(parameter: Tensor) -> None:
+        if parameter.grad is not None:
+            rehearsal.hand_over(parameter.grad, GRADIENTS)
+
+    def begin(*_: object) -> None:
+        rehearsal.part = OPTIMIZER
+
+    def end(*_: object) -> None:
+        rehearsal.part = ACTIVATIONS
+
+    handles = [p.register_post_accumulate_grad_hook(gradient) for p in trainer.model.parameters() if p.requires_grad]
+    for optimizers in trainer.optimizers.values():
+        for optimizer in optimizers:
+            handles += [optimizer.register_step_pre_hook(begin), optimizer.register_step_post_hook(end)]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()

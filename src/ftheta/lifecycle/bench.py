@@ -1,0 +1,170 @@
+"""A small run of the user's own recipe on this machine, on which `certify` tries what should make no difference.
+
+The parts, the data and the objective are the recipe's; fewer layers, rows and tokens make it quick. Parameters are moved a little away
+from their initial values, since many start at zero and would hide what is multiplied by them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ftheta.architectures.architecture import Architecture, ArchitectureConfig, Estimator
+from ftheta.blocks.initialise import normal
+from ftheta.core.contract import Batch, Ports
+from ftheta.core.device import pick
+from ftheta.core.random import generator
+from ftheta.data.source import Dataset
+from ftheta.evaluation.metrics.metric import Subject
+from ftheta.evaluation.probes.small import reduced
+from ftheta.experience.rollouts import RolloutsConfig
+from ftheta.lifecycle.build import Data, build_data, build_model, build_source, task_of
+from ftheta.lifecycle.recipe import Recipe
+from ftheta.models.model import Model
+from ftheta.training.checkpoints import Checkpoints
+from ftheta.training.events import Events, Listener
+from ftheta.training.stopping import StopRequest
+from ftheta.training.trainer import Trainer
+
+ROWS = 7
+"""Of a step; neither two processes nor micro-batches of three divide them evenly, so that unequal shares are tried."""
+LENGTH = 64
+STEPS = 8
+ENVIRONMENTS, HORIZON = 4, 7
+DEPTH = 2
+AWAY = 0.02
+"""Standard deviation of what is added to initial parameters."""
+DOCUMENTS, CHARACTERS, EXAMPLES = 6, 600, 50
+"""How much of the test split is scored."""
+
+
+@dataclass
+class Bench:
+    """The reduced recipe, its data, and makers of models and trainers."""
+
+    recipe: Recipe
+    data: Data
+    config: ArchitectureConfig
+
+    @classmethod
+    def of(cls, recipe: Recipe) -> Bench:
+        """Reduce a recipe and read its data. Raises DataError."""
+        data = build_data(shorter(recipe))
+        config = recipe.architecture(data.ports.sizes)
+        model = {**config.dump(), **({"depth": min(config.dump()["depth"], DEPTH)} if "depth" in config.dump() else {})}
+        small = with_few_rows(shorter(recipe), data).replace(model=model)
+        return cls(small, data, small.architecture(data.ports.sizes))
+
+    @property
+    def ports(self) -> Ports:
+        return self.config.ports()
+
+    @property
+    def gradients(self) -> bool:
+        """Whether the model learns by gradients."""
+        return "gradients" in self.ports.traits
+
+    def model(self, dtype: torch.dtype = torch.float32, dropout: bool = False) -> Architecture:
+        """A model with parameters a little away from their initial values. Draws of dropout belong to a pass, so it is off unless asked for."""
+        config = self.config if dropout else type(self.config).parse(reduced(self.config.dump(), {}))
+        model = build_model(config, self.recipe.seed)
+        if isinstance(model, Estimator):
+            model.fit(self.data.splits["train"].batch(torch.arange(len(self.data.splits["train"]))), self.recipe.seed)
+            return model
+        for name, parameter in model.named_parameters():
+            noise = torch.empty_like(parameter)
+            normal(noise, AWAY, self.recipe.seed, "away", name)
+            parameter.data += noise
+        model.to(dtype).compute_dtype = dtype
+        return model
+
+    def trainer(self, dtype: torch.dtype = torch.float32, micro: int | None = None) -> Trainer:
+        """A trainer for looking at gradients: nothing is clipped or saved."""
+        config = self.recipe.train.replace(clip=None, micro_batch=micro)
+        source = build_source(self.recipe, self.data)
+        return Trainer(self.model(dtype), self.recipe.objective, source, config, seed=self.recipe.seed)
+
+    def run(self, folder: Path, listeners: list[Listener], stop: StopRequest | None = None) -> Trainer:
+        """A trainer for a whole short run with everything the recipe says, checkpoints in `folder`."""
+        source = build_source(self.recipe, self.data)
+        model = self.model(dropout=True)
+        events = Events(None, listeners)
+        return Trainer(model, self.recipe.objective, source, self.recipe.train, seed=self.recipe.seed, checkpoints=Checkpoints(folder), events=events, stop=stop)
+
+    def packaged(self) -> Model:
+        """The model as it would be saved."""
+        return Model(self.model(), self.data.processor, task_of(self.recipe, self.config), {})
+
+    def subject(self, model: Model) -> Subject:
+        """A few units of the test split, for scoring."""
+        texts = {name: [text[:CHARACTERS] for text in part[:DOCUMENTS]] for name, part in self.data.texts.items()}
+        splits = {name: part if len(part) <= EXAMPLES else First(part, EXAMPLES) for name, part in self.data.splits.items()}
+        return Subject(model, splits, texts, self.recipe.seed, self.recipe.data.source)
+
+    def inputs(self, rows: int = ROWS) -> Batch:
+        """Tensors for every input of the model, from the data where it gives them."""
+        given: Mapping[str, Tensor] = {}
+        if "train" in self.data.splits:
+            given = self.data.splits["train"].batch(torch.arange(min(rows, len(self.data.splits["train"]))))
+        sizes, longest = {"B": rows, **self.ports.sizes}, self.ports.sizes.get("T")
+        found = {}
+        for name, spec in self.ports.takes.items():
+            if name in given:
+                found[name] = given[name][:, :longest] if spec.split()[1:] == ["B", "T"] else given[name]
+            elif not name.endswith("?"):
+                found[name] = torch.randn([sizes[letter] for letter in spec.split()[1:]], generator=generator("bench", name))
+        return found
+
+
+def shorter(recipe: Recipe) -> Recipe:
+    """The recipe with short rows of tokens, or short rollouts."""
+    data = recipe.data.dump()
+    if data.get("pack"):
+        data["pack"] = {"length": min(data["pack"]["length"], LENGTH)}
+    elif isinstance(recipe.data.source, RolloutsConfig):
+        data["source"] |= {"envs": ENVIRONMENTS, "horizon": HORIZON, "epochs": min(recipe.data.source.epochs, 2)}
+    elif "tokens" in recipe.data.ports().gives:
+        data["pack"] = {"length": LENGTH}
+    return recipe.replace(data=data)
+
+
+def with_few_rows(recipe: Recipe, data: Data) -> Recipe:
+    """The recipe with a budget of a few small steps, and what depends on a clock or a measurement fixed."""
+    rows = min(ROWS, len(data.splits["train"])) if "train" in data.splits else ROWS
+    train: dict[str, Any] = {
+        **recipe.train.dump(), "steps": STEPS, "epochs": None, "tokens": None, "minutes": None, "batch": rows, "batch_tokens": None, "micro_batch": None,
+        "precision": "float32", "compile": "never", "validation": None, "early_stop": None, "log_every": 1, "checkpoint": {"minutes": None}, "on_nonfinite": "stop",
+        "device": "cpu" if pick(recipe.train.device).type == "cpu" else recipe.train.device,
+    }
+    return recipe.replace(train=train)
+
+
+class First(Dataset):
+    """The first examples of a data set."""
+
+    def __init__(self, dataset: Dataset, size: int):
+        self.dataset = dataset
+        self.size = size
+
+    @property
+    def ports(self) -> Ports:
+        return self.dataset.ports
+
+    @property
+    def fingerprint(self) -> str:
+        return f"{self.dataset.fingerprint}[:{self.size}]"
+
+    @property
+    def units_per_example(self) -> int:
+        return self.dataset.units_per_example
+
+    def __len__(self) -> int:
+        return self.size
+
+    def batch(self, rows: Tensor) -> Batch:
+        return self.dataset.batch(rows)

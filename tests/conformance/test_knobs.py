@@ -1,0 +1,333 @@
+"""No dead knobs: whatever can be written in a recipe can be seen in what it does.
+
+For every field of every section and of every entry of every catalogue another valid value is tried, and something must look different:
+parameters, outputs, batches, files, results, how the model was run, an error. New fields, entries and catalogues are found by
+themselves; one that cannot be seen, or that nothing here knows how to look at, fails.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+import gzip
+import inspect
+import itertools
+import json
+import struct
+import types
+import typing
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple
+
+import numpy as np
+import pytest
+import tiny
+from observe import HOSTS, TEXTS, observe, observe_run, place, plain, with_sizes
+
+from ftheta.architectures import ARCHITECTURES
+from ftheta.core.config import Config, Slot, merge
+from ftheta.core.errors import ConfigError
+from ftheta.lifecycle import recipe as recipes
+from ftheta.lifecycle.schema import catalogues, fields_of, sections
+
+
+class Knob(NamedTuple):
+    """One field: of a section (`sort` is empty) or of an entry `name` of the catalogue of a sort."""
+
+    sort: str
+    name: str
+    field: str
+
+    def __str__(self) -> str:
+        return f"{self.sort} {self.name}.{self.field}".strip(" .")
+
+
+def knobs() -> list[Knob]:
+    found = [Knob("", place, name) for place, config in sections().items() for name in config.model_fields]
+    for sort, catalogue in catalogues().items():
+        for name in catalogue.names():
+            for inside, config in sections(fields_of(catalogue.load(name))).items():
+                found += [Knob(sort, name, f"{inside}.{field}".lstrip(".")) for field in config.model_fields if field != "kind"]
+    return found
+
+
+# where a field is looked at, when the usual place would not show it
+
+ENTRIES: dict[str, dict[str, Any]] = {
+    "environment cartpole": {"limit": 4},
+    "metric loss": {"objective": "next_token"},
+    "metric mean_return": {"episodes": 4},
+    "metric generated": {"samples": 20},
+    "metric samples": {"prompts": ["a "], "most": 8},
+    "source communities": {"nodes": 60},
+    "source sklearn_table": {"name": "iris"},
+    "source text_files": {"path": "FILES", "on_bad": "skip", "largest": 300},
+    "source text_lines": {"path": "FILES/lines.jsonl", "on_bad": "skip", "most_bad": 0.9},
+    "source csv": {"path": "FILES/table.csv", "target": "kind"},
+    "tokenizer byte_bpe": {"vocab": 280},
+}
+"""The entry as it is before a field is changed; FILES is a folder of small files."""
+
+VALUES: dict[str, list[Any]] = {
+    "architecture forest.max_features": [1],
+    "architecture kmeans.restarts": [20],
+    "architecture kmeans.tolerance": [1.0],
+    "metric samples.prompts": [["b "]],
+    "optimizer adamw.betas": [[0.5, 0.6]],
+    "optimizer muon.betas": [[0.5, 0.6]],
+    "source csv.features": [["b"]],
+    "source csv.path": ["FILES/other.csv"],
+    "source csv.separator": [";"],
+    "source csv.target": ["b", None],
+    "source rollouts.environment": [{"kind": "cartpole", "limit": 3}],
+    "source text_files.exclude": [["*.txt"]],
+    "source text_files.include": [["*.md"]],
+    "source text_files.path": ["FILES/a.txt"],
+    "source text_lines.field": ["title"],
+    "source text_lines.path": ["FILES/a.txt"],
+    "source text_lines.quarantine": ["FILES/bad.jsonl"],
+    "data.pack": [{"length": 8}],
+    "data.source": [{"kind": "text_files", "path": "FILES"}],
+    "data.split": [{"validation": 0.3, "test": 0.1}],
+    "evaluate": [[{"kind": "samples", "prompts": ["a "], "most": 2}]],
+    "model": [{"kind": "decoder", "dim": 16, "depth": 1, "mixer": "lstm"}],
+    "name": ["other"],
+    "train.checkpoint": [{"every": 6}],
+    "train.device": ["cuda:9"],
+    "train.minutes": [0.00001],
+    "train.players": [{"generator": "sgd"}],
+    "train.validation": [{"every": 4, "batches": 2}],
+}
+"""Other values for fields whose other values cannot be guessed from their types."""
+
+LANGUAGE = "language"
+RUNS: dict[str, tuple[str, dict[str, Any]]] = {
+    "data.augment": ("gan", {"data": {"augment": []}}),
+    "data.pack.ramp": (LANGUAGE, {"data": {"pack": {"ramp": [{"until": 0.5, "length": 4}]}}}),
+    "train.epochs": (LANGUAGE, {"train": {"steps": None, "epochs": 0.5}}),
+    "train.tokens": (LANGUAGE, {"train": {"steps": None, "tokens": 640}}),
+    "train.minutes": (LANGUAGE, {"train": {"steps": None, "minutes": 0.001}}),
+    "train.batch_tokens": (LANGUAGE, {"train": {"batch": None, "batch_tokens": 128}}),
+    "train.players": ("gan", {}),
+    "train.average": (LANGUAGE, {"train": {"average": {"decay": 0.9}}}),
+    "train.early_stop": (LANGUAGE, {"train": {"early_stop": {"patience": 2}, "optimizer": {"rate": 3.0}, "validation": {"every": 1}, "average": None}}),
+    "train.on_nonfinite": (LANGUAGE, {"broken": 8}),
+}
+"""The recipe that shows a field of a section or of a section's sections, and what is changed in it first; others use the language model."""
+
+
+# other values
+
+
+def others(annotation: Any, metadata: list[Any], value: Any) -> Iterator[Any]:
+    """Values of this type other than `value`; some may break a rule of the config."""
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    slots = [item for item in metadata if isinstance(item, Slot)]
+    if slots:
+        current = value.get("kind") if isinstance(value, dict) else value
+        yield from ({"kind": name} for name in slots[0].catalogue.names() if name != current)
+    elif origin is Annotated:
+        yield from others(arguments[0], [*metadata, *arguments[1:]], value)
+    elif origin in (types.UnionType, typing.Union):
+        for argument in arguments:
+            if argument is type(None):
+                if value is not None:
+                    yield None
+            else:
+                yield from others(argument, metadata, value)
+    elif origin is Literal:
+        yield from (choice for choice in arguments if choice != value)
+    elif annotation is bool:
+        yield not value
+    elif annotation is int:
+        yield from (value * 2, value + 1, value - 1) if isinstance(value, int) else (2, 1, 4)
+    elif annotation is float:
+        yield from (value / 2, value * 2, value + 0.5) if isinstance(value, int | float) else (0.5, 2.0)
+    elif origin is tuple and isinstance(value, list):
+        if value:
+            yield from ([other, *value[1:]] for other in others(arguments[0], [], value[0]))
+        else:
+            yield from ([other] for other in others(arguments[0], [], None))
+    elif inspect.isclass(annotation) and issubclass(annotation, Config):
+        yield {}
+
+
+def only_one(annotation: Any, metadata: list[Any]) -> bool:
+    """Whether a type has a single value: one literal, or a slot whose catalogue has one entry without fields."""
+    slots = [item for item in metadata if isinstance(item, Slot)]
+    if slots:
+        names = slots[0].catalogue.names()
+        return len(names) == 1 and not fields_of(slots[0].catalogue.load(names[0])).model_fields
+    return typing.get_origin(annotation) is Literal and len(typing.get_args(annotation)) == 1
+
+
+def field_of(config: type[Config], path: str) -> Any:
+    *inside, name = path.split(".")
+    return sections(config)[".".join(inside)].model_fields[name]
+
+
+def get(data: Any, path: list[str]) -> Any:
+    """A value in plain data; lists are entered at their first item."""
+    for step in path:
+        data = data[0] if isinstance(data, list) else data
+        data = data.get(step) if isinstance(data, dict) else None
+    return data
+
+
+def put(data: Any, path: list[str], value: Any) -> Any:
+    """A copy of plain data with one value replaced."""
+    if not path:
+        return value
+    if isinstance(data, list):
+        return [put(data[0], path, value), *data[1:]]
+    data = data or {}
+    return {**data, path[0]: put(data.get(path[0]), path[1:], value)}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def files() -> Path:
+    """Small files of every sort that sources read, and MNIST's files with noise in them."""
+    folder = place() / "files"
+    (folder / "sub").mkdir(parents=True, exist_ok=True)
+    for name, text in {"a.txt": "one\n", "b.md": "two\n", "sub/c.txt": "three\n", "large.txt": "x" * 400}.items():
+        (folder / name).write_text(text)
+    (folder / "bad.txt").write_bytes(b"\xff\xfe\xfd")
+    (folder / "lines.jsonl").write_text("\n".join([json.dumps({"text": f"row {i}", "title": f"title {i}"}) for i in range(8)] + ["not json"]) + "\n")
+    rows = [f"{i},{i * i % 7},{'xyz'[i % 3]}" for i in range(30)]
+    (folder / "table.csv").write_text("\n".join(["a,b,kind", *rows]) + "\n")
+    (folder / "other.csv").write_text("\n".join(["a,b,kind", *rows[::-1]]) + "\n")
+    draws = np.random.default_rng(0)
+    for part in ("train", "t10k"):
+        labels = np.arange(60, dtype=np.uint8) % 10
+        pictures = draws.integers(256, size=(60, 28, 28), dtype=np.uint8)
+        (folder / f"{part}-labels-idx1-ubyte.gz").write_bytes(gzip.compress(struct.pack(">BBBBI", 0, 0, 8, 1, 60) + labels.tobytes()))
+        (folder / f"{part}-images-idx3-ubyte.gz").write_bytes(gzip.compress(struct.pack(">BBBBIII", 0, 0, 8, 3, 60, 28, 28) + pictures.tobytes()))
+    return folder
+
+
+def resolved(data: Any) -> Any:
+    """Plain data with FILES replaced by the folder."""
+    return json.loads(json.dumps(data).replace("FILES", str(place() / "files")))
+
+
+# entries of catalogues
+
+
+def parsed(knob: Knob, fields: dict[str, Any]) -> Any:
+    return Slot(catalogues()[knob.sort]).parse(resolved(fields))
+
+
+def entry_fields(knob: Knob) -> dict[str, Any]:
+    """The entry before the change, with all its fields."""
+    fields = {"kind": knob.name, **HOSTS.get(knob.name, {}), **ENTRIES.get(f"{knob.sort} {knob.name}", {})}
+    if knob.sort == ARCHITECTURES.sort:
+        fields = with_sizes(knob.name, fields)
+    return parsed(knob, fields).dump()
+
+
+@functools.cache
+def seen_before(sort: str, name: str) -> Any:
+    """What the entry looks like before any change: the same each time, or comparing would prove nothing."""
+    knob = Knob(sort, name, "")
+    config = parsed(knob, entry_fields(knob))
+    first = observe(sort, config)
+    assert observe(sort, config) == first, f"{sort} {name} does not look the same twice"
+    return first
+
+
+ENTRY_KNOBS = [knob for knob in knobs() if knob.sort]
+
+
+@pytest.mark.parametrize("knob", ENTRY_KNOBS, ids=str)
+def test_every_field_of_every_entry_does_something(knob: Knob, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ftheta.data.sources.images.locate", lambda name: place() / "files")
+    fields = entry_fields(knob)
+    path = knob.field.split(".")
+    field = field_of(fields_of(catalogues()[knob.sort].load(knob.name)), knob.field)
+    values = VALUES.get(str(knob)) or list(others(field.annotation, field.metadata, get(fields, path)))
+    tried = []
+    for value in values:
+        try:
+            config = parsed(knob, put(fields, path, value))
+        except ConfigError:
+            continue
+        if config.dump() == fields:
+            continue
+        tried.append(value)
+        try:
+            after = observe(knob.sort, config)
+        except (ConfigError, ValueError) as error:                                        # a rule of the thing itself, met when it is built
+            after = str(error)
+        if after != seen_before(knob.sort, knob.name):
+            return
+    if not tried:
+        assert only_one(field.annotation, field.metadata), f"{knob}: no other valid value is known; add one to VALUES"
+        return
+    pytest.fail(f"{knob} is a dead knob: {', '.join(map(repr, tried))} look the same as {get(fields, path)!r}")
+
+
+# sections
+
+
+def base_of(knob: Knob) -> tuple[dict[str, Any], int | None]:
+    """The recipe that shows a field, and which call of the model it breaks."""
+    name, change = next(
+        (RUNS[key] for key in (f"{knob.name}.{knob.field}".strip("."), *itertools.accumulate(knob.name.split("."), "{}.{}".format)) if key in RUNS),
+        (LANGUAGE, {}),
+    )
+    change = copy.deepcopy(change)
+    broken = change.pop("broken", None)
+    recipe = tiny.language(tiny.write_texts(place() / "texts")) if name == LANGUAGE else getattr(tiny, name)()
+    recipe = merge(recipe, {"train": {"steps": 8}} if name != LANGUAGE else {})
+    return merge(recipe, change), broken
+
+
+@functools.cache
+def ran_before(recipe: str, broken: int | None) -> Any:
+    first = observe_run(json.loads(recipe), place() / "run", broken)
+    assert observe_run(json.loads(recipe), place() / "run", broken) == first or '"minutes": 0.' in recipe, "the run does not look the same twice"
+    return first
+
+
+SECTION_KNOBS = [knob for knob in knobs() if not knob.sort]
+
+
+@pytest.mark.parametrize("knob", SECTION_KNOBS, ids=str)
+def test_every_field_of_every_section_does_something(knob: Knob) -> None:
+    recipe, broken = base_of(knob)
+    path = [step for step in (*knob.name.split("."), knob.field) if step]
+    field = sections()[knob.name].model_fields[knob.field]
+    if only_one(field.annotation, field.metadata):
+        return
+    full = recipes.load(recipe).dump()
+    values = VALUES.get(".".join(path)) or list(others(field.annotation, field.metadata, get(full, path)))
+    tried = []
+    for value in values:
+        changed = resolved(put(recipe, path, value))
+        try:
+            if recipes.load(changed).dump() == full:
+                continue
+        except ConfigError:
+            continue
+        tried.append(value)
+        if observe_run(changed, place() / "run", broken) != ran_before(json.dumps(recipe, sort_keys=True), broken):
+            return
+    assert tried, f"{'.'.join(path)}: no other valid value is known; add one to VALUES"
+    pytest.fail(f"{'.'.join(path)} is a dead knob: {', '.join(map(repr, tried))} look the same as {get(full, path)!r}")
+
+
+def test_the_tables_name_fields_that_exist() -> None:
+    known = {str(knob) for knob in knobs()}
+    places = {knob.name for knob in knobs() if not knob.sort} | {f"{knob.sort} {knob.name}" for knob in knobs()}
+    assert not VALUES.keys() - known
+    assert not ENTRIES.keys() - places
+    assert not RUNS.keys() - known
+
+
+def test_a_dead_knob_is_found() -> None:
+    """The comparison itself: equal things look equal, unequal ones do not."""
+    first = parsed(Knob("schedule", "constant", ""), {"kind": "constant"})
+    assert observe("schedule", first) == observe("schedule", parsed(Knob("schedule", "constant", ""), {"kind": "constant", "warmup": 0.0}))
+    assert observe("schedule", first) != observe("schedule", parsed(Knob("schedule", "constant", ""), {"kind": "constant", "warmup": 0.1}))
+    assert plain(TEXTS) != plain(TEXTS[1:])

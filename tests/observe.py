@@ -1,0 +1,332 @@
+"""What can be seen of a thing that a recipe names: everything it computes, as plain data that can be compared.
+
+Each sort of catalogue entry has one observer, each section of the recipe is observed by a whole small run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ftheta.architectures import ARCHITECTURES
+from ftheta.architectures.architecture import Architecture, ArchitectureConfig, Estimator, call
+from ftheta.core.config import Slot, data_fields
+from ftheta.core.contract import Batch, Ports, check
+from ftheta.core.errors import FthetaError
+from ftheta.core.random import Draws, generator, seed_all
+from ftheta.data.images import ImageDataset
+from ftheta.data.processors.plain import PlainProcessor
+from ftheta.data.processors.text import TextProcessor
+from ftheta.data.sources.source_config import ResidentSource, TextSource
+from ftheta.data.tokenizers.trained import Bytes
+from ftheta.data.tokens import TokenDataset
+from ftheta.evaluation.metrics.metric import Metric, Subject
+from ftheta.evaluation.probes.small import scatter
+from ftheta.experience.rollouts import RolloutsConfig
+from ftheta.lifecycle.lifecycle import run
+from ftheta.lifecycle.recipe import ALL_SOURCES
+from ftheta.lifecycle.schema import fields_of
+from ftheta.models.model import Model
+from ftheta.objectives.objective import Objective
+from ftheta.training.checkpoints import Checkpoints
+from ftheta.training.optimizers.optimizer import OptimizerConfig, set_factor
+
+SIZES = {"V": 270, "T": 8, "C": 1, "K": 3, "D": 5, "A": 2, "H": 8, "W": 8, "B": 6, "N": 6, "E": 12, "*": 6}
+TIMES = ("finished", "time", "seconds", "units_per_second", "flops_per_second", "ceiling_flops_per_second", "ceiling_share", "waited", "machine")
+"""Facts that differ from run to run by themselves."""
+
+
+def plain(value: Any) -> Any:
+    """Anything as data that is equal exactly when the thing looks the same."""
+    if isinstance(value, Tensor):
+        if value.is_sparse:
+            return plain([value.coalesce().indices(), value.coalesce().values(), value.shape])
+        value = value.detach().cpu()
+        return plain(value.float().numpy() if value.dtype == torch.bfloat16 else value.numpy())
+    if isinstance(value, np.ndarray):
+        return [str(value.dtype), list(value.shape), hashlib.md5(value.tobytes()).hexdigest()]
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items() if key not in TIMES}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, bytes):
+        return hashlib.md5(value).hexdigest()
+    if dataclasses.is_dataclass(value):
+        return plain(vars(value))
+    return repr(value)
+
+
+# inputs made from ports
+
+
+def stand_ins(specs: Mapping[str, str], sizes: Mapping[str, int]) -> Batch:
+    """Random tensors for port specs; letters not in `sizes` have those of SIZES."""
+    draws, known = generator("stand-ins"), {**SIZES, **sizes}
+    known["T"] = min(known["T"], SIZES["T"])
+
+    def make(spec: str) -> Tensor:
+        kind, *dims = spec.split()
+        shape = [int(dim) if dim.isdigit() else known.get(dim, 4) for dim in dims]
+        highest = {"ids": known["V"], "label": known["K"], "edges": known["N"], "action": known["A"], "mask": 2}.get(kind)
+        if highest is not None:
+            found = torch.randint(highest, shape, generator=draws)
+            return found.bool() if kind == "mask" else found
+        return torch.rand(shape, generator=draws) if kind == "image" else torch.randn(shape, generator=draws)
+
+    return {name: make(spec) for name, spec in specs.items() if not name.endswith("?")}
+
+
+def with_sizes(kind: str, fields: Mapping[str, Any]) -> dict[str, Any]:
+    """An architecture's fields with the sizes that data would give."""
+    sizes = {name: SIZES[letter] for name, letter in data_fields(ARCHITECTURES.load(kind)).items()}
+    return {"kind": kind, **sizes, **fields}
+
+
+# one observer for each sort
+
+
+def architecture(config: ArchitectureConfig) -> Any:
+    """Names and values of initial parameters, outputs in training and in use, and ports."""
+    model = config.build()
+    model.initialise(0)
+    start = plain(model.theta())
+    batch = stand_ins(config.ports().takes, config.ports().sizes)
+    facts: Any = {}
+    if isinstance(model, Estimator):
+        examples = {name: value.repeat_interleave(10, 0) + torch.randn(60, *value.shape[1:], generator=generator("more")) for name, value in batch.items()}
+        draws = generator("answers")
+        answers = {"label": torch.randint(10, (60,), generator=draws).clamp(max=SIZES["K"] - 1), "target": torch.randn(60, generator=draws)}
+        facts = model.fit({**examples, **answers}, 0)
+    else:
+        scatter(model, 0)
+    seen = []
+    for training in (True, False):
+        model.train(training)
+        seed_all("observe")
+        outputs = call(model, batch)
+        seen.append([outputs[name] for name in config.ports().gives])
+    return plain([start, model.theta(), facts, seen, sorted(config.ports().traits), dict(config.ports().sizes)])
+
+
+def objective(config: Objective) -> Any:
+    """The prepared batch, and loss, count, metrics and gradients of every phase, on a model that fits."""
+    needs = config.needs()
+    for kind in ARCHITECTURES.names():
+        model_config = Slot(ARCHITECTURES).parse(with_sizes(kind, HOSTS.get(kind, {})))
+        assert isinstance(model_config, ArchitectureConfig)
+        ports = model_config.ports()
+        reads = {**{name: spec for name, spec in ports.takes.items() if name not in needs.feeds}, **needs.reads}
+        if not check(Ports(gives=reads), ports, needs):
+            break
+    else:
+        raise AssertionError(f"no architecture fits objective '{config.name}'")
+    model = scatter(model_config.build(), 0)
+    rows = torch.arange(SIZES["B"])
+    batch = config.prepare(stand_ins(reads, ports.sizes), Draws(rows, len(rows), "observe"))
+    seen: list[Any] = [batch]
+    for phase in config.phases():
+        try:
+            loss = config.loss(model, lambda part, **more: call(model, part, **more), batch, phase)
+        except RuntimeError as error:                                                     # sizes that no longer fit the model show in the batch
+            seen.append(str(error))
+            continue
+        seen.append([loss.total, loss.count, loss.metrics, torch.autograd.grad(loss.total, list(model.parameters()), allow_unused=True)])
+    return plain(seen)
+
+
+def optimizer(config: OptimizerConfig) -> Any:
+    """Parameters of every role after a few steps."""
+    shapes = {"embed.weight": (6, 4), "layers.0.up.weight": (8, 4), "layers.0.norm.weight": (4,), "stem.weight": (4, 2, 3, 3), "head.weight": (6, 4)}
+    draws = generator("optimizer")
+    parameters = {name: nn.Parameter(torch.randn(shape, generator=draws, dtype=torch.float64)) for name, shape in shapes.items()}
+    made = config.build(list(parameters.items()))
+    for step in range(3):
+        for parameter in parameters.values():
+            parameter.grad = torch.randn(parameter.shape, generator=draws, dtype=torch.float64)
+        for one in made:
+            set_factor(one, 1 - step / 4)
+            one.step()
+    return plain(parameters)
+
+
+def source(config: Any) -> Any:
+    """Documents, splits or the batches of a few steps of acting; or why there are none."""
+    try:
+        if isinstance(config, TextSource):
+            return plain([list(config.documents()), leftovers(config)])
+        if isinstance(config, ResidentSource):
+            splits = config.splits(Path(), 0)
+            return plain([{name: [len(split), split.fingerprint] for name, split in splits.items()}, config.processor(splits["train"]).dump(), vars(config.ports())])
+        assert isinstance(config, RolloutsConfig)
+        acting, model = config.source(8, 0), subjects("policy").model.architecture
+        return plain([acting.batch(step, torch.arange(8), model) for step in range(acting.steps_per_iteration + 2)])
+    except FthetaError as error:
+        return str(error)
+
+
+def leftovers(config: TextSource) -> Any:
+    """Files a source wrote on the way, such as its list of bad rows."""
+    written = getattr(config, "quarantine", None)
+    return [written, Path(written).read_text() if written and Path(written).exists() else ""]
+
+
+def metric(config: Metric) -> Any:
+    """What it found, and how it ran the model."""
+    subject = subjects(SUBJECTS[config.name])
+    model, shapes = subject.model.architecture, []
+    forward = model.forward
+
+    def watched(*args: Any, **inputs: Any) -> Any:
+        shapes.append([str(model.compute_dtype), *(list(value.shape) for value in (*args, *inputs.values()) if isinstance(value, Tensor))])
+        return forward(*args, **inputs)
+
+    with mock.patch.object(model, "forward", watched), mock.patch("ftheta.evaluation.generated.STEPS", 2):
+        return plain([config.measure(subject), shapes])
+
+
+OBSERVERS: dict[str, Callable[[Any], Any]] = {
+    "architecture": architecture,
+    "objective": objective,
+    "optimizer": optimizer,
+    "source": source,
+    "metric": metric,
+    "schedule": lambda config: plain([config.factor(step / 40) for step in range(41)]),
+    "cleaning rule": lambda config: plain([config.apply(text) for text in TEXTS]),
+    "tokenizer": lambda config: plain(config.train(TEXTS * 20).to_str()),
+    "augmentation": lambda config: plain(config.change(torch.rand(16, 1, 9, 9, generator=generator("pictures")), Draws(torch.arange(16), 16, "observe"))),
+}
+HOSTED = ("mixer", "norm", "feedforward", "position", "message_passing", "environment")
+"""Sorts that are seen through whatever they are a part of."""
+HOSTS: dict[str, dict[str, Any]] = {
+    "decoder": {"dim": 16, "depth": 1, "mixer": {"kind": "attention", "heads": 2}, "dropout": 0.1},
+    "encoder": {"dim": 16, "depth": 1, "mixer": {"kind": "attention", "heads": 2, "causal": False}},
+    "resnet": {"depths": [1, 1], "widths": [8, 8], "stem_width": 4, "stem": "small"},
+    "gan": {"noise": 4, "width": 4},
+    "actor_critic": {"hidden": [8]},
+    "kmeans": {"clusters": 6, "restarts": 1, "iterations": 4, "tolerance": 0.0},
+    "forest": {"trees": 5},
+    "rollouts": {"envs": 4, "horizon": 8, "epochs": 2},
+}
+"""Fields that make an architecture or source small; others are left at their defaults."""
+SUBJECTS = {"accuracy": "images", "bits_per_byte": "language", "samples": "language", "loss": "language", "generated": "gan", "mean_return": "policy"}
+"""Which of the subjects below a metric looks at."""
+SHARED = "a line that stands in the training documents as well\n"
+TEXTS = [
+    "short", "A first text,\r\nwith a control \x07 character and ﬁ (a ligature), number 12.5.\n", "the same line\n" * 12, "def f(x):\n    return [x[0] + 1, {}]\n" * 3,
+    "1234 5678 90 -- 12 // 34 == 56 ;; 78", SHARED + "and some words of its own, nine of them\n", "nothing in common with anything else at all\n",
+]
+
+
+def observe(sort: str, config: Any) -> Any:
+    """What can be seen of one parsed entry of a catalogue."""
+    if sort in HOSTED:
+        kind, field, host = host_of(sort)
+        config = Slot(ALL_SOURCES | ARCHITECTURES).parse({**host, field: config.dump()})
+        sort = "architecture" if kind in ARCHITECTURES else "source"
+    return OBSERVERS[sort](config)
+
+
+def host_of(sort: str) -> tuple[str, str, dict[str, Any]]:
+    """The first architecture or source with a slot for this sort of part, the slot's field and the host's other fields."""
+    for catalogue in (ARCHITECTURES, ALL_SOURCES):
+        for kind in catalogue.names():
+            for name, field in fields_of(catalogue.load(kind)).model_fields.items():
+                if any(isinstance(item, Slot) and item.catalogue.sort == sort for item in field.metadata):
+                    fields = HOSTS.get(kind, {})
+                    return kind, name, with_sizes(kind, fields) if catalogue is ARCHITECTURES else {"kind": kind, **fields}
+    raise AssertionError(f"no architecture or source has a slot for a {sort}")
+
+
+def subjects(name: str) -> Subject:
+    """Small models with something to be measured on; made anew each time, always the same."""
+    kind = {"images": "resnet", "language": "decoder", "policy": "actor_critic"}.get(name, name)
+    config = Slot(ARCHITECTURES).parse(with_sizes(kind, {**HOSTS.get(kind, {}), **({"dropout": 0.0} if kind == "decoder" else {})}))
+    assert isinstance(config, ArchitectureConfig)
+    model: Architecture = scatter(config.build(), 0)
+    if name == "policy":
+        return Subject(Model(model.eval(), PlainProcessor(), "reinforcement-learning"), {}, {}, 0, RolloutsConfig())
+    if name == "language":
+        processor = TextProcessor(Bytes().train([]))
+        ids = np.array([i for text in TEXTS for i in processor.encode(text)], dtype=np.uint16)
+        np.save(place() / "tokens.npy", ids)
+        rows = TokenDataset(place() / "tokens.npy", "", SIZES["V"], SIZES["T"], 1)
+        return Subject(Model(model, processor, "text-generation"), {"test": rows}, {"test": TEXTS[1:], "train": [SHARED]}, 0)
+    draws = generator("digits")
+    pictures = ImageDataset(torch.randint(256, (60, 1, 8, 8), generator=draws, dtype=torch.uint8), torch.arange(60) % SIZES["K"], ("a", "b", "c"))
+    task = "image-classification" if name == "images" else "unconditional-image-generation"
+    return Subject(Model(model, PlainProcessor(), task), {"train": pictures, "test": pictures}, {}, 0)
+
+
+# sections, by whole runs
+
+
+def place() -> Path:
+    """A folder for files that observations need."""
+    folder = Path(os.environ["FTHETA_HOME"]) / "observe"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def observe_run(recipe: Mapping[str, Any], folder: Path, broken: int | None = None) -> Any:
+    """What a whole run leaves behind and how it ran, apart from times; or why it failed.
+
+    With `broken`, the loss of that call is not a number.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    with spied(broken) as seen:
+        try:
+            results = run(recipe, out=folder).results
+        except FthetaError as error:
+            return [str(error).replace(str(folder), ""), seen]
+    lines = {name: [json.loads(line) for line in (folder / name).read_text().splitlines()] for name in ("metrics.jsonl", "events.jsonl") if (folder / name).exists()}
+    saved = {path.name: [(path / "PIN").exists(), json.loads((path / "state.json").read_text())] for path in sorted((folder / "checkpoints").glob("step-*"))}
+    parameters = (folder / "model" / "model.safetensors").read_bytes()
+    return plain([results, lines, saved, parameters, seen])
+
+
+@contextlib.contextmanager
+def spied(broken: int | None) -> Iterator[list[Any]]:
+    """Notes how models are run, compiled and saved and batches fetched; leaves out what only takes time."""
+    seen: list[Any] = []
+    pool, save_behind, compute = ThreadPoolExecutor, Checkpoints.save_behind, nn.Module.__call__
+    calls = 0
+
+    def threads(count: int, prefix: str) -> ThreadPoolExecutor:
+        seen.append(["threads", count])
+        return pool(count, prefix)
+
+    def behind(self: Checkpoints, state: Any) -> None:
+        seen.append("saved while training goes on")
+        save_behind(self, state)
+
+    def forward(self: nn.Module, *args: Any, **inputs: Any) -> Any:
+        nonlocal calls
+        result = compute(self, *args, **inputs)
+        if isinstance(self, Architecture):
+            calls += 1
+            seen.append([torch.get_num_threads(), *(list(value.shape) for value in inputs.values() if isinstance(value, Tensor))])
+            if calls == broken:
+                result.update({name: value * torch.nan for name, value in result.items()})
+        return result
+
+    with contextlib.ExitStack() as stack:
+        for target, replacement in (
+            ("ftheta.data.stream.ThreadPoolExecutor", threads), ("torch.nn.Module.__call__", forward), ("os.fsync", lambda descriptor: None),
+            ("torch.nn.Module.compile", lambda self: seen.append(["compiled", type(self).__name__])),
+            ("ftheta.training.checkpoints.Checkpoints.save_behind", behind), ("ftheta.lifecycle.lifecycle.ceiling", lambda precision, device: 1.0), ("ftheta.lifecycle.lifecycle.curves", lambda lines, title: b""),
+        ):
+            stack.enter_context(mock.patch(target, replacement))
+        yield seen
