@@ -71,9 +71,15 @@ def saves(folder: str, dim: int, depth: int, pairs: int) -> dict[str, Any]:
     assert checkpoints is not None
     subject.prepare()
     ordinary = [seconds(lambda: subject.step(stream)) for _ in range(8)][2:]
-    size = sum(value.nbytes for group in subject.state().groups.values() for value in group.values())
+    state = subject.state()
+    size = sum(value.nbytes for group in state.groups.values() for value in group.values())
+    before = {name: {key: value.clone() for key, value in group.items()} for name, group in state.groups.items()}
     first = seconds(lambda: subject.save(wait=False))
+    subject.step(stream)                                                                  # moves what is being written
     checkpoints.wait()
+    after = checkpoints.load(state.step).groups
+    exact = all(torch.equal(value, after[name][key]) for name, group in before.items() for key, value in group.items())
+    del before, after
     at_once: list[float] = []
     stalls: list[float] = []
     lost: list[float] = []
@@ -91,7 +97,7 @@ def saves(folder: str, dim: int, depth: int, pairs: int) -> dict[str, Any]:
             lost.append(sum(during) - len(during) * statistics.median(ordinary))
     stream.close()
     return {
-        "bytes": size, "step": statistics.median(ordinary), "first": first, "at_once": at_once, "stalls": stalls, "lost": lost, "last": checkpoints.steps()[-1],
+        "bytes": size, "exact": exact, "step": statistics.median(ordinary), "first": first, "at_once": at_once, "stalls": stalls, "lost": lost, "last": checkpoints.steps()[-1],
     }
 
 
@@ -169,6 +175,8 @@ def main() -> None:
             raise SystemExit("a resumed run differs from the uninterrupted one")
         for size, shape in list(SIZES.items())[: 1 if options.quick else None]:
             saved = arm(saves, folder=str(place / size), pairs=pairs, **shape)
+            if not saved["exact"]:
+                raise SystemExit("a checkpoint written behind holds values from after its step")
             progress(f"{size}: at once {spread(saved['at_once'], ' s', '.3f')}, stall {spread(saved['stalls'], ' s', '.4f')}")
             loaded = alternate(
                 {way: partial(arm, loads, folder=str(place / size), step=saved["last"], way=way) for way in ("ours", "safetensors", "verified")},
@@ -183,6 +191,7 @@ def summary(details: dict[str, Any]) -> list[Row]:
     rows = [Row("resumed run against uninterrupted, float32 and bfloat16", "bit-equal", "bit-equal" if equal else "different", equal)]
     for size in [size for size in SIZES if size in details]:
         save, load = details[size]["save"], details[size]["load"]
+        rows.append(Row(f"{size}: written behind while training went on, against the state at its step", "bit-equal", "bit-equal", save["exact"]))
         share = ratio(save["stalls"], save["at_once"])
         rates = {way: [result["bytes"] / result["seconds"] for result in results] for way, results in load.items()}
         against = ratio(rates["ours"], rates["safetensors"])

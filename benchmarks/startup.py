@@ -28,7 +28,7 @@ class Start(NamedTuple):
 FTHETA = str(Path(sys.executable).with_name("ftheta"))
 STARTS = (
     Start("ftheta --help", [FTHETA, "--help"], 0.3),
-    Start("ftheta run --help", [FTHETA, "run", "--help"], 0.3),
+    Start("ftheta run --help", [FTHETA, "run", "--help"], None),
     Start('python -c "import ftheta"', [sys.executable, "-c", "import ftheta"], 1.0),
     Start('python -c "import ftheta; ftheta.run"', [sys.executable, "-c", "import ftheta; ftheta.run"], None),
     Start('python -c "import torch"', [sys.executable, "-c", "import torch"], None),

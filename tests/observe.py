@@ -128,7 +128,7 @@ def objective(config: Objective) -> Any:
         model_config = Slot(ARCHITECTURES).parse(with_sizes(kind, HOSTS.get(kind, {})))
         assert isinstance(model_config, ArchitectureConfig)
         ports = model_config.ports()
-        reads = {**{name: spec for name, spec in ports.takes.items() if name not in needs.feeds}, **needs.reads}
+        reads = {**needs.reads, **{name: spec for name, spec in ports.takes.items() if name not in needs.feeds}}
         if not check(Ports(gives=reads), ports, needs):
             break
     else:
@@ -138,11 +138,8 @@ def objective(config: Objective) -> Any:
     batch = config.prepare(stand_ins(reads, ports.sizes), Draws(rows, len(rows), "observe"))
     seen: list[Any] = [batch]
     for phase in config.phases():
-        try:
-            loss = config.loss(model, lambda part, **more: call(model, part, **more), batch, phase)
-        except RuntimeError as error:                                                     # sizes that no longer fit the model show in the batch
-            seen.append(str(error))
-            continue
+        seed_all("observe")
+        loss = config.loss(model, lambda part, **more: call(model, part, **more), batch, phase)
         seen.append([loss.total, loss.count, loss.metrics, torch.autograd.grad(loss.total, list(model.parameters()), allow_unused=True)])
     return plain(seen)
 
@@ -225,7 +222,8 @@ SUBJECTS = {"accuracy": "images", "bits_per_byte": "language", "samples": "langu
 """Which of the subjects below a metric looks at."""
 SHARED = "a line that stands in the training documents as well\n"
 TEXTS = [
-    "short", "A first text,\r\nwith a control \x07 character and ﬁ (a ligature), number 12.5.\n", "the same line\n" * 12, "def f(x):\n    return [x[0] + 1, {}]\n" * 3,
+    "short", "of twenty characters", "A first text,\r\nwith a control \x07 character and ﬁ (a ligature), number 12.5.\n", "the same line\n" * 12,
+    "def f(x):\n    return [x[0] + 1, {}]\n" * 3,
     "1234 5678 90 -- 12 // 34 == 56 ;; 78", SHARED + "and some words of its own, nine of them\n", "nothing in common with anything else at all\n",
 ]
 
@@ -253,7 +251,8 @@ def host_of(sort: str) -> tuple[str, str, dict[str, Any]]:
 def subjects(name: str) -> Subject:
     """Small models with something to be measured on; made anew each time, always the same."""
     kind = {"images": "resnet", "language": "decoder", "policy": "actor_critic"}.get(name, name)
-    config = Slot(ARCHITECTURES).parse(with_sizes(kind, {**HOSTS.get(kind, {}), **({"dropout": 0.0} if kind == "decoder" else {})}))
+    more = {"language": {"dropout": 0.0}, "policy": {"features": 4, "actions": 2}}.get(name, {})
+    config = Slot(ARCHITECTURES).parse(with_sizes(kind, {**HOSTS.get(kind, {}), **more}))
     assert isinstance(config, ArchitectureConfig)
     model: Architecture = scatter(config.build(), 0)
     if name == "policy":
@@ -262,7 +261,7 @@ def subjects(name: str) -> Subject:
         processor = TextProcessor(Bytes().train([]))
         ids = np.array([i for text in TEXTS for i in processor.encode(text)], dtype=np.uint16)
         np.save(place() / "tokens.npy", ids)
-        rows = TokenDataset(place() / "tokens.npy", "", SIZES["V"], SIZES["T"], 1)
+        rows = TokenDataset(place() / "tokens.npy", "", SIZES["V"], SIZES["T"] - 1, 1)
         return Subject(Model(model, processor, "text-generation"), {"test": rows}, {"test": TEXTS[1:], "train": [SHARED]}, 0)
     draws = generator("digits")
     pictures = ImageDataset(torch.randint(256, (60, 1, 8, 8), generator=draws, dtype=torch.uint8), torch.arange(60) % SIZES["K"], ("a", "b", "c"))
@@ -317,7 +316,7 @@ def spied(broken: int | None) -> Iterator[list[Any]]:
         result = compute(self, *args, **inputs)
         if isinstance(self, Architecture):
             calls += 1
-            seen.append([torch.get_num_threads(), *(list(value.shape) for value in inputs.values() if isinstance(value, Tensor))])
+            seen.append([list(value.shape) for value in inputs.values() if isinstance(value, Tensor)])
             if calls == broken:
                 result.update({name: value * torch.nan for name, value in result.items()})
         return result
@@ -325,8 +324,10 @@ def spied(broken: int | None) -> Iterator[list[Any]]:
     with contextlib.ExitStack() as stack:
         for target, replacement in (
             ("ftheta.data.stream.ThreadPoolExecutor", threads), ("torch.nn.Module.__call__", forward), ("os.fsync", lambda descriptor: None),
+            ("torch.set_num_threads", lambda count: seen.append(["compute threads", count])),
             ("torch.nn.Module.compile", lambda self: seen.append(["compiled", type(self).__name__])),
-            ("ftheta.training.checkpoints.Checkpoints.save_behind", behind), ("ftheta.lifecycle.lifecycle.ceiling", lambda precision, device: 1.0), ("ftheta.lifecycle.lifecycle.curves", lambda lines, title: b""),
+            ("ftheta.training.checkpoints.Checkpoints.save_behind", behind),
+            ("ftheta.lifecycle.lifecycle.ceiling", lambda precision, device: 1.0), ("ftheta.lifecycle.lifecycle.curves", lambda lines, title: b""),
         ):
             stack.enter_context(mock.patch(target, replacement))
         yield seen

@@ -38,3 +38,16 @@ def test_no_gradient_work_without_gradients():
     head = Head(8, 20).requires_grad_(False)
     torch.nn.init.normal_(head.weight)
     assert not head.loss(torch.randn(5, 8), torch.zeros(5, dtype=torch.long)).requires_grad
+
+
+def test_bfloat16_gradients_are_close():
+    torch.manual_seed(0)
+    head = Head(32, 300)
+    torch.nn.init.normal_(head.weight, std=0.2)
+    hidden, targets = torch.randn(400, 32), torch.randint(300, (400,))
+    found = []
+    for kind in (torch.float32, torch.bfloat16):
+        leaf = hidden.to(kind).requires_grad_()
+        found.append(torch.autograd.grad(head.loss(leaf, targets, chunk=128), (leaf, head.weight)))
+    for exact, rough in zip(*found, strict=True):
+        assert (rough.float() - exact).norm() < 1e-2 * exact.norm()

@@ -22,14 +22,14 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 import pytest
-import tiny
-from observe import HOSTS, TEXTS, observe, observe_run, place, plain, with_sizes
 
+import tiny
 from ftheta.architectures import ARCHITECTURES
 from ftheta.core.config import Config, Slot, merge
-from ftheta.core.errors import ConfigError
+from ftheta.core.errors import ConfigError, FthetaError
 from ftheta.lifecycle import recipe as recipes
 from ftheta.lifecycle.schema import catalogues, fields_of, sections
+from observe import HOSTS, TEXTS, observe, observe_run, place, plain, with_sizes
 
 
 class Knob(NamedTuple):
@@ -56,11 +56,14 @@ def knobs() -> list[Knob]:
 
 ENTRIES: dict[str, dict[str, Any]] = {
     "environment cartpole": {"limit": 4},
-    "metric loss": {"objective": "next_token"},
+    "metric loss": {"objective": "next_token", "rows": 8},
     "metric mean_return": {"episodes": 4},
     "metric generated": {"samples": 20},
+    "metric accuracy": {"batch": 16},
     "metric samples": {"prompts": ["a "], "most": 8},
+    "objective adversarial": {"noise": 4},
     "source communities": {"nodes": 60},
+    "source mnist": {"validation": 0.3},
     "source sklearn_table": {"name": "iris"},
     "source text_files": {"path": "FILES", "on_bad": "skip", "largest": 300},
     "source text_lines": {"path": "FILES/lines.jsonl", "on_bad": "skip", "most_bad": 0.9},
@@ -80,6 +83,8 @@ VALUES: dict[str, list[Any]] = {
     "source csv.path": ["FILES/other.csv"],
     "source csv.separator": [";"],
     "source csv.target": ["b", None],
+    "metric loss.objective": [{"kind": "masked"}],
+    "source text_lines.most_bad": [0.01],
     "source rollouts.environment": [{"kind": "cartpole", "limit": 3}],
     "source text_files.exclude": [["*.txt"]],
     "source text_files.include": [["*.md"]],
@@ -88,12 +93,14 @@ VALUES: dict[str, list[Any]] = {
     "source text_lines.path": ["FILES/a.txt"],
     "source text_lines.quarantine": ["FILES/bad.jsonl"],
     "data.pack": [{"length": 8}],
+    "data.pack.ramp": [[]],
     "data.source": [{"kind": "text_files", "path": "FILES"}],
     "data.split": [{"validation": 0.3, "test": 0.1}],
     "evaluate": [[{"kind": "samples", "prompts": ["a "], "most": 2}]],
     "model": [{"kind": "decoder", "dim": 16, "depth": 1, "mixer": "lstm"}],
     "name": ["other"],
     "train.checkpoint": [{"every": 6}],
+    "train.checkpoint.minutes": [1e-9],
     "train.device": ["cuda:9"],
     "train.minutes": [0.00001],
     "train.players": [{"generator": "sgd"}],
@@ -125,8 +132,13 @@ def others(annotation: Any, metadata: list[Any], value: Any) -> Iterator[Any]:
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     slots = [item for item in metadata if isinstance(item, Slot)]
     if slots:
-        current = value.get("kind") if isinstance(value, dict) else value
-        yield from ({"kind": name} for name in slots[0].catalogue.names() if name != current)
+        fields = value if isinstance(value, dict) else {"kind": value}
+        yield from ({"kind": name} for name in slots[0].catalogue.names() if name != fields["kind"])
+        if value is not None:
+            entry = fields_of(slots[0].catalogue.load(fields["kind"]))
+            for name, field in entry.model_fields.items():
+                if name in fields and name != "kind":
+                    yield from ({**fields, name: other} for other in others(field.annotation, field.metadata, fields[name]))
     elif origin is Annotated:
         yield from others(arguments[0], [*metadata, *arguments[1:]], value)
     elif origin in (types.UnionType, typing.Union):
@@ -154,12 +166,11 @@ def others(annotation: Any, metadata: list[Any], value: Any) -> Iterator[Any]:
 
 
 def only_one(annotation: Any, metadata: list[Any]) -> bool:
-    """Whether a type has a single value: one literal, or a slot whose catalogue has one entry without fields."""
-    slots = [item for item in metadata if isinstance(item, Slot)]
-    if slots:
-        names = slots[0].catalogue.names()
-        return len(names) == 1 and not fields_of(slots[0].catalogue.load(names[0])).model_fields
-    return typing.get_origin(annotation) is Literal and len(typing.get_args(annotation)) == 1
+    """Whether a type has a single value, or is a mapping whose own fields are looked at."""
+    if any(isinstance(item, Slot) for item in metadata):
+        return False
+    section = inspect.isclass(annotation) and issubclass(annotation, Config)
+    return section or (typing.get_origin(annotation) is Literal and len(typing.get_args(annotation)) == 1)
 
 
 def field_of(config: type[Config], path: str) -> Any:
@@ -257,7 +268,7 @@ def test_every_field_of_every_entry_does_something(knob: Knob, monkeypatch: pyte
         tried.append(value)
         try:
             after = observe(knob.sort, config)
-        except (ConfigError, ValueError) as error:                                        # a rule of the thing itself, met when it is built
+        except (FthetaError, ValueError) as error:                                        # a rule of the thing itself, met when it is built
             after = str(error)
         if after != seen_before(knob.sort, knob.name):
             return

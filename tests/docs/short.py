@@ -17,7 +17,7 @@ from ftheta.lifecycle.recipe import load
 BUDGETS = ("steps", "epochs", "tokens", "minutes")
 TEXT = {
     "data": {"source": {"include": ["json/*.py", "html/*.py", "logging/*.py", "zoneinfo/*.py"]}, "tokenizer": {"vocab": 512}, "pack": {"length": 64, "ramp": []}},
-    "model": {"dim": 32, "depth": 1},
+    "model": {"dim": 48, "depth": 1},
 }
 
 

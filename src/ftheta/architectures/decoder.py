@@ -115,6 +115,7 @@ class Decoder(Architecture):
         if self.embed_norm is not None:
             hidden = self.embed_norm(hidden)
         hidden = self.positions(hidden, context)
+        self.mixer().prepare(tokens.shape[1], hidden.dtype, context)
         for i, layer in enumerate(self.layers):
             if self.value_embeds is not None:
                 context.values = self.value_embeds[i](tokens).to(hidden.dtype)

@@ -48,6 +48,9 @@ class Attention(Mixer):
     def traits(arguments: Mapping[str, Any]) -> set[str]:
         return {"causal"} if arguments["causal"] else set()
 
+    def prepare(self, length: int, dtype: torch.dtype, context: Context) -> None:
+        context.bias(length, self.causal, dtype)
+
     def forward(self, x: Tensor, context: Context) -> Tensor:
         batch, length, _ = x.shape
         q = self.query(x).view(batch, length, self.heads, self.head_dim)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
+import torch
 from torch import Tensor, nn
 
 from ftheta.blocks.context import Context
@@ -16,6 +17,10 @@ class Mixer(nn.Module, ABC):
     """Width of one attention head, for mixers that have heads."""
     value_dim: int | None = None
     """Width of the values a token offers, for mixers that have them; `context.values` is added to them."""
+
+    def prepare(self, length: int, dtype: torch.dtype, context: Context) -> None:
+        """Work out, once for all layers, what depends on the context alone; outside of what is compiled."""
+        return
 
     @abstractmethod
     def forward(self, x: Tensor, context: Context) -> Tensor: ...

@@ -10,12 +10,16 @@ from typing import Any
 
 import torch
 
+from ftheta.core.errors import UsageError
+
 
 def pick(name: str = "auto") -> torch.device:
-    """`auto` is CUDA where there is one, else the CPU."""
-    if name != "auto":
-        return torch.device(name)
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    """`auto` is CUDA where there is one, else the CPU. Raises UsageError for a device that is not there."""
+    here = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    device = torch.device(("cuda" if here else "cpu") if name == "auto" else name)
+    if device.type == "cuda" and (device.index or 0) >= here:
+        raise UsageError(f"train.device: there is no {name} here ({here or 'no'} GPU{'s' if here > 1 else ''} found): use auto or cpu")
+    return device
 
 
 def matmul_rate(dtype: torch.dtype, device: torch.device, rows: int = 2048, inner: int = 512, columns: int = 1024, repeats: int = 8) -> float:

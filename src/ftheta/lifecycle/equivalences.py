@@ -1,6 +1,8 @@
 """What should make no difference, tried on a bench. Each check yields its findings; `certify` judges them.
 
-Gradients are compared by norm, |a - b| / |b|, over everything one phase moves; what must be equal bit by bit has tolerance 0.
+Gradients are compared by norm, |a - b| / |b|, over everything one phase moves; what must be equal bit by bit has tolerance 0. In float64
+1e-12 is allowed, in float32 1e-6, or four times as much as float32 differs from float64 anyway where a model amplifies rounding more
+than that (never more than 1e-5).
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -32,8 +34,9 @@ from ftheta.models.folder import load, save
 from ftheta.training.stopping import StopRequest
 from ftheta.training.trainer import Trainer
 
-TOLERANCES = {torch.float64: 1e-12, torch.float32: 1e-6}
-PRECISIONS = tuple(TOLERANCES)
+PRECISIONS = (torch.float64, torch.float32)
+EXACT, ROUNDED, MOST_ROUNDED = 1e-12, 1e-6, 1e-5
+ROUNDINGS = 4
 MICRO_BATCHES = (3, 1)
 PADDING = -1
 """The document of padding."""
@@ -54,6 +57,8 @@ class Finding(NamedTuple):
 
 Named = Mapping[str, Tensor]
 Check = Callable[[Bench], Iterator[Finding]]
+Pair = Callable[[torch.dtype], tuple[list[Named], Named]]
+"""What was found in one or several other ways, and what is wanted, in one precision."""
 
 
 def difference(found: Named, wanted: Named) -> float:
@@ -80,16 +85,26 @@ def identical(found: Named, wanted: Named) -> float:
     return 0.0 if same else max(difference(found, wanted), 5e-324)
 
 
+def compared(what: str, pair: Pair) -> Iterator[Finding]:
+    """The same comparison in float64 and float32."""
+    reference: Named = {}
+    for dtype in PRECISIONS:
+        found, wanted = pair(dtype)
+        reference = reference or wanted
+        rounding = difference(wanted, reference)
+        tolerance = EXACT if dtype == torch.float64 else max(ROUNDED, min(MOST_ROUNDED, ROUNDINGS * rounding))
+        yield Finding(f"{name(dtype)} {what}", max(difference(other, wanted) for other in found), tolerance)
+
+
 def gradients(trainer: Trainer, batch: Batch) -> dict[str, Tensor]:
-    """What every phase's step would be made of: the mean gradient of each parameter it moves, its loss and what it counted."""
+    """What every phase's step would be made of: the mean gradient of each parameter it moves, and what was counted."""
     found: dict[str, Tensor] = {}
     trainer.model.train()
     for phase in trainer.phases:
         trainer.sums.pairs.clear()
-        loss, _ = trainer.gradients(batch, phase)
+        trainer.gradients(batch, phase)
         moving = [p for optimizer in trainer.optimizers[phase.name] for group in optimizer.param_groups for p in group["params"]]
         found |= {f"{phase.name} gradient:{trainer.names[p]}": p.grad.detach().clone() for p in moving if p.grad is not None}
-        found[f"{phase.name} loss"] = torch.tensor(loss, dtype=torch.float64)
         counted = [count for name, (_, count) in trainer.sums.pairs.items() if name.endswith("loss")]
         found[f"{phase.name} count"] = torch.tensor(counted[:1], dtype=torch.float64)
         trainer.model.zero_grad(set_to_none=True)
@@ -115,12 +130,13 @@ def accumulated(bench: Bench) -> Iterator[Finding]:
     if reason:
         yield Finding("gradients", None, 0, reason)
         return
-    for dtype, tolerance in TOLERANCES.items():
+
+    def pair(dtype: torch.dtype) -> tuple[list[Named], Named]:
         whole = bench.trainer(dtype)
         batch = batch_of(whole)
-        wanted = gradients(whole, batch)
-        worst = max(difference(gradients(bench.trainer(dtype, micro), batch), wanted) for micro in MICRO_BATCHES)
-        yield Finding(f"{name(dtype)} gradients", worst, tolerance)
+        return [gradients(bench.trainer(dtype, micro), batch) for micro in MICRO_BATCHES], gradients(whole, batch)
+
+    yield from compared("gradients", pair)
 
 
 def packed(bench: Bench) -> Iterator[Finding]:
@@ -128,14 +144,16 @@ def packed(bench: Bench) -> Iterator[Finding]:
     if "documents?" not in bench.ports.takes:
         yield Finding("gradients", None, 0, "no documents are packed into rows")
         return
-    for dtype, tolerance in TOLERANCES.items():
+
+    def pair(dtype: torch.dtype) -> tuple[list[Named], Named]:
         trainer = bench.trainer(dtype)
         batch = dict(trainer.source.batch(0, trainer.slots, trainer.model))
         rows, length = batch["documents"].shape
         when = torch.arange(length)
         batch["documents"] = torch.stack([(when >= length // 3 + row).long() + (when >= 2 * length // 3 - row).long() for row in range(rows)])
-        wanted = gradients(trainer, batch)
-        yield Finding(f"{name(dtype)} gradients", difference(wanted, alone(bench.trainer(dtype), batch)), tolerance)
+        return [gradients(trainer, batch)], alone(bench.trainer(dtype), batch)
+
+    yield from compared("gradients", pair)
 
 
 def alone(trainer: Trainer, batch: Batch) -> dict[str, Tensor]:
@@ -143,7 +161,7 @@ def alone(trainer: Trainer, batch: Batch) -> dict[str, Tensor]:
     documents = batch["documents"]
     found: dict[str, Tensor] = {}
     for phase in trainer.phases:
-        total, count = 0.0, 0.0
+        count = 0.0
         for row in range(len(documents)):
             for number in documents[row].unique().tolist():
                 place = (documents[row] == number).nonzero().flatten()
@@ -151,10 +169,9 @@ def alone(trainer: Trainer, batch: Batch) -> dict[str, Tensor]:
                 loss = trainer.objective.loss(trainer.model, trainer.run, piece, phase)
                 if float(loss.count or 0):
                     loss.total.backward()
-                    total, count = total + float(loss.total.detach()), count + float(loss.count or 0)
+                    count += float(loss.count or 0)
         moving = {trainer.names[p]: p.grad / count for p in trainer.model.parameters() if p.grad is not None}
         found |= {f"{phase.name} gradient:{key}": value for key, value in moving.items()}
-        found[f"{phase.name} loss"] = torch.tensor(total / count, dtype=torch.float64)
         found[f"{phase.name} count"] = torch.tensor([count], dtype=torch.float64)
         trainer.model.zero_grad(set_to_none=True)
     return found
@@ -195,8 +212,8 @@ def interrupted(bench: Bench, folder: Path, stop_at: int | None, losses: dict[st
     return trainer
 
 
-def distributed_(bench: Bench) -> Iterator[Finding]:
-    """Two processes that share the rows of a step unevenly, against one: gradients, loss and count."""
+def shared(bench: Bench) -> Iterator[Finding]:
+    """Two processes that share the rows of a step unevenly, against one: gradients and count."""
     if not bench.gradients:
         yield Finding("gradients", None, 0, LEARNS_OTHERWISE)
         return
@@ -204,10 +221,12 @@ def distributed_(bench: Bench) -> Iterator[Finding]:
         folder = Path(name_)
         (folder / "recipe.json").write_text(json.dumps(bench.recipe.dump()))
         two_processes(folder)
-        for dtype, tolerance in TOLERANCES.items():
+
+        def pair(dtype: torch.dtype) -> tuple[list[Named], Named]:
             trainer = bench.trainer(dtype)
-            wanted = gradients(trainer, batch_of(trainer))
-            yield Finding(f"{name(dtype)} gradients", difference(tensor_files.read(folder / f"{name(dtype)}.safetensors"), wanted), tolerance)
+            return [tensor_files.read(folder / f"{name(dtype)}.safetensors")], gradients(trainer, batch_of(trainer))
+
+        yield from compared("gradients", pair)
 
 
 def two_processes(folder: Path) -> None:
@@ -263,19 +282,20 @@ def compiled(bench: Bench) -> Iterator[Finding]:
     if reason := no_compiler():
         yield Finding("gradients", None, 0, reason)
         return
-    for dtype, tolerance in TOLERANCES.items():
+
+    def pair(dtype: torch.dtype) -> tuple[list[Named], Named]:
         plain, fast = bench.trainer(dtype), bench.trainer(dtype)
         batch = batch_of(plain)
         for part in fast.model.compiled_parts():
             part.compile()
-        try:
-            found = gradients(fast, batch)
-        except RuntimeError as error:
-            if "double backward" not in str(error):
-                raise
-            yield Finding("gradients", None, 0, "the objective differentiates twice, which compiled layers cannot; leave train.compile at auto or never")
-            return
-        yield Finding(f"{name(dtype)} gradients", difference(found, gradients(plain, batch)), tolerance)
+        return [gradients(fast, batch)], gradients(plain, batch)
+
+    try:
+        yield from compared("gradients", pair)
+    except RuntimeError as error:
+        if "double backward" not in str(error):
+            raise
+        yield Finding("gradients", None, 0, "the objective differentiates twice, which compiled layers cannot; leave train.compile at auto or never")
 
 
 def no_compiler() -> str:
@@ -319,7 +339,7 @@ def scored(bench: Bench) -> Iterator[Finding]:
         for size in (64, 1, 3, 7):
             found = metric.replace(batch=size).measure(subject)
             values.append({one.name: torch.tensor([one.value, one.low, one.high], dtype=torch.float64).nan_to_num() for one in found.measurements})
-        yield Finding(f"{metric.name} of batches of 64, 1, 3, 7", max(difference(other, values[0]) for other in values[1:]), TOLERANCES[torch.float32])
+        yield Finding(f"{metric.name} of batches of 64, 1, 3, 7", max(difference(other, values[0]) for other in values[1:]), ROUNDED)
 
 
 def padded(bench: Bench) -> Iterator[Finding]:
@@ -327,18 +347,19 @@ def padded(bench: Bench) -> Iterator[Finding]:
     if "tokens" not in bench.ports.takes or "documents?" not in bench.ports.takes:
         yield Finding("outputs", None, 0, "inputs have no padding")
         return
-    for dtype, tolerance in TOLERANCES.items():
-        model = bench.model(dtype).eval()
+
+    @torch.no_grad()
+    def pair(dtype: torch.dtype) -> tuple[list[Named], Named]:
+        model, found = bench.model(dtype).eval(), []
         rows = [row[: max(2, len(row) - 9 * i)] for i, row in enumerate(bench.inputs(3)["tokens"])]
-        worst = 0.0
-        with torch.no_grad():
-            wanted = outputs_of([call(model, {"tokens": row[None]}) for row in rows], [slice(0, len(row)) for row in rows], bench)
-            for left in (True, False):
-                tokens, documents, places = pad(rows, left)
-                together = call(model, {"tokens": tokens, "documents": documents})
-                parts = [{key: together[key][i : i + 1] for key in bench.ports.gives} for i in range(len(rows))]
-                worst = max(worst, difference(outputs_of(parts, places, bench), wanted))
-        yield Finding(f"{name(dtype)} outputs", worst, tolerance)
+        for left in (True, False):
+            tokens, documents, places = pad(rows, left)
+            together = call(model, {"tokens": tokens, "documents": documents})
+            parts = [{key: together[key][i : i + 1] for key in bench.ports.gives} for i in range(len(rows))]
+            found.append(outputs_of(parts, places, bench))
+        return found, outputs_of([call(model, {"tokens": row[None]}) for row in rows], [slice(0, len(row)) for row in rows], bench)
+
+    yield from compared("outputs", pair)
 
 
 def pad(rows: list[Tensor], left: bool) -> tuple[Tensor, Tensor, list[slice]]:
@@ -352,7 +373,7 @@ def pad(rows: list[Tensor], left: bool) -> tuple[Tensor, Tensor, list[slice]]:
     return tokens, documents, places
 
 
-def outputs_of(parts: list, places: list[slice], bench: Bench) -> dict[str, Tensor]:
+def outputs_of(parts: Sequence[Mapping[str, Tensor]], places: list[slice], bench: Bench) -> dict[str, Tensor]:
     """The named outputs of each row at its real tokens."""
     return {f"{key}:{i}": part[key][:, place] for i, (part, place) in enumerate(zip(parts, places, strict=True)) for key in bench.ports.gives}
 
@@ -375,7 +396,7 @@ CHECKS: dict[str, Check] = {
     "accumulation = big batch": accumulated,
     "packed = unpacked": packed,
     "resumed = uninterrupted": resumed,
-    "two processes = one": distributed_,
+    "two processes = one": shared,
     "compiled = eager": compiled,
     "saved = loaded": saved,
     "batch size changes no score": scored,

@@ -44,12 +44,26 @@ def attention_backward(grad: Tensor, query: Tensor, key: Tensor, value: Tensor, 
     return 5 * attention(query, key, value) // 2
 
 
+def product(left: Tensor, right: Tensor, out_val: Any = None) -> int:
+    """FLOPs of a matrix product, of which one side may be sparse."""
+    if left.is_sparse or right.is_sparse:
+        sparse, dense = (left, right) if left.is_sparse else (right, left)
+        return 2 * sparse._nnz() * dense.numel() // (left.shape[1])
+    return 2 * left.shape[0] * left.shape[1] * right.shape[1]
+
+
+def sparse_product(added: Tensor, left: Tensor, right: Tensor, beta: Any = 1, alpha: Any = 1, out_val: Any = None) -> int:
+    """FLOPs of added + left right, left being sparse."""
+    return product(left, right)
+
+
 UNKNOWN_TO_TORCH = {
+    torch.ops.aten.mm: product, torch.ops.aten._sparse_addmm: sparse_product,
     torch.ops.aten.mkldnn_rnn_layer: recurrent_layer, torch.ops.aten.mkldnn_rnn_layer_backward: recurrent_layer_backward,
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: attention,
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: attention_backward,
 }
-"""Fused kernels on a CPU that torch's counter passes over. GRU and, on a GPU, attention are made of operations it knows."""
+"""What torch's counter passes over or takes for dense. GRU and, on a GPU, attention are made of operations it knows."""
 for formula in UNKNOWN_TO_TORCH.values():
     formula._get_raw = True                                                               # type: ignore[attr-defined]  # tensors, not shapes
 FORMULAS: dict[Any, Callable[..., int]] = {**flop_registry, **UNKNOWN_TO_TORCH}

@@ -24,12 +24,14 @@ from ftheta.lifecycle.planning.heap import Block, ShadowHeap
 aten = torch.ops.aten
 SURELY_SMALL = 2048
 """Elements: operations on whole numbers of this many and less are carried out without a second thought."""
-LARGEST_REAL = 1 << 22
+LARGEST_REAL = 1 << 24
 """Elements beyond which even whole numbers are fakes: the rehearsal itself must stay small."""
 SMALLEST_COUNTED = 64
 """Bytes."""
 READS = frozenset({aten._local_scalar_dense.default, aten.item.default})
 INDEXED = frozenset({aten.index.Tensor, aten.index_put.default, aten.index_put_.default, aten._index_put_impl_.default, aten._unsafe_index.Tensor})
+PRODUCTS = frozenset({aten.mm.default, aten._sparse_addmm.default, aten._sparse_mm.default})
+"""Of which one matrix may be sparse, and real: torch has no fakes of those."""
 RECURRENT = aten.mkldnn_rnn_layer.default
 
 
@@ -65,6 +67,13 @@ class Spec(NamedTuple):
     def size(self) -> int:
         """Bytes read to see every element once."""
         return torch.Size(self.shape).numel() * self.dtype.itemsize
+
+
+class SparseSpec(NamedTuple):
+    """A sparse matrix that was used."""
+
+    shape: tuple[int, ...]
+    values: int
 
 
 @dataclass
@@ -122,10 +131,14 @@ class Rehearsal(TorchDispatchMode):
             made = [leaf for leaf in tree_iter(self.pretend(func, args, kwargs)) if isinstance(leaf, Tensor)]
         except RuntimeError:                                                              # its shape depends on the numbers: only doing it can tell
             return True
-        return all(leaf.numel() <= LARGEST_REAL for leaf in made) and (bool(given) or not any(leaf.is_floating_point() for leaf in made))
+        return all(leaf.is_sparse or leaf.numel() <= LARGEST_REAL for leaf in made) and (bool(given) or not any(leaf.is_floating_point() for leaf in made))
 
     def pretend(self, func: Any, args: Any, kwargs: Any) -> Any:
         """The operation's result as fakes."""
+        if func in PRODUCTS and (sparse := [leaf for leaf in args if isinstance(leaf, Tensor) and leaf.is_sparse]):
+            dense = next(leaf for leaf in reversed(args) if isinstance(leaf, Tensor) and not leaf.is_sparse)
+            with self.fake:
+                return torch.empty(sparse[0].shape[0], dense.shape[1], dtype=dense.dtype, device=dense.device)
         if func in INDEXED:
             args = (args[0], [place for index in args[1] for place in places(index)], *args[2:])
         with self.fake:
@@ -210,9 +223,10 @@ def size_of(tensor: Tensor) -> int:
     return tensor.numel() * tensor.element_size()
 
 
-def spec(tensor: Tensor) -> Spec | None:
-    """None for a tensor that cannot be made from its shape."""
-    return Spec(tuple(tensor.shape), tuple(tensor.stride()), tensor.dtype) if tensor.layout == torch.strided else None
+def spec(tensor: Tensor) -> Spec | SparseSpec:
+    if tensor.layout == torch.strided:
+        return Spec(tuple(tensor.shape), tuple(tensor.stride()), tensor.dtype)
+    return SparseSpec(tuple(tensor.shape), tensor._nnz() if tensor.is_sparse else 0)
 
 
 def places(index: Tensor | None) -> list[Tensor | None]:

@@ -7,14 +7,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
-from ftheta.architectures.architecture import ArchitectureConfig
+from ftheta.architectures.architecture import Architecture, ArchitectureConfig
 from ftheta.core.contract import Batch
 from ftheta.core.device import pick
 from ftheta.data.stream import Stream
 from ftheta.data.text import Ramp
-from ftheta.lifecycle.build import build_model, build_ramp
+from ftheta.lifecycle.build import build_ramp
 from ftheta.lifecycle.ledger import flops_per_step, parameter_counts
 from ftheta.lifecycle.planning.heap import ShadowHeap
 from ftheta.lifecycle.planning.rehearsal import Operation, Rehearsal
@@ -82,8 +83,11 @@ def rehearse(
     def resident() -> int:
         return shadow.most if shadow else rehearsal.most
 
+    with torch.device("meta"):
+        model = config.build()
     with rehearsal, device:
-        model = build_model(config, recipe.seed)
+        give_fakes(model)
+        model.initialise(recipe.seed)
         found.weights = rehearsal.total
         vars(found).update(parameter_counts(model))
         rehearsal.part = ACTIVATIONS
@@ -110,6 +114,7 @@ def rehearse(
                 trainer.step(stream)
             found.flops, found.optimizer_flops = rehearsal.flops.get(ACTIVATIONS, 0.0), rehearsal.flops.get(OPTIMIZER, 0.0)
             found.operations = list(rehearsal.operations.values())
+            rehearsal.forget_work()
             found.optimizer = rehearsal.live.get(OPTIMIZER, 0)
             if looking is not None:
                 trainer.validate()
@@ -121,6 +126,19 @@ def rehearse(
             found.saving = resident()
             del copies
     return found
+
+
+def give_fakes(model: Architecture) -> None:
+    """Put tensors of the current device in place of those made on `meta`, which a module may still move about; shared ones stay shared."""
+    made: dict[Tensor, Tensor] = {}
+    for module in model.modules():
+        for held in (module._parameters, module._buffers):
+            for name, old in list(held.items()):
+                if old is not None and old not in made:
+                    new = torch.empty_strided(old.shape, old.stride(), dtype=old.dtype)
+                    made[old] = nn.Parameter(new, old.requires_grad) if isinstance(old, nn.Parameter) else new.zero_()
+                if old is not None:
+                    setattr(module, name, made[old])
 
 
 @contextlib.contextmanager
