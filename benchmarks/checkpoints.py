@@ -2,8 +2,8 @@
 bit-equal to an uninterrupted one.
 
 A decoder is trained by AdamW for a step, so that its state (parameters and two moments) is about 100 or 400 MB, and saved as the Trainer does
-it: at once (written, synced, read back and compared), and behind, where the stall is the time until training may go on. Both take turns in
-one process; the first save behind, which also makes its buffers, is told apart. While the writer works, training steps go on: what they lose
+it: at once (written, synced, read back and compared), and behind, where the stall is the time until training may go on and what the next
+step waits for copies before it changes anything. Both take turns in one process; the first save behind, which also makes its buffers, is told apart. While the writer works, training steps go on: what they lose
 against ordinary steps is reported too. Loading (every byte copied into place, file cache warm) takes turns with
 `safetensors.torch.load_file` on the same files, each in a fresh process.
 """
@@ -69,6 +69,13 @@ def saves(folder: str, dim: int, depth: int, pairs: int) -> dict[str, Any]:
     subject = trainer(folder, dim, depth, steps=10**6)
     checkpoints, stream = subject.checkpoints, Stream(subject.source, subject.slots, 1)
     assert checkpoints is not None
+    waits = [0.0]
+    settle = checkpoints.settle
+
+    def settled() -> None:
+        waits[-1] += seconds(settle)
+
+    checkpoints.settle = settled                                                          # type: ignore[method-assign]
     subject.prepare()
     ordinary = [seconds(lambda: subject.step(stream)) for _ in range(8)][2:]
     state = subject.state()
@@ -89,11 +96,13 @@ def saves(folder: str, dim: int, depth: int, pairs: int) -> dict[str, Any]:
             if wait:
                 at_once.append(seconds(lambda: subject.save(wait=True)))
                 continue
-            stalls.append(seconds(lambda: subject.save(wait=False)))
-            during = []
+            stall = seconds(lambda: subject.save(wait=False))
+            waits.append(0.0)
+            during = [seconds(lambda: subject.step(stream))]
             while checkpoints.writing is not None and checkpoints.writing.is_alive():
                 during.append(seconds(lambda: subject.step(stream)))
             checkpoints.wait()
+            stalls.append(stall + waits[-1])
             lost.append(sum(during) - len(during) * statistics.median(ordinary))
     stream.close()
     return {

@@ -99,7 +99,7 @@ def with_sizes(kind: str, fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def architecture(config: ArchitectureConfig) -> Any:
-    """Names and values of initial parameters, outputs in training and in use, and ports."""
+    """Names and values of initial parameters, and outputs in training and in use."""
     model = config.build()
     model.initialise(0)
     start = plain(model.theta())
@@ -118,7 +118,7 @@ def architecture(config: ArchitectureConfig) -> Any:
         seed_all("observe")
         outputs = call(model, batch)
         seen.append([outputs[name] for name in config.ports().gives])
-    return plain([start, model.theta(), facts, seen, sorted(config.ports().traits), dict(config.ports().sizes)])
+    return plain([start, model.theta(), facts, seen])
 
 
 def objective(config: Objective) -> Any:
@@ -328,6 +328,7 @@ def spied(broken: int | None) -> Iterator[list[Any]]:
             ("torch.nn.Module.compile", lambda self: seen.append(["compiled", type(self).__name__])),
             ("ftheta.training.checkpoints.Checkpoints.save_behind", behind),
             ("ftheta.lifecycle.lifecycle.ceiling", lambda precision, device: 1.0), ("ftheta.lifecycle.lifecycle.curves", lambda lines, title: b""),
+            ("ftheta.lifecycle.lifecycle.flops_per_step", lambda model, objective, source: 1.0),
         ):
             stack.enter_context(mock.patch(target, replacement))
         yield seen

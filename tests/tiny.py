@@ -1,4 +1,4 @@
-"""Recipes that train in a fraction of a second, as plain data: a language model, two players, a policy that learns from acting."""
+"""Recipes that train in a fraction of a second, as plain data: a language model, two players, a policy that acts, a classifier."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def images() -> dict[str, Any]:
         "model": {"kind": "resnet", "depths": [1], "widths": [4], "stem": "small", "stem_width": 4},
         "objective": "classification",
         "train": {
-            "steps": 12, "batch": 8, "optimizer": {"kind": "sgd", "rate": 0.05}, "precision": "float32", "log_every": 1, "validation": None,
+            "steps": 12, "batch": 8, "optimizer": {"kind": "adamw", "rate": 0.01}, "precision": "float32", "log_every": 1, "validation": None,
             "checkpoint": {"every": 4, "asynchronous": False}, "threads": 1,
         },
         "evaluate": [],

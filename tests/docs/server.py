@@ -16,8 +16,7 @@ import sys
 import traceback
 from typing import Any
 
-import matplotlib.pyplot  # noqa: F401  (this and the next five are imported late otherwise, by every command anew)
-import pyarrow.parquet  # noqa: F401
+import pyarrow.parquet  # noqa: F401  (this and the next four are imported late otherwise, by every command anew)
 import sklearn.cluster
 import sklearn.datasets
 import sklearn.ensemble
@@ -28,6 +27,7 @@ from short import flat, short, short_arguments
 import ftheta
 import ftheta.cli
 from ftheta.core.config import merge
+from ftheta.lifecycle.pictures import curves
 
 REAL_RUN = ftheta.run
 
@@ -89,4 +89,5 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     for module in pkgutil.walk_packages(ftheta.__path__, "ftheta."):
         importlib.import_module(module.name)
+    curves([{"step": 1, "loss": 1.0}], "fonts are found once")
     serve(sys.argv[1])

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,7 @@ def short_arguments(arguments: Sequence[str]) -> list[str]:
     """`ftheta run ...` with the budget appended; every other verb as it is."""
     if not arguments or arguments[0] != "run" or len(arguments) < 2 or arguments[1].startswith("-"):
         return list(arguments)
-    given = [value for option, value in zip(arguments[1:], arguments[2:], strict=False) if option == "--set"]
+    given = [value for option, value in pairwise(arguments) if option == "--set"]
     return [*arguments, *(part for change in flat(short(arguments[1], given)) for part in ("--set", change))]
 
 

@@ -40,7 +40,7 @@ def commands() -> Iterator[dict[str, str]]:
         server = subprocess.Popen([sys.executable, HERE / "server.py", place], stdout=subprocess.PIPE, env=environment, text=True)
         try:
             assert server.stdout is not None and server.stdout.readline() == "ready\n"
-            yield {**environment, "PATH": f"{bin_}:{os.environ['PATH']}", "FTHETA_DOCS_SERVER": str(place)}
+            yield {**environment, "PATH": f"{bin_}:{Path(sys.executable).parent}:{os.environ['PATH']}", "FTHETA_DOCS_SERVER": str(place)}
         finally:
             server.kill()
             server.wait()

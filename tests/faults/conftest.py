@@ -41,7 +41,7 @@ def texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def recipe(texts: Path) -> Callable[[str], dict[str, Any]]:
     """A fresh copy of the tiny recipe of a family."""
-    makers: dict[str, Callable[[], dict[str, Any]]] = {"language": lambda: tiny.language(texts), "gan": tiny.gan, "policy": tiny.policy}
+    makers: dict[str, Callable[[], dict[str, Any]]] = {"language": lambda: tiny.language(texts), "gan": tiny.gan, "policy": tiny.policy, "images": tiny.images}
     return lambda family: makers[family]()
 
 

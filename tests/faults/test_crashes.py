@@ -13,6 +13,7 @@ import pytest
 from faults.children import FAMILIES, differences, left_behind
 from ftheta.core.atomic import verify
 
+EVERY = (*FAMILIES, "images")
 COMMITTING = ("write", "fsync", "rename", "mkdir")
 KILLED = -signal.SIGKILL
 
@@ -28,7 +29,7 @@ def test_uninterrupted_runs_are_equal(family, zygote, recipe, golden, tmp_path):
     finish(zygote, recipe(family), tmp_path / "run", golden(family))
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", EVERY)
 @pytest.mark.parametrize("steps", [(1,), (5,), (12,), (9, 11), (2, 6, 10)], ids=str)
 def test_killed_at_steps(family, steps, zygote, recipe, golden, tmp_path):
     for step in steps:

@@ -42,8 +42,8 @@ from ftheta.training.stopping import StopRequest
 from ftheta.training.trainer import Trainer
 
 USED = {
-    ARCHITECTURES: ("decoder", "gan", "actor_critic"), OBJECTIVES: ("next_token", "adversarial", "ppo"), OPTIMIZERS: ("adamw",), MIXERS: ("attention",),
-    SOURCES: ("text_files", "digits"),
+    ARCHITECTURES: ("decoder", "gan", "actor_critic", "resnet"), OBJECTIVES: ("next_token", "adversarial", "ppo", "classification"),
+    OPTIMIZERS: ("adamw",), MIXERS: ("attention",), SOURCES: ("text_files", "digits"),
 }
 """Modules that catalogues import late, imported early for the same reason."""
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any
 
 import torch
+from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -24,8 +25,12 @@ class Attention(Mixer):
     """Every token gathers from the tokens it may see: all earlier ones when causal, all of its document otherwise."""
 
     def __init__(
-        self, dim: int, *, heads: int = 8, kv_heads: int | None = None, causal: bool = True, bias: bool = False,
-        qk_norm: Annotated[Part, Slot(NORMS)] | None = None,
+        self, dim: int, *,
+        heads: Annotated[int, Field(gt=0, description="Attentions side by side, each over its share of the width.")] = 8,
+        kv_heads: Annotated[int | None, Field(gt=0, description="Keys and values, shared by groups of heads; none: as many as heads.")] = None,
+        causal: Annotated[bool, Field(description="Whether a token sees only itself and earlier ones.")] = True,
+        bias: Annotated[bool, Field(description="Whether the four maps have biases.")] = False,
+        qk_norm: Annotated[Annotated[Part, Slot(NORMS)] | None, Field(description="A norm of every head's queries and keys.")] = None,
     ):
         super().__init__()
         if dim % heads:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ftheta.blocks.linear import Linear
 
 ActivationName = Literal["gelu", "gelu_tanh", "relu", "relu2", "silu"]
+Hidden = Annotated[int | None, Field(gt=0, description="Width between the layers; none: a multiple of the width outside.")]
+Activation = Annotated[ActivationName, Field(description="What is applied between the layers.")]
+Bias = Annotated[bool, Field(description="Whether the layers have biases.")]
 
 
 def activate(name: ActivationName, x: Tensor) -> Tensor:
@@ -26,7 +30,7 @@ def activate(name: ActivationName, x: Tensor) -> Tensor:
 class MLP(nn.Module):
     """down(activation(up(x))); hidden is 4·dim unless given."""
 
-    def __init__(self, dim: int, *, hidden: int | None = None, activation: ActivationName = "gelu_tanh", bias: bool = False):
+    def __init__(self, dim: int, *, hidden: Hidden = None, activation: Activation = "gelu_tanh", bias: Bias = False):
         super().__init__()
         self.activation: ActivationName = activation
         self.up = Linear(dim, hidden or 4 * dim, bias=bias)
@@ -39,7 +43,7 @@ class MLP(nn.Module):
 class Gated(nn.Module):
     """down(activation(gate(x)) · up(x)); SwiGLU with silu. hidden is 8/3·dim, rounded up to a multiple of 32, unless given."""
 
-    def __init__(self, dim: int, *, hidden: int | None = None, activation: ActivationName = "silu", bias: bool = False):
+    def __init__(self, dim: int, *, hidden: Hidden = None, activation: Activation = "silu", bias: Bias = False):
         super().__init__()
         hidden = hidden or -(-8 * dim // 3 // 32) * 32
         self.activation: ActivationName = activation

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from functools import cached_property
+from typing import Annotated
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from ftheta.blocks.linear import Linear
@@ -41,7 +43,7 @@ class MessagePassing(nn.Module, ABC):
 class GCN(MessagePassing):
     """y = Â x Wᵀ + b: the mean of a node and its neighbours, weighted by 1 / sqrt(degree · degree)."""
 
-    def __init__(self, inputs: int, outputs: int, *, bias: bool = True):
+    def __init__(self, inputs: int, outputs: int, *, bias: Annotated[bool, Field(description="Whether b is there.")] = True):
         super().__init__()
         self.map = Linear(inputs, outputs, bias=False)
         self.bias = nn.Parameter(torch.zeros(outputs)) if bias else None

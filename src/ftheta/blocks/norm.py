@@ -4,17 +4,23 @@ and batch norm (Ioffe & Szegedy 2015, arXiv:1502.03167).
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import torch
 import torch.distributed as dist
+from pydantic import Field
 from torch import Tensor, nn
 from torch.distributed.nn.functional import all_reduce
 from torch.nn import functional as F
+
+Eps = Annotated[float, Field(gt=0, description="Keeps the division finite.")]
+Weight = Annotated[bool, Field(description="Whether there is a learned scale.")]
 
 
 class LayerNorm(nn.Module):
     """y = (x - mean) / sqrt(var + eps) · w + b over the last dimension; `weight: false`, `bias: false` leave w or b out."""
 
-    def __init__(self, dim: int, *, eps: float = 1e-5, weight: bool = True, bias: bool = True):
+    def __init__(self, dim: int, *, eps: Eps = 1e-5, weight: Weight = True, bias: Annotated[bool, Field(description="Whether there is a learned shift.")] = True):
         super().__init__()
         self.dim = dim
         self.eps = eps
@@ -29,7 +35,7 @@ class LayerNorm(nn.Module):
 class RMSNorm(nn.Module):
     """y = x / sqrt(mean(x²) + eps) · w over the last dimension, the mean in float32; `weight: false` leaves w out."""
 
-    def __init__(self, dim: int, *, eps: float = 1e-6, weight: bool = True):
+    def __init__(self, dim: int, *, eps: Eps = 1e-6, weight: Weight = True):
         super().__init__()
         self.dim = dim
         self.eps = eps

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import Annotated
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from ftheta.blocks.context import Context
@@ -46,7 +48,10 @@ class Learned(Positions):
 class Rotary(Positions):
     """Rotates pairs (i, i + head_dim/2) of queries and keys by position · base^(-2i/head_dim)."""
 
-    def __init__(self, dim: int, context: int, head_dim: int | None, *, base: float = 10000.0):
+    def __init__(
+        self, dim: int, context: int, head_dim: int | None, *,
+        base: Annotated[float, Field(gt=1, description="The slowest pair turns by about 1 / base a token.")] = 10000.0,
+    ):
         super().__init__()
         if head_dim is None or head_dim % 2:
             raise ValueError(f"rotary positions turn pairs of an attention head's dimensions: the head dimension must be even, not {head_dim}")

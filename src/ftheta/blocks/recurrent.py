@@ -6,9 +6,10 @@ State starts at zero in every document and is carried exactly when generating.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from ftheta.blocks.context import Context
@@ -21,7 +22,7 @@ class Recurrent(Mixer):
 
     cell: type[nn.RNNBase]
 
-    def __init__(self, dim: int, *, hidden: int | None = None):
+    def __init__(self, dim: int, *, hidden: Annotated[int | None, Field(gt=0, description="Width of the state; none: that of the model.")] = None):
         super().__init__()
         self.hidden = hidden or dim
         self.rnn = self.cell(dim, self.hidden, batch_first=True)                          # type: ignore[call-arg]

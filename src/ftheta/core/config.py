@@ -20,12 +20,14 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
 from ftheta.core.catalog import Catalogue
-from ftheta.core.errors import ConfigError, Problem, suggest
+from ftheta.core.errors import ConfigError, Problem, distance, suggest
 
 RULES = ConfigDict(
     frozen=True, extra="forbid", strict=True, allow_inf_nan=False, use_attribute_docstrings=True, protected_namespaces=(),
     validate_default=True,
 )
+SLIPS = 2
+"""Letters by which a key that stands for `kind` may be mistyped."""
 
 
 class Config(BaseModel):
@@ -109,6 +111,9 @@ class Slot:
             raise ConfigError([Problem((), f"expected a {self.catalogue.sort} (a name or {{kind: name, ...}}), got {describe(value)}")])
         if not isinstance(value.get("kind"), str):
             known = ", ".join(self.catalogue.names())
+            for typed in value:
+                if "kind" not in value and distance(str(typed), "kind") <= SLIPS:
+                    raise ConfigError([Problem((typed,), f"no such field; did you mean 'kind'? ({self.catalogue.sort}s: {known})")])
             raise ConfigError([Problem(("kind",), f"say which {self.catalogue.sort}: one of {known}")])
         try:
             cls = self.catalogue.load(value["kind"])

@@ -56,7 +56,9 @@ class Bench:
         """Reduce a recipe and read its data. Raises DataError."""
         data = build_data(shorter(recipe))
         config = recipe.architecture(data.ports.sizes)
-        model = {**config.dump(), **({"depth": min(config.dump()["depth"], DEPTH)} if "depth" in config.dump() else {})}
+        model = config.dump()
+        if "gradients" in config.ports().traits and isinstance(model.get("depth"), int):
+            model["depth"] = min(model["depth"], DEPTH)
         small = with_few_rows(shorter(recipe), data).replace(model=model)
         return cls(small, data, small.architecture(data.ports.sizes))
 

@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
+
 from ftheta.architectures.architecture import Architecture, ArchitectureConfig
-from ftheta.core.contract import Batch, Ports, check
+from ftheta.core.contract import Batch, Ports, check, fits, listing
 from ftheta.core.errors import ConfigError, Problem
 from ftheta.core.random import Draws
 from ftheta.data.augment import Augmentation
@@ -61,11 +63,18 @@ def misfits(recipe: Recipe, ports: Ports | None = None) -> list[str]:
     data = ports or recipe.data.ports()
     model = recipe.architecture(data.sizes, stand_in=True)
     reasons = check(data, model.ports(), recipe.objective.needs())
+    try:
+        with torch.device("meta"):
+            model.build()
+    except ValueError as error:                                                           # parts that do not go together, such as heads and dim
+        reasons.append(f"model: {error}")
     gives = model.ports().gives
     for metric in recipe.evaluate:
-        missing = [name for name in metric.needs() if name not in gives]
+        missing = {name: spec for name, spec in metric.needs().items() if name not in gives or not fits(gives[name], spec)}
         if missing:
-            reasons.append(f"evaluate: '{metric.name}' reads the model's {', '.join(missing)}, and '{model.name}' gives only {', '.join(gives)}: choose another metric")
+            reasons.append(f"evaluate: '{metric.name}' reads the model's {listing(missing)}, and '{model.name}' gives only {listing(gives)}: choose another metric")
+        for objective in metric.objectives():
+            reasons += [f"evaluate: '{metric.name}': {reason}" for reason in check(data, model.ports(), objective.needs())]
     players = {phase.player for phase in recipe.objective.phases()}
     for player in recipe.train.players:
         if player not in players:

@@ -8,6 +8,7 @@ than that (never more than 1e-5).
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
 import socket
@@ -290,12 +291,17 @@ def compiled(bench: Bench) -> Iterator[Finding]:
             part.compile()
         return [gradients(fast, batch)], gradients(plain, batch)
 
+    level = logging.getLogger("torch").level
+    logging.getLogger("torch").setLevel(logging.ERROR)                                    # advice on graph breaks, by the page
     try:
         yield from compared("gradients", pair)
     except RuntimeError as error:
         if "double backward" not in str(error):
             raise
         yield Finding("gradients", None, 0, "the objective differentiates twice, which compiled layers cannot; leave train.compile at auto or never")
+    finally:
+        logging.getLogger("torch").setLevel(level)
+        torch.compiler.reset()
 
 
 def no_compiler() -> str:

@@ -44,7 +44,7 @@ def attention_backward(grad: Tensor, query: Tensor, key: Tensor, value: Tensor, 
     return 5 * attention(query, key, value) // 2
 
 
-def product(left: Tensor, right: Tensor, out_val: Any = None) -> int:
+def product(left: Tensor, right: Tensor, out: Any = None, out_val: Any = None) -> int:
     """FLOPs of a matrix product, of which one side may be sparse."""
     if left.is_sparse or right.is_sparse:
         sparse, dense = (left, right) if left.is_sparse else (right, left)

@@ -14,9 +14,9 @@ from ruamel.yaml.error import YAMLError
 
 from ftheta.architectures import ARCHITECTURES
 from ftheta.architectures.architecture import ArchitectureConfig
-from ftheta.core.config import Config, Slot, data_fields, describe, merge
+from ftheta.core.config import SLIPS, Config, Slot, data_fields, describe, merge
 from ftheta.core.contract import Ports
-from ftheta.core.errors import ConfigError, Problem, UsageError, suggest
+from ftheta.core.errors import ConfigError, Problem, UsageError, distance, suggest
 from ftheta.data.augment import AUGMENTATIONS, Augmentation
 from ftheta.data.clean import RULES
 from ftheta.data.clean.rules import Rule
@@ -114,6 +114,11 @@ class Recipe(Config):
         fields = dict(self.model)
         kind = fields.get("kind")
         if not isinstance(kind, str):
+            for typed in fields:
+                if "kind" not in fields and distance(str(typed), "preset") <= SLIPS:
+                    raise ConfigError([Problem((typed,), f"no such field; did you mean 'preset'? (presets: {', '.join(presets())})")])
+                if "kind" not in fields and distance(str(typed), "kind") <= SLIPS:
+                    raise ConfigError([Problem((typed,), f"no such field; did you mean 'kind'? (architectures: {', '.join(ARCHITECTURES.names())})")])
             raise ConfigError([Problem(("kind",), f"say which architecture: one of {', '.join(ARCHITECTURES.names())} (or a preset)")])
         if kind in ARCHITECTURES:
             for field, letter in data_fields(ARCHITECTURES.load(kind)).items():

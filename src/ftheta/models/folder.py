@@ -29,9 +29,9 @@ from ftheta.models.model import Model
 FORMAT = 1
 
 
-def save(model: Model, folder: Path, *, card: str = "", extra: Mapping[str, Any] | None = None, replace: bool = False) -> Path:
+def save(model: Model, folder: str | Path, *, card: str = "", extra: Mapping[str, Any] | None = None, replace: bool = False) -> Path:
     """Write a model folder atomically. `card` becomes its README.md; `extra` are further JSON files by name."""
-    architecture = model.architecture
+    folder, architecture = Path(folder), model.architecture
     theta = architecture.theta()
     outside = expressed(architecture.config)
     named = theta if outside is None else to_theirs(outside[2], theta)

@@ -22,6 +22,9 @@ from ftheta.core.atomic import clear_attempts, commit, read_manifest, verify
 from ftheta.core.errors import FolderError
 from ftheta.core.log import logger
 
+LATE = ("optimizer", "average")
+"""Groups that nothing changes while a step computes its gradients: a save behind copies them during that time."""
+
 
 @dataclass
 class State:
@@ -43,6 +46,8 @@ class Checkpoints:
         self.writing: threading.Thread | None = None
         self.failure: BaseException | None = None
         self.staging: dict[str, dict[str, Tensor]] = {}
+        self.settled = threading.Event()
+        self.settled.set()
 
     def steps(self) -> list[int]:
         """Steps of all committed checkpoints, oldest first."""
@@ -70,11 +75,21 @@ class Checkpoints:
         return final
 
     def save_behind(self, state: State) -> None:
-        """Copy the state aside and write it while training goes on; an error is raised by the next call or by `wait`."""
+        """Copy the state aside and write it while training goes on; an error is raised by the next call or by `wait`.
+
+        Call `settle` before anything changes the groups of LATE.
+        """
         self.wait()
-        copy = State(state.step, self.stage(state.groups), json.loads(json.dumps(state.counters)), dict(state.facts))
-        self.writing = threading.Thread(target=self._write, args=(copy,), name="ftheta-checkpoint")
+        now = self.stage({name: group for name, group in state.groups.items() if name not in LATE})
+        late = {name: group for name, group in state.groups.items() if name in LATE}
+        copy = State(state.step, now, json.loads(json.dumps(state.counters)), dict(state.facts))
+        self.settled.clear()
+        self.writing = threading.Thread(target=self._write, args=(copy, late), name="ftheta-checkpoint")
         self.writing.start()
+
+    def settle(self) -> None:
+        """Wait until everything a save behind must hold has been copied aside."""
+        self.settled.wait()
 
     def stage(self, groups: Mapping[str, Mapping[str, Tensor]]) -> dict[str, dict[str, Tensor]]:
         """Copy into buffers that are kept from one checkpoint to the next."""
@@ -88,8 +103,12 @@ class Checkpoints:
                 buffers[key].copy_(value.detach())
         return {name: dict(self.staging[name]) for name in groups}
 
-    def _write(self, state: State) -> None:
+    def _write(self, state: State, late: Mapping[str, Mapping[str, Tensor]]) -> None:
         try:
+            try:
+                state.groups |= self.stage(late)
+            finally:
+                self.settled.set()
             self.save(state)
         except BaseException as error:                                                    # raised again in the trainer's thread
             self.failure = error

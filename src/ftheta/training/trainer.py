@@ -237,6 +237,8 @@ class Trainer:
                 done = self.nonfinite(phase, loss, norm)
                 self.put_buffers(before) if before else None                              # running statistics have seen the bad batch
                 break
+            if self.checkpoints:
+                self.checkpoints.settle()
             for optimizer in self.optimizers[phase.name]:
                 set_factor(optimizer, factor)
                 optimizer.step()

@@ -29,6 +29,9 @@ class MeanLoss(Metric):
     rows: int = Field(default=512, gt=0)
     """At most this many rows of the split."""
 
+    def objectives(self) -> tuple[Objective, ...]:
+        return (self.objective,)
+
     @torch.no_grad()
     def measure(self, subject: Subject) -> Result:
         dataset, model = split_of(subject, "loss"), subject.model.architecture.eval()

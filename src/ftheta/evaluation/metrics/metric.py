@@ -13,6 +13,7 @@ import numpy as np
 from ftheta.core.config import Config
 from ftheta.data.source import Dataset
 from ftheta.models.model import Model
+from ftheta.objectives.objective import Objective
 
 
 @dataclass
@@ -76,6 +77,10 @@ class Metric(Config, ABC):
     def needs(self) -> dict[str, str]:
         """Outputs of the model it reads, as port specs."""
         return {}
+
+    def objectives(self) -> tuple[Objective, ...]:
+        """Objectives whose losses it measures: they must fit the data and the model too."""
+        return ()
 
     @abstractmethod
     def measure(self, subject: Subject) -> Result:

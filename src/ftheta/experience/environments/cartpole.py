@@ -36,7 +36,7 @@ class CartPole(Environment):
     observation_size = 4
     actions = 2
 
-    def __init__(self, count: int, *, limit: Annotated[int, Field(gt=0)] = 500):
+    def __init__(self, count: int, *, limit: Annotated[int, Field(gt=0, description="Steps after which an episode is cut.")] = 500):
         super().__init__(count)
         self.limit = limit
         self.seed = 0

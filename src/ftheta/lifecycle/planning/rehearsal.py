@@ -80,6 +80,8 @@ class SparseSpec(NamedTuple):
 class Operation:
     """One kind of operation on tensors of given shapes, and how often it was done."""
 
+    part: str
+    """What was being done: forward and backward passes, or the optimizer's step."""
     function: Any
     arguments: Any
     """(leaves, tree) of its arguments, with a Spec in place of every tensor."""
@@ -205,11 +207,11 @@ class Rehearsal(TorchDispatchMode):
             return
         arguments, tree = tree_flatten((args, kwargs))
         leaves = tuple(spec(leaf) if isinstance(leaf, Tensor) else leaf for leaf in arguments)
-        key = (func, leaves)
+        key = (self.part, func, leaves)
         if key not in self.operations:
             flops = float(formula(*args, **kwargs, out_val=result)) if formula else 0.0
             moved = made + sum(leaf.size for leaf in leaves if isinstance(leaf, Spec))
-            self.operations[key] = Operation(func, (leaves, tree), flops, moved)
+            self.operations[key] = Operation(self.part, func, (leaves, tree), flops, moved)
         operation = self.operations[key]
         operation.count += 1
         self.flops[self.part] = self.flops.get(self.part, 0.0) + operation.flops

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -40,8 +41,10 @@ class Rehearsed:
     weights: int = 0
     optimizer: int = 0
     average: int = 0
+    trained: int = 0
+    """Most that tensors held at once in training steps."""
     live: int = 0
-    """Most that tensors held at once."""
+    """The same, with looks at the loss without gradients."""
     parts: dict[str, int] = field(default_factory=dict)
     """What they belonged to then."""
     resident: int = 0
@@ -53,6 +56,12 @@ class Rehearsed:
     optimizer_flops: float = 0.0
     operations: list[Operation] = field(default_factory=list)
     """Of one step."""
+
+
+def stretches(recipe: Recipe) -> list[tuple[float, float]]:
+    """(share of the budget, a place in it) for every stretch of training whose rows have one length."""
+    ends = [0.0, *(shorter.until for shorter in recipe.data.pack.ramp), 1.0] if recipe.data.pack else [0.0, 1.0]
+    return [(end - start, start) for start, end in itertools.pairwise(ends)]
 
 
 class Stretch:
@@ -68,15 +77,15 @@ class Stretch:
 
 def rehearse(
     recipe: Recipe, config: ArchitectureConfig, source: StandIn, precisions: Sequence[str], *, at: float = 1.0, looking: StandIn | None = None,
-    heap: bool = True, steps: int = STEPS,
+    full: bool = True,
 ) -> Rehearsed:
     """The run of a recipe on stand-in data.
 
     `precisions`: those tried, the last one used. `at`: the share of the budget used, which decides how long rows are. `looking`: what
-    validation and metrics look at together, without gradients.
+    validation and metrics look at together, without gradients. Not `full`: one step, and nothing of heap, looking and saving.
     """
     device = pick(recipe.train.device)
-    shadow = ShadowHeap() if heap and device.type == "cpu" and ShadowHeap.available() else None
+    shadow = ShadowHeap() if full and device.type == "cpu" and ShadowHeap.available() else None
     rehearsal = Rehearsal(shadow)
     found = Rehearsed()
 
@@ -94,7 +103,7 @@ def rehearse(
         for part in (source, looking):
             if part is not None:
                 part.example = rehearsal.fakes(part.example)
-        if not source.whole:
+        if full:
             flops_per_step(model, recipe.objective, source)
         object.__setattr__(model, "to", lambda device: model)                             # fakes are made where they belong, and cannot move
         rehearsal.part = AVERAGE
@@ -109,16 +118,18 @@ def rehearse(
                 if len(precisions) > 1:
                     trainer.trial()
             stream = Stream(source, trainer.slots, 0)
-            for _ in range(steps):
+            for _ in range(STEPS if full else 1):
                 rehearsal.forget_work()
                 trainer.step(stream)
             found.flops, found.optimizer_flops = rehearsal.flops.get(ACTIVATIONS, 0.0), rehearsal.flops.get(OPTIMIZER, 0.0)
             found.operations = list(rehearsal.operations.values())
             rehearsal.forget_work()
-            found.optimizer = rehearsal.live.get(OPTIMIZER, 0)
+            found.optimizer, found.trained = rehearsal.live.get(OPTIMIZER, 0), rehearsal.most
             if looking is not None:
                 trainer.validate()
-            found.live, found.parts, found.resident = rehearsal.most, {**rehearsal.peak}, resident()
+            found.live, found.parts, found.resident = rehearsal.most, dict(rehearsal.peak), resident()
+            if not full:
+                return found
             rehearsal.part = STAGING
             copies = Checkpoints(Path()).stage(trainer.state().groups)
             rehearsal.part = ACTIVATIONS

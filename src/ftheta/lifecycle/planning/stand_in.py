@@ -8,13 +8,15 @@ import torch
 from torch import Tensor
 
 from ftheta.core.contract import Batch, Ports
+from ftheta.core.errors import ConfigError, Problem
 from ftheta.core.random import Draws
 from ftheta.data.source import Source
-from ftheta.lifecycle.build import Data, Preparation, build_source
+from ftheta.data.sources.source_config import TextSource
+from ftheta.lifecycle.build import Data, Preparation, batch_rows, build_source
 from ftheta.lifecycle.recipe import STAND_IN, Recipe
 
 MOST = 64
-"""Real rows looked at."""
+"""Rows looked at; more are these again."""
 
 
 class StandIn(Source):
@@ -25,7 +27,11 @@ class StandIn(Source):
         self.promised = ports
         self.rows = rows
         self.units = units
-        self.whole = not all(shape.split()[1:2] == ["B"] for shape in ports.gives.values())
+
+    @property
+    def whole(self) -> bool:
+        """Whether a batch is one thing, such as a graph, whose tensors have no rows in common."""
+        return not all(shape.split()[1:2] == ["B"] for shape in self.promised.gives.values())
 
     @property
     def ports(self) -> Ports:
@@ -53,15 +59,37 @@ class StandIn(Source):
         rows = slots % len(next(iter(self.example.values())))
         return {name: values[rows] for name, values in self.example.items()}
 
+    def row_bytes(self) -> int:
+        """Of one row; of everything where there are no rows."""
+        size = sum(values._nnz() * 20 if values.is_sparse else values.numel() * values.element_size() for values in self.example.values())
+        return size if self.whole else size // len(next(iter(self.example.values())))
+
+
+def rows_in_step(recipe: Recipe, data: Data | None) -> int:
+    """Rows of one training step."""
+    if data is not None and "train" in data.splits:
+        return batch_rows(recipe, data.splits["train"])
+    if recipe.train.batch_tokens and isinstance(recipe.data.source, TextSource):
+        rows, rest = divmod(recipe.train.batch_tokens, units_in_row(recipe))
+        if rest or not rows:
+            raise ConfigError([Problem(("train", "batch_tokens"), f"{recipe.train.batch_tokens:,} is not a multiple of the {units_in_row(recipe):,} tokens of a row")])
+        return rows
+    return recipe.train.batch or 64
+
+
+def units_in_row(recipe: Recipe) -> int:
+    """Tokens of a row of text; 1 elsewhere."""
+    return recipe.data.ports().sizes.get("T", 1) if isinstance(recipe.data.source, TextSource) else 1
+
 
 def example_rows(recipe: Recipe, data: Data | None, rows: int) -> Batch:
     """A small batch as training gets it: of the data where it has been read, else made up."""
-    if data is not None and data.splits:
+    if data is not None and "train" in data.splits:
         source = build_source(recipe, data)
         return source.batch(0, torch.arange(min(MOST, source.batch_size)), None)
-    ports = recipe.data.ports()
-    made = {name: made_up(name, shape, ports.sizes, min(rows, MOST), recipe.objective.lookahead) for name, shape in ports.gives.items()}
-    return Preparation(recipe.objective, recipe.data.augment)(made, Draws(torch.arange(min(rows, MOST)), min(rows, MOST), recipe.seed, "plan"))
+    ports, few = recipe.data.ports(), min(rows, MOST)
+    made = {name: made_up(name, shape, ports.sizes, few, recipe.objective.lookahead) for name, shape in ports.gives.items()}
+    return Preparation(recipe.objective, recipe.data.augment)(made, Draws(torch.arange(few), few, recipe.seed, "plan"))
 
 
 def made_up(name: str, shape: str, sizes: Mapping[str, int], rows: int, lookahead: int) -> Tensor:

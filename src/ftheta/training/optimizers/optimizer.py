@@ -63,4 +63,6 @@ def restore_state(optimizers: Sequence[torch.optim.Optimizer], names: Mapping[Te
             for parameter in group["params"]:
                 for quantity, value in by_name.get(names[parameter], {}).items():
                     place = torch.device("cpu") if quantity == "step" and not group.get("fused") else parameter.device
-                    optimizer.state[parameter][quantity] = value.to(place).clone()
+                    # fused kernels walk through memory: an entry must lie in it as its parameter does (a file's tensors are contiguous)
+                    like = parameter if value.shape == parameter.shape else value
+                    optimizer.state[parameter][quantity] = torch.empty_like(like, dtype=value.dtype, device=place).copy_(value)
