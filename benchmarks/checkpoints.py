@@ -3,9 +3,9 @@ bit-equal to an uninterrupted one.
 
 A decoder is trained by AdamW for a step, so that its state (parameters and two moments) is about 100 or 400 MB, and saved as the Trainer does
 it: at once (written, synced, read back and compared), and behind, where the stall is the time until training may go on and what the next
-step waits for copies before it changes anything. Both take turns in one process; the first save behind, which also makes its buffers, is told apart. While the writer works, training steps go on: what they lose
-against ordinary steps is reported too. Loading (every byte copied into place, file cache warm) takes turns with
-`safetensors.torch.load_file` on the same files, each in a fresh process.
+step waits for copies before it changes anything. Both take turns in one process; the first save behind, which also makes its buffers, is told
+apart. While the writer works, training steps go on: what they lose against ordinary steps is reported too. Loading (every byte copied into
+place, file cache warm) takes turns with `safetensors.torch.load_file` on the same files, each in a fresh process.
 """
 
 from __future__ import annotations
@@ -106,7 +106,8 @@ def saves(folder: str, dim: int, depth: int, pairs: int) -> dict[str, Any]:
             lost.append(sum(during) - len(during) * statistics.median(ordinary))
     stream.close()
     return {
-        "bytes": size, "exact": exact, "step": statistics.median(ordinary), "first": first, "at_once": at_once, "stalls": stalls, "lost": lost, "last": checkpoints.steps()[-1],
+        "bytes": size, "exact": exact, "step": statistics.median(ordinary), "first": first, "at_once": at_once, "stalls": stalls, "lost": lost,
+        "last": checkpoints.steps()[-1],
     }
 
 

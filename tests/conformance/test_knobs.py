@@ -165,6 +165,19 @@ def others(annotation: Any, metadata: list[Any], value: Any) -> Iterator[Any]:
         yield {}
 
 
+def turned_off(value: Any) -> bool:
+    """None and 0 often mean "without": seeing only them would not show that the numbers in between count."""
+    return value is None or (isinstance(value, int | float) and not isinstance(value, bool) and value == 0)
+
+
+def values_of(knob: str, field: Any, value: Any) -> list[Any]:
+    """Other values to try: from the table, else guessed, those that turn something off only where there are no others."""
+    if knob in VALUES:
+        return VALUES[knob]
+    guessed = list(others(field.annotation, field.metadata, value))
+    return [other for other in guessed if not turned_off(other) and other != {}] or guessed
+
+
 def only_one(annotation: Any, metadata: list[Any]) -> bool:
     """Whether a type has a single value, or is a mapping whose own fields are looked at."""
     if any(isinstance(item, Slot) for item in metadata):
@@ -256,7 +269,7 @@ def test_every_field_of_every_entry_does_something(knob: Knob, monkeypatch: pyte
     fields = entry_fields(knob)
     path = knob.field.split(".")
     field = field_of(fields_of(catalogues()[knob.sort].load(knob.name)), knob.field)
-    values = VALUES.get(str(knob)) or list(others(field.annotation, field.metadata, get(fields, path)))
+    values = values_of(str(knob), field, get(fields, path))
     tried = []
     for value in values:
         try:
@@ -312,7 +325,7 @@ def test_every_field_of_every_section_does_something(knob: Knob) -> None:
     if only_one(field.annotation, field.metadata):
         return
     full = recipes.load(recipe).dump()
-    values = VALUES.get(".".join(path)) or list(others(field.annotation, field.metadata, get(full, path)))
+    values = values_of(str(knob), field, get(full, path))
     tried = []
     for value in values:
         changed = resolved(put(recipe, path, value))

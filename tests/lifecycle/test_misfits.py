@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import pytest
-import tiny
 
+import tiny
 from ftheta.core.errors import ConfigError, UsageError
 from ftheta.lifecycle.checking import check
 from ftheta.lifecycle.lifecycle import run
@@ -20,9 +20,9 @@ LANGUAGE = tiny.language(Path("nowhere"))
         ({"model": {"mixer": {"heads": 16}, "positions": "rotary"}}, "the head dimension must be even"),
         ({"model": {"mixer": "lstm", "positions": "none", "value_embed": True}}, "has no values"),
         ({"evaluate": ["accuracy"]}, "'accuracy' reads the model's 'logits' (logits * K)"),
-        ({"evaluate": [{"kind": "loss", "objective": "masked"}]}, "evaluate: 'loss': the objective needs a model that is bidirectional"),
+        ({"evaluate": [{"kind": "loss", "objective": "masked"}]}, "evaluate: 'loss': the model only looks back"),
         ({"evaluate": [{"kind": "loss", "objective": "classification"}]}, "evaluate: 'loss': the objective reads 'label'"),
-        ({"objective": "masked"}, "needs a model that is bidirectional"),
+        ({"objective": "masked"}, "the model only looks back"),
         ({"train": {"players": {"generator": "sgd"}}}, "has no player 'generator'"),
     ],
     ids=str,
@@ -35,7 +35,10 @@ def test_parts_that_do_not_fit(change, reason):
 
 @pytest.mark.parametrize(
     ("change", "place"),
-    [({"mixer": {"heads": 0}}, "model.mixer.heads"), ({"norm": {"kind": "rmsnorm", "eps": -1.0}}, "model.norm.eps"), ({"feedforward": {"hidden": 0}}, "model.feedforward.hidden")],
+    [
+        ({"mixer": {"heads": 0}}, "model.mixer.heads"), ({"norm": {"kind": "rmsnorm", "eps": -1.0}}, "model.norm.eps"),
+        ({"feedforward": {"kind": "mlp", "hidden": 0}}, "model.feedforward.hidden"),
+    ],
     ids=str,
 )
 def test_arguments_of_blocks_have_limits(change, place):

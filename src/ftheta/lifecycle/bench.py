@@ -37,8 +37,8 @@ LENGTH = 64
 STEPS = 8
 ENVIRONMENTS, HORIZON = 4, 7
 DEPTH = 2
-AWAY = 0.02
-"""Standard deviation of what is added to initial parameters."""
+AWAY, FAR = 0.02, 0.3
+"""Standard deviations of what is added to initial parameters: a little, and so much that answers differ from input to input."""
 DOCUMENTS, CHARACTERS, EXAMPLES = 6, 600, 50
 """How much of the test split is scored."""
 
@@ -71,8 +71,8 @@ class Bench:
         """Whether the model learns by gradients."""
         return "gradients" in self.ports.traits
 
-    def model(self, dtype: torch.dtype = torch.float32, dropout: bool = False) -> Architecture:
-        """A model with parameters a little away from their initial values. Draws of dropout belong to a pass, so it is off unless asked for."""
+    def model(self, dtype: torch.dtype = torch.float32, dropout: bool = False, away: float = AWAY) -> Architecture:
+        """A model with parameters away from their initial values. Draws of dropout belong to a pass, so it is off unless asked for."""
         config = self.config if dropout else type(self.config).parse(reduced(self.config.dump(), {}))
         model = build_model(config, self.recipe.seed)
         if isinstance(model, Estimator):
@@ -80,7 +80,7 @@ class Bench:
             return model
         for name, parameter in model.named_parameters():
             noise = torch.empty_like(parameter)
-            normal(noise, AWAY, self.recipe.seed, "away", name)
+            normal(noise, away, self.recipe.seed, "away", name)
             parameter.data += noise
         model.to(dtype).compute_dtype = dtype
         return model
@@ -98,9 +98,9 @@ class Bench:
         events = Events(None, listeners)
         return Trainer(model, self.recipe.objective, source, self.recipe.train, seed=self.recipe.seed, checkpoints=Checkpoints(folder), events=events, stop=stop)
 
-    def packaged(self) -> Model:
+    def packaged(self, away: float = AWAY) -> Model:
         """The model as it would be saved."""
-        return Model(self.model(), self.data.processor, task_of(self.recipe, self.config), {})
+        return Model(self.model(away=away), self.data.processor, task_of(self.recipe, self.config), {})
 
     def subject(self, model: Model) -> Subject:
         """A few units of the test split, for scoring."""
@@ -129,7 +129,7 @@ def shorter(recipe: Recipe) -> Recipe:
     if data.get("pack"):
         data["pack"] = {"length": min(data["pack"]["length"], LENGTH)}
     elif isinstance(recipe.data.source, RolloutsConfig):
-        data["source"] |= {"envs": ENVIRONMENTS, "horizon": HORIZON, "epochs": min(recipe.data.source.epochs, 2)}
+        data["source"] |= {"envs": ENVIRONMENTS, "horizon": HORIZON, "epochs": 1}             # several rollouts within the few steps
     elif "tokens" in recipe.data.ports().gives:
         data["pack"] = {"length": LENGTH}
     return recipe.replace(data=data)

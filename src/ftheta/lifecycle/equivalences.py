@@ -29,7 +29,7 @@ from ftheta.core import tensors as tensor_files
 from ftheta.core.contract import Batch
 from ftheta.core.errors import FthetaError, Stopped
 from ftheta.data.processors.text import TextProcessor
-from ftheta.lifecycle.bench import STEPS, Bench
+from ftheta.lifecycle.bench import FAR, STEPS, Bench
 from ftheta.lifecycle.recipe import Recipe
 from ftheta.models.folder import load, save
 from ftheta.training.stopping import StopRequest
@@ -81,9 +81,9 @@ def difference(found: Named, wanted: Named) -> float:
 
 
 def identical(found: Named, wanted: Named) -> float:
-    """0 when all tensors are equal bit by bit, their types included; otherwise the relative difference, at least the smallest number."""
+    """0 when all tensors are equal bit by bit, their types included; otherwise the relative difference, and never 0."""
     same = found.keys() == wanted.keys() and all(found[name].dtype == wanted[name].dtype and torch.equal(found[name], wanted[name]) for name in wanted)
-    return 0.0 if same else max(difference(found, wanted), 5e-324)
+    return 0.0 if same else max(difference(found, wanted), sys.float_info.min)
 
 
 def compared(what: str, pair: Pair) -> Iterator[Finding]:
@@ -231,7 +231,7 @@ def shared(bench: Bench) -> Iterator[Finding]:
 
 
 def two_processes(folder: Path) -> None:
-    """Run PROGRAM twice, as torchrun would. Raises FthetaError with what the first to fail said."""
+    """Run PROGRAM twice, as torchrun would. Raises FthetaError with what the one that failed said."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -243,18 +243,19 @@ def two_processes(folder: Path) -> None:
             started.append(subprocess.Popen([sys.executable, "-c", PROGRAM, str(folder)], env=environment, stdout=said, stderr=said))
     end = time.monotonic() + SECONDS
     try:
-        while any(process.poll() is None for process in started):
-            if time.monotonic() > end or any(process.poll() for process in started):
-                break
+        while any(process.poll() is None for process in started) and not any(process.poll() for process in started):
+            if time.monotonic() > end:
+                raise FthetaError(f"two processes did not come to an end within {SECONDS:.0f} s")
             time.sleep(0.05)
+        codes = [process.poll() for process in started]
     finally:
         for process in started:
             process.kill()
             process.wait()
-    for rank, process in enumerate(started):
-        if process.returncode:
+    for rank, code in enumerate(codes):
+        if code:
             lines = (folder / f"said-{rank}").read_text().strip().splitlines()
-            raise FthetaError(f"process {rank} ended with {process.returncode}: {lines[-1] if lines else 'it said nothing'}")
+            raise FthetaError(f"process {rank} ended with {code}: {lines[-1] if lines else 'it said nothing'}")
 
 
 def gradients_of_a_process(folder: str) -> None:
@@ -333,18 +334,19 @@ def saved(bench: Bench) -> Iterator[Finding]:
 
 
 def scored(bench: Bench) -> Iterator[Finding]:
-    """Every metric that looks at several units together, at other batch sizes."""
+    """Every metric that looks at several units together, at other batch sizes: the value and what each unit contributes to it."""
     metrics = [metric for metric in bench.recipe.evaluate if "batch" in type(metric).model_fields]
     if not metrics:
         yield Finding("scores", None, 0, "no metric of this recipe looks at batches of units")
         return
-    model = bench.packaged()
+    model = bench.packaged(FAR)
     subject = bench.subject(model)
     for metric in metrics:
         values = []
         for size in (64, 1, 3, 7):
-            found = metric.replace(batch=size).measure(subject)
-            values.append({one.name: torch.tensor([one.value, one.low, one.high], dtype=torch.float64).nan_to_num() for one in found.measurements})
+            found = metric.replace(batch=size).measure(subject).measurements
+            units = {f"{one.name} {key}": torch.from_numpy(array) for one in found for key, array in one.per_unit.items()}
+            values.append({**{one.name: torch.tensor(one.value, dtype=torch.float64) for one in found}, **units})
         yield Finding(f"{metric.name} of batches of 64, 1, 3, 7", max(difference(other, values[0]) for other in values[1:]), ROUNDED)
 
 

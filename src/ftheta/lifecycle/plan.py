@@ -9,9 +9,7 @@ one that runs out of memory dies alone. A recipe is said to fit only if the uppe
 
 from __future__ import annotations
 
-import math
-import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,19 +18,16 @@ import torch
 from ftheta.architectures.architecture import ArchitectureConfig
 from ftheta.core.config import Config, data_fields
 from ftheta.core.device import fast_bfloat16, pick, processor_name
-from ftheta.core.errors import UsageError
-from ftheta.data.source import Dataset
 from ftheta.data.sources.source_config import TextSource
 from ftheta.experience.rollouts import RolloutsConfig
 from ftheta.lifecycle.build import Data, build_data, refuse_misfits
 from ftheta.lifecycle.planning.child import ask
-from ftheta.lifecycle.planning.cost import Cost, Disk, cost_of, disk_of
-from ftheta.lifecycle.planning.estimate import Estimate, exact
-from ftheta.lifecycle.planning.fit import fitted
+from ftheta.lifecycle.planning.cost import Cost, Disk, cost_of, disk_of, saves_of, step_budget
+from ftheta.lifecycle.planning.fit import fit_cost, fit_memory, tried
 from ftheta.lifecycle.planning.machine import power
-from ftheta.lifecycle.planning.memory import Memory, largest_micro_batch, memory
+from ftheta.lifecycle.planning.memory import PROCESS_BAND, Memory, largest_micro_batch, memory_of
 from ftheta.lifecycle.planning.stand_in import rows_in_step, units_in_row
-from ftheta.lifecycle.planning.table import table
+from ftheta.lifecycle.planning.table import size, table
 from ftheta.lifecycle.recipe import Recipe, load, source_name
 
 RETRIES = 4
@@ -107,52 +102,55 @@ def must_read(recipe: Recipe) -> bool:
 
 def plan_training(recipe: Recipe, config: ArchitectureConfig, data: Data | None, probe_steps: int, probe_seconds: float) -> Plan:
     """A model that learns by gradients: rehearsed, then tried if it fits."""
-    device, rows, units = pick(recipe.train.device), rows_in_step(recipe, data), units_in_row(recipe)
+    device, rows = pick(recipe.train.device), rows_in_step(recipe, data)
     micro = min(recipe.train.micro_batch or rows, rows)
-    validation = data.splits.get("validation") if data and recipe.train.validation else None
-    examples = len(data.splits["train"]) if data and "train" in data.splits else None
     question: dict[str, Any] = {
         "recipe": recipe.dump(), "read": data is not None, "rows": rows, "micro": micro, "looking": looking(recipe, rows, data), "precisions": precisions(recipe, device),
     }
+    steps = step_budget(recipe.train, rows, units_in_row(recipe), len(data.splits["train"]) if data and data.splits else None)
+    looks = validation_batches(recipe, data, rows)
     found = ask("rehearse", question)
-    steps = step_budget(recipe.train, rows, units, examples)
-    notes: list[str] = [] if data else ["the data has not been read: its memory and, where the budget is in epochs, the number of steps are not known"]
-
-    def estimated(trial: dict[str, Any] | None) -> tuple[Cost, Memory, float]:
-        looks = 0 if validation is None or recipe.train.validation is None else min(recipe.train.validation.batches, max(1, len(validation) // rows))
-        cost = cost_of(recipe, found, trial, steps, looks, power(device, found["threads"]))
-        saves = saves_of(recipe, cost)
-        behind = recipe.train.checkpoint.asynchronous and saves > 1
-        return cost, memory(recipe, found, rows, behind, device, trial["peak"] if trial else None), saves
-
-    cost, needed, saves = estimated(None)
+    draw = power(device, found["threads"])
+    cost = cost_of(recipe, found, None, steps, looks, draw)
+    needed = memory_of(recipe, found, rows, saves_of(recipe, cost), device)
+    notes = [] if data else ["the data has not been read, so its memory is left out" + (", and the steps of the budget are not known" if recipe.train.epochs else "")]
     trial: dict[str, Any] | None = None
     if probe_steps and needed.fits:
         try:
             trial = ask("steps", {"recipe": recipe.dump(), "count": probe_steps, "seconds": probe_seconds})
         except MemoryError as error:
-            needed = needed.model_copy(update={"measured": needed.free})
-            notes.append(f"{error}: memory ran out, although {needed.peak.value / 2**30:.3g} GiB were expected")
+            notes.append(f"{error}: memory ran out where it was expected to do")
+            needed = needed.model_copy(update={"measured": needed.limit})
     if trial:
         if trial["precision"] != question["precisions"][-1]:
             question["precisions"] = [*question["precisions"], trial["precision"]]
             found = ask("rehearse", question)
-        cost, needed, saves = estimated(trial)
-        if needed.measured and needed.measured > needed.peak.high:
-            notes.append("the real steps took more memory than rehearsed; the verdict goes by what was measured")
-    largest = most_rows(question, found, needed)
-    pinned = int(cost.steps.value // recipe.train.checkpoint.pin_every) if cost.steps and recipe.train.checkpoint.pin_every else 0
-    disk = disk_of(recipe, found["weights"] + found["optimizer"] + found["average"], found["weights"], saves, pinned)
-    if not disk.fits:
-        notes.append("the disk of this folder has less room than checkpoints and model may need")
-    if needed.reading * PROCESS_BAND[1] > needed.peak.high:
-        notes.append("continuing from a checkpoint takes more memory than training does")
-    coupled = "batch_coupled" in config.ports().traits
+        cost = cost_of(recipe, found, trial, steps, looks, draw)
+        needed = memory_of(recipe, found, rows, saves_of(recipe, cost), device, trial["peak"])
+    largest = most_rows(question, found, needed, lambda other: memory_of(recipe, other, rows, saves_of(recipe, cost), device))
+    disk = disk_of(recipe, found["weights"] + found["optimizer"] + found["average"], found["weights"], saves_of(recipe, cost), cost.steps)
+    notes += remarks(found, needed, disk, "batch_coupled" in config.ports().traits)
     return Plan(
-        name=recipe.name, model=config.name, objective=recipe.objective.name, source=source_name(recipe.data.source), device=str(device),
-        precision=trial["precision"] if trial else question["precisions"][-1], threads=found["threads"], processor=processor_name(),
-        parameters=found["parameters"], trainable=found["trainable"], rows=rows, micro_batch=micro, largest_micro_batch=largest, cost=cost, memory=needed, disk=disk,
-        probed_steps=sum(trial["steps"]) if trial else 0, fits=needed.fits, verdict=verdict(needed, largest, coupled), notes=tuple(notes),
+        name=recipe.name, model=config.name, objective=recipe.objective.name, source=source_name(recipe.data.source), processor=processor_name(),
+        device=str(device), precision=question["precisions"][-1], threads=found["threads"],
+        parameters=found["parameters"],
+        trainable=found["trainable"], rows=rows, micro_batch=micro, largest_micro_batch=largest, cost=cost, memory=needed, disk=disk,
+        probed_steps=sum(trial["steps"]) if trial else 0, fits=needed.fits, verdict=verdict(needed, largest), notes=tuple(notes),
+    )
+
+
+def plan_fit(recipe: Recipe, config: ArchitectureConfig, data: Data | None, probe: bool) -> Plan:
+    """A model that is fitted by its own algorithm."""
+    assert data is not None
+    weighed = ask("weigh", {"recipe": recipe.dump()})
+    found = tried(recipe) if probe else None
+    needed = fit_memory(found, weighed)
+    whole = found is not None and found["rows"] == found["examples"]
+    notes = ["what the algorithm does cannot be rehearsed: FLOPs are not known" + ("" if whole else ", and the rest is a guess")]
+    return Plan(
+        name=recipe.name, model=config.name, objective=recipe.objective.name, source=source_name(recipe.data.source), processor=processor_name(),
+        device="cpu", precision="float64", threads=weighed["threads"], parameters=found["parameters"] if found and whole else None, trainable=None,
+        cost=fit_cost(found, power(torch.device("cpu"), weighed["threads"])), memory=needed, fits=needed.fits, verdict=verdict(needed, None), notes=tuple(notes),
     )
 
 
@@ -171,31 +169,50 @@ def looking(recipe: Recipe, rows: int, data: Data | None) -> int:
     return max([validated, *(getattr(metric, "batch", 0) for metric in recipe.evaluate)])
 
 
-def saves_of(recipe: Recipe, cost: Cost) -> float:
-    """Checkpoints written in a run, more than one when it cannot be told."""
-    every, minutes = recipe.train.checkpoint.every, recipe.train.checkpoint.minutes
-    saves = 1.0
-    if every and (cost.steps is None or cost.steps.high > every):
-        saves += cost.steps.value / every if cost.steps else 1
-    if minutes and (cost.seconds is None or cost.seconds.high > 60 * minutes):
-        saves += cost.seconds.value / 60 / minutes if cost.seconds else 1
-    if recipe.train.early_stop and recipe.train.validation:
-        saves += 1
-    return saves
+def validation_batches(recipe: Recipe, data: Data | None, rows: int) -> int:
+    """Of one validation."""
+    if data is None or recipe.train.validation is None or "validation" not in data.splits:
+        return 0
+    held = len(data.splits["validation"])
+    return min(recipe.train.validation.batches, held // min(rows, held))
 
 
-def most_rows(question: dict[str, Any], found: dict[str, Any], needed: Memory) -> int:
-    """The largest micro-batch that fits: proposed from two rehearsals; where this recipe's own does not fit, rehearsed."""
+def most_rows(question: dict[str, Any], found: dict[str, Any], needed: Memory, memory: Callable[[dict[str, Any]], Memory]) -> int:
+    """The largest micro-batch that fits, proposed from two rehearsals; where the recipe's own does not, rehearsed itself."""
     rows, micro = question["rows"], question["micro"]
     largest = largest_micro_batch(found, micro, rows, needed.free)
     if needed.fits:
         return max(largest, micro)
     largest = min(largest, micro - 1)
     for _ in range(RETRIES):
-        if not largest:
-            return 0
-        there = ask("rehearse", {**question, "micro": largest, "seconds": 0.0})
-        if memory_of(there) <= needed.free:
-            return largest
+        if not largest or memory(ask("rehearse", {**question, "micro": largest, "timing": 0.0})).fits:
+            break
         largest = int(largest * SHRINK)
-    return 0
+    else:
+        return 0
+    return largest
+
+
+def remarks(found: dict[str, Any], needed: Memory, disk: Disk, coupled: bool) -> list[str]:
+    """What a reader should know beside the numbers."""
+    notes = []
+    if found["live"] > found["trained"]:
+        notes.append("memory is highest when validation or a metric looks at a whole batch, which micro-batches do not divide: choose a smaller batch to lower it")
+    if needed.reading * PROCESS_BAND[1] > needed.peak.high:
+        notes.append(f"continuing from a checkpoint takes more memory than training: {size(needed.reading)}")
+    if needed.measured and needed.measured > needed.peak.high:
+        notes.append("the real steps took more memory than rehearsed; the verdict goes by what was measured")
+    if coupled:
+        notes.append("batch norm couples the rows of a batch, so the whole batch is one micro-batch")
+    if not disk.fits:
+        notes.append(f"checkpoints and model may need {size(disk.total.high)}, and this folder's disk has {size(disk.free)}")
+    return notes
+
+
+def verdict(memory: Memory, largest: int | None) -> str:
+    """Whether it fits, how much it takes at most and the largest micro-batch that does."""
+    micro = "" if largest is None else f"; largest micro-batch that does: {largest:,}" + ("" if largest else " (not even one row does: choose a smaller model or shorter rows)")
+    if memory.fits:
+        return f"fits: takes at most {size(memory.needed)} of the {size(memory.free)} that are free" + micro
+    there = f"only {size(memory.free)} are there" if memory.needed > memory.limit else f"of this machine's {size(memory.limit)} only {size(memory.free)} are free now"
+    return f"does not fit: may take {size(memory.needed)}, and {there}" + micro

@@ -80,8 +80,8 @@ def main() -> None:
 # without computing
 
 
-def rehearsed(recipe: Recipe, read: bool, rows: int, micro: int, looking: int, precisions: list[str]) -> dict[str, Any]:
-    """Memory of a bare process, of the data and of training; FLOPs; seconds of a step as far as single operations tell."""
+def rehearsed(recipe: Recipe, read: bool, rows: int, micro: int, looking: int, precisions: list[str], timing: float = 4.0) -> dict[str, Any]:
+    """Memory of a bare process, of the data and of training; FLOPs; seconds of a step, operations timed for `timing` seconds in all."""
     before = resident_bytes()
     data = build_data(recipe) if read else None
     held = resident_bytes() - before
@@ -92,22 +92,31 @@ def rehearsed(recipe: Recipe, read: bool, rows: int, micro: int, looking: int, p
     warm_up(device, precisions)
     process = resident_bytes() - held
 
-    def play(micro: int, rows: int, at: float = 1.0, looking: int = 0, full: bool = False) -> Rehearsed:
+    def play(micro: int, rows: int, at: float = 1.0, looking: int = 0, full: bool = False, length: int = units) -> Rehearsed:
         divided = recipe.replace(train={**recipe.train.dump(), "micro_batch": micro})
-        seen = StandIn(example, ports, looking, units) if looking else None
-        return rehearse(divided, config, StandIn(example, ports, min(rows, 2 * micro), units), precisions, at=at, looking=seen, full=full)
+        part = {name: values[:, : length + values.shape[1] - units] if length < units else values for name, values in example.items()}
+        seen = StandIn(part, ports, looking, units) if looking else None
+        return rehearse(divided, config, StandIn(part, ports, min(rows, 2 * micro), units), precisions, at=at, looking=seen, full=full)
+
+    if units > LONG and not stretches(recipe)[1:] and step_by_step(config, device):
+        lengths = (LONG // 4, LONG // 2)
+        whole_rows = play
+
+        def play(micro: int, rows: int, at: float = 1.0, looking: int = 0, full: bool = False, length: int = units) -> Rehearsed:
+            short, longer = (whole_rows(micro, rows, at, looking, full, part) for part in lengths)
+            return drawn_out(short, longer, lengths, units)
 
     spans = stretches(recipe)
     whole = play(micro, rows, looking=looking, full=True)
     other = max(2, micro // 2) if micro != 2 else 1
     found = dataclasses.asdict(dataclasses.replace(whole, operations=[]))
-    found |= {"process": process, "data": held, "row": StandIn(example, ports, 1, units).row_bytes(), "other": [other, play(other, other).live]}
+    found |= {"process": process, "data": held, "threads": torch.get_num_threads(), "row": StandIn(example, ports, 1, units).row_bytes(), "other": [other, play(other, other).live]}
     passes = rows / min(rows, 2 * micro)
     found["stretches"] = []
     for share, at in spans:
         part = whole if at == spans[-1][1] else play(micro, rows, at)
-        passing = step_seconds([o for o in part.operations if o.part != "optimizer"], device, 3 / len(spans))
-        moving = step_seconds([o for o in part.operations if o.part == "optimizer"], device, 1 / len(spans))
+        passing = step_seconds([o for o in part.operations if o.part != "optimizer"], device, 0.75 * timing / len(spans))
+        moving = step_seconds([o for o in part.operations if o.part == "optimizer"], device, 0.25 * timing / len(spans))
         found["stretches"].append({
             "share": share, "flops": part.flops * passes, "optimizer_flops": part.optimizer_flops, "seconds": passing * passes + moving,
         })
@@ -119,7 +128,8 @@ def weigh(recipe: Recipe) -> dict[str, Any]:
     before = resident_bytes()
     data = build_data(recipe)
     held = resident_bytes() - before
-    return {"process": before, "data": held, "examples": len(data.splits["train"])}
+    rows = StandIn(data.splits["train"].batch(torch.arange(1)), data.ports, 1, 1).row_bytes()
+    return {"process": before, "data": held, "bytes": rows * len(data.splits["train"]), "threads": torch.get_num_threads()}
 
 
 def warm_up(device: torch.device, precisions: list[str]) -> None:

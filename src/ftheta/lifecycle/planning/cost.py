@@ -88,6 +88,17 @@ def cost_of(recipe: Recipe, found: dict[str, Any], trial: dict[str, Any] | None,
     )
 
 
+def saves_of(recipe: Recipe, cost: Cost) -> float:
+    """Checkpoints written in a run; more than one where it cannot be told."""
+    every, minutes = recipe.train.checkpoint.every, recipe.train.checkpoint.minutes
+    saves = 1.0
+    if every and (cost.steps is None or cost.steps.high > every):
+        saves += cost.steps.value / every if cost.steps else 1
+    if minutes and (cost.seconds is None or cost.seconds.high > 60 * minutes):
+        saves += max(1.0, cost.seconds.value / 60 / minutes) if cost.seconds else 1
+    return saves + 1 if recipe.train.early_stop and recipe.train.validation else saves
+
+
 def energy(seconds: Estimate | None, draw: Power) -> Estimate | None:
     return None if seconds is None else Estimate(
         value=seconds.value * draw.watts / 3600, low=seconds.low * draw.watts / WATTS / 3600, high=seconds.high * draw.watts * WATTS / 3600,
@@ -113,9 +124,10 @@ class Disk(Config):
         return self.total.high <= self.free
 
 
-def disk_of(recipe: Recipe, state: int, weights: int, saves: float, pinned: int) -> Disk:
-    """`saves`: checkpoints written during the run."""
+def disk_of(recipe: Recipe, state: int, weights: int, saves: float, steps: Estimate | None) -> Disk:
+    """`state`: bytes of parameters, optimizer and average together; `saves`: checkpoints written during the run."""
     checkpoint, model = state + FOLDER, weights + FOLDER
+    pinned = int(steps.value // recipe.train.checkpoint.pin_every) if steps and recipe.train.checkpoint.pin_every else 0
     best = 1 if recipe.train.validation else 0
     most = recipe.train.checkpoint.keep + best + pinned + 1
     kept = max(1, min(most, math.ceil(saves)))

@@ -34,9 +34,9 @@ def fit_cost(found: dict[str, Any] | None, draw: Power) -> Cost:
     return Cost(seconds=seconds, watts=draw.watts, watts_from=draw.how, watt_hours=energy(seconds, draw))
 
 
-def fit_memory(found: dict[str, Any] | None, weighed: dict[str, Any], examples: int) -> Memory:
-    """`weighed`: a process that has only read the data; `examples`: their bytes."""
-    base = weighed["process"] + weighed["data"]
+def fit_memory(found: dict[str, Any] | None, weighed: dict[str, Any]) -> Memory:
+    """`weighed`: a process that has only read the data."""
+    base, examples = weighed["process"] + weighed["data"], weighed["bytes"]
     parts = {"process": weighed["process"], "data": weighed["data"]}
     if found:
         more = max(0, found["peak"] - base) * found["examples"] // found["rows"]

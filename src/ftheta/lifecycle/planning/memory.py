@@ -22,10 +22,8 @@ PROCESS_BAND = (0.93, 1.1)
 """How far the measured memory of a process with its data lies from what is said of it."""
 HEAP_BAND = (0.8, 1.35)
 """The same for what training adds (benchmarks/plan.py)."""
-PARTS = {
-    "weights": "θ, float32", "gradients": "those alive at the peak", "optimizer": "state, and what its step needs in passing",
-    "activations": "kept for the backward pass, and in passing", "running average": "train.average",
-}
+PARTS = ("weights", "gradients", "optimizer", "activations", "running average")
+"""Of training, as a rehearsal tells them apart."""
 
 
 class Memory(Config):
@@ -53,8 +51,9 @@ class Memory(Config):
         return self.needed <= self.free
 
 
-def memory(recipe: Recipe, found: dict[str, Any], rows: int, saving: bool, device: torch.device, measured: int | None = None) -> Memory:
-    """Memory of a run; `saving` says whether checkpoints are written behind while it trains."""
+def memory_of(recipe: Recipe, found: dict[str, Any], rows: int, saves: float, device: torch.device, measured: int | None = None) -> Memory:
+    """Memory of a run from its rehearsal; `saves`: checkpoints written, all but the last while it trains."""
+    saving = recipe.train.checkpoint.asynchronous and saves > 1
     heap = found["saving"] if saving else found["resident"]
     base = found["process"] + found["data"] + KERNELS
     ahead = (1 + (recipe.train.workers * AHEAD + 1)) * found["row"] * rows

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -106,7 +106,7 @@ def rehearse(
         if full:
             flops_per_step(model, recipe.objective, source)
         object.__setattr__(model, "to", lambda device: model)                             # fakes are made where they belong, and cannot move
-        rehearsal.part = AVERAGE
+        rehearsal.part = AVERAGE if recipe.train.average else ACTIVATIONS
         ramp = build_ramp(recipe)
         training = recipe.train.replace(validation=Validation().dump(), early_stop=None)
         trainer = Trainer(model, recipe.objective, source, training, seed=recipe.seed, adapt=Stretch(ramp, at) if ramp else None, validation=looking)
@@ -137,6 +137,27 @@ def rehearse(
             found.saving = resident()
             del copies
     return found
+
+
+def step_by_step(config: ArchitectureConfig, device: torch.device) -> bool:
+    """Whether the model walks along a row in many small operations, as a GRU does on a CPU: too many to rehearse for long rows."""
+    with torch.device("meta"):
+        model = config.build()
+    return device.type == "cpu" and any(isinstance(module, nn.GRU | nn.RNN) for module in model.modules())
+
+
+def drawn_out(short: Rehearsed, longer: Rehearsed, lengths: tuple[int, int], length: int) -> Rehearsed:
+    """Two rehearsals with rows of `lengths` put in proportion to rows of another length; everything is affine in it."""
+    share = (length - lengths[0]) / (lengths[1] - lengths[0])
+
+    def along(a: float, b: float) -> int:
+        return round(a + share * (b - a))
+
+    numbers = {name: along(getattr(short, name), getattr(longer, name)) for name in ("trained", "live", "resident", "saving", "flops")}
+    parts = {name: along(short.parts.get(name, 0), size) for name, size in longer.parts.items()}
+    more = length / lengths[1]
+    operations = [replace(o, count=round(o.count * more) if o.part == ACTIVATIONS else o.count) for o in longer.operations]
+    return replace(longer, **numbers, parts=parts, operations=operations)
 
 
 def give_fakes(model: Architecture) -> None:
