@@ -1,4 +1,4 @@
-"""Intervals hold the truth as often as they say. The simulations are small and seeded; larger ones are in docs/statistics.md."""
+"""Intervals hold the truth as often as they say. The simulations are small and seeded; the module says what larger ones gave."""
 
 from __future__ import annotations
 

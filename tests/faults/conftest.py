@@ -28,9 +28,8 @@ def tmp_path() -> Iterator[Path]:
 def zygote(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Zygote]:
     started = Zygote(tmp_path_factory.mktemp("zygote"))
     yield started
-    assert started.process.stdin is not None
-    started.process.stdin.close()
-    started.process.wait(10)
+    started.process.kill()
+    started.process.wait()
 
 
 @pytest.fixture(scope="session")

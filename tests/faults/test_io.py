@@ -13,6 +13,7 @@ from faults.builds import trainer
 from faults.children import FAMILIES, differences, left_behind
 from ftheta.core.atomic import ASIDE, TEMPORARY, clear_attempts, commit, verify
 from ftheta.core.errors import FolderError
+from ftheta.data.stages import stage
 from ftheta.training.checkpoints import Checkpoints, State
 
 CALLS = ("open", "write", "fsync", "rename", "mkdir", "ftruncate")
@@ -116,6 +117,18 @@ def test_a_replacement_that_died_between_its_renames_is_undone(tmp_path):
     (tmp_path / f"{TEMPORARY}thing-17-0a1b2c3d").mkdir()
     clear_attempts(tmp_path)
     assert not verify(tmp_path / "thing") and not leftovers(tmp_path)
+
+
+def test_an_attempt_of_another_process_at_another_artefact_is_left_alone(tmp_path):
+    def other(attempt):
+        attempt.write("b", b"2")
+
+    def build(attempt):
+        attempt.write("a", b"1")
+        stage(tmp_path, "tokens", {"key": 2}, other)                                      # as another process would, meanwhile
+        attempt.write("c", b"3")
+
+    assert not verify(stage(tmp_path, "tokens", {"key": 1}, build))
 
 
 @pytest.mark.parametrize("most", [1, 7, 4096])

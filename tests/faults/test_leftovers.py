@@ -42,7 +42,7 @@ def processes_of_session(session: int) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("world", [1, 2])
+@pytest.mark.parametrize("world", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_run_leaves_nothing_behind(world, recipe, tmp_path):
     temporary, data, out = tmp_path / "tmp", recipe("language"), tmp_path / "run"
     temporary.mkdir()

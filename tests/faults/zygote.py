@@ -161,11 +161,12 @@ def slow_evaluation(fault: dict[str, Any]) -> None:
 
 
 def nan_at(fault: dict[str, Any]) -> None:
-    """The loss of one step is not a number, in one process."""
+    """The loss of one step is not a number, in one process, until data has been left out."""
 
     def poisoned(self: Trainer, batch: Any, phase: Any, step: int) -> Any:
         total, count, metrics = real(self, batch, phase, step)
-        return (math.nan if step == fault["step"] and distributed.rank() == fault["rank"] else total), count, metrics
+        bad = step == fault["step"] and distributed.rank() == fault["rank"] and not self.progress.skipped_data
+        return (math.nan if bad else total), count, metrics
 
     real, Trainer.backward = Trainer.backward, poisoned  # type: ignore[method-assign]
 

@@ -140,6 +140,18 @@ def test_values_at_equal_compute_are_interpolated(tmp_path):
     assert [point.share for point in group.equal["seconds"][1]] == [0.4, 1.0]
 
 
+def test_validation_too_seldom_gives_way_to_the_training_loss(tmp_path):
+    def lines(steps):
+        rows = [{"step": s, "seconds": s * 1.0, "units": s * 100, "loss": 4 - s / 10, "progress": s / steps} for s in range(1, steps + 1)]
+        return [*rows, {"step": steps, "seconds": steps * 1.0, "units": steps * 100, "validation_loss": 3.0}]
+
+    (group,), _ = groups_of([made(tmp_path, "a", lines=lines(10)), made(tmp_path, "b", lines=lines(4))])
+    assert group.quantity == "training loss"
+    assert group.complete
+    (group,), _ = groups_of([made(tmp_path, "c", lines=lines(4)), made(tmp_path, "d", lines=lines(4))])
+    assert group.quantity == "validation loss"
+
+
 def test_other_tokenizers_are_compared_in_bits_per_byte(tmp_path):
     (group,), _ = groups_of([made(tmp_path, "a"), made(tmp_path, "b", tokenizer="byte_bpe")])
     assert group.quantity == "training bits per byte"

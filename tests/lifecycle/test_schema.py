@@ -8,7 +8,7 @@ import pytest
 from ftheta.core.config import merge
 from ftheta.core.errors import ConfigError
 from ftheta.lifecycle.recipe import load, presets, read_yaml, shipped
-from ftheta.lifecycle.schema import catalogues, recipe_reference, recipe_schema, sections
+from ftheta.lifecycle.schema import catalogues, fields_of, recipe_reference, recipe_schema, sections
 
 PAGE = Path(__file__).parents[2] / "docs" / "recipe.md"
 BASE = {
@@ -36,6 +36,14 @@ def test_the_page_names_every_section_field_and_entry():
         assert all(f"| `{name}` |" in page for name in config.model_fields)
     for sort, catalogue in catalogues().items():
         assert all(f"\n### `{name}` ({sort})\n" in page for name in catalogue.names())
+
+
+def test_every_field_says_what_it_means():
+    """Of sections and of every entry, arguments of blocks included: the page has no empty cells."""
+    described = {place or "recipe": config for place, config in sections().items()}
+    for sort, catalogue in catalogues().items():
+        described |= {f"{sort} {name}": fields_of(catalogue.load(name)) for name in catalogue.names()}
+    assert not [f"{owner}.{name}" for owner, config in described.items() for name, field in config.model_fields.items() if name != "kind" and not field.description]
 
 
 def test_every_section_and_catalogue_is_found():

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -51,8 +51,13 @@ class Group:
     curves: list[Curve]
     unit: str | None
     """What a unit is, when it is the same for all."""
-    equal: dict[str, tuple[float, list[Point]]] = field(default_factory=dict)
+    equal: dict[str, tuple[float, list[Point]]]
     """Axis → the largest amount that all runs spent, and what each had reached then."""
+
+    @property
+    def complete(self) -> bool:
+        """Whether every run had been measured by then."""
+        return all(point.value is not None for _, points in self.equal.values() for point in points)
 
 
 def groups_of(runs: Sequence[FinishedRun]) -> tuple[list[Group], list[str]]:
@@ -95,23 +100,27 @@ def differing(runs: Sequence[FinishedRun]) -> list[str]:
 
 
 def group(runs: list[FinishedRun]) -> Group:
-    """Curves of comparable runs and where they stood at equal compute."""
-    several = len({json.dumps(run.section("data", "tokenizer"), sort_keys=True) for run in runs}) > 1
+    """Curves of comparable runs and where they stood at equal compute: of the validation loss, else, or where that was measured too
+    seldom to say, of the training loss.
+    """
     if any(line.get("episode_return") is not None for line in runs[0].lines):
-        quantity, better, curves = "episode return", "higher", [curve(run, "episode_return") for run in runs]
-    else:
-        validated = all(any(line.get("validation_loss") is not None for line in run.lines) for run in runs)
-        split, key = ("validation", "validation_loss") if validated else ("train", "loss")
-        scale = [bits_per_byte(run, split) if several else 1.0 for run in runs]
-        quantity, better = f"{'validation' if validated else 'training'} {'bits per byte' if several else 'loss'}", "lower"
-        curves = [curve(run, key, 1 if validated else RECENT, factor) for run, factor in zip(runs, scale, strict=True)]
+        return with_equal("episode return", "higher", runs, [curve(run, "episode_return") for run in runs], False)
+    several = len({json.dumps(run.section("data", "tokenizer"), sort_keys=True) for run in runs}) > 1
+    found = []
+    for split, key, recent in (("validation", "validation_loss", 1), ("train", "loss", RECENT)):
+        if all(any(line.get(key) is not None for line in run.lines) for run in runs):
+            curves = [curve(run, key, recent, bits_per_byte(run, split) if several else 1.0) for run in runs]
+            quantity = f"{'validation' if split == 'validation' else 'training'} {'bits per byte' if several else 'loss'}"
+            found.append(with_equal(quantity, "lower", runs, curves, several))
+    return next((made for made in found if made.complete), found[0])
+
+
+def with_equal(quantity: str, better: str, runs: list[FinishedRun], curves: list[Curve], several: bool) -> Group:
+    """A group with what each run had reached on every axis that all share."""
     units = {run.costs.get("unit") for run in runs}
     unit = units.pop() if len(units) == 1 and not several else None                       # tokens of two tokenizers are not the same work
-    made = Group(quantity, better, runs, curves, unit)
-    for axis in AXES:
-        if all(axis in one.axes for one in curves) and not (axis == "units" and unit is None):
-            made.equal[axis] = at_equal(axis, runs, curves)
-    return made
+    axes = [axis for axis in AXES if all(axis in one.axes for one in curves) and not (axis == "units" and unit is None)]
+    return Group(quantity, better, runs, curves, unit, {axis: at_equal(axis, runs, curves) for axis in axes})
 
 
 def curve(run: FinishedRun, key: str, recent: int = 1, factor: float = 1.0) -> Curve:

@@ -29,7 +29,7 @@ from ftheta.lifecycle import lifecycle
 from ftheta.lifecycle.build import build_data, build_model, build_ramp, build_source, build_validation
 from ftheta.lifecycle.ledger import flops_per_step
 from ftheta.lifecycle.planning.machine import peak_bytes, resident_bytes, step_seconds
-from ftheta.lifecycle.planning.rehearse import Rehearsed, Stretch, rehearse, stretches
+from ftheta.lifecycle.planning.rehearse import Rehearsed, Stretch, drawn_out, rehearse, step_by_step, stretches
 from ftheta.lifecycle.planning.stand_in import StandIn, example_rows, units_in_row
 from ftheta.lifecycle.recipe import Recipe
 from ftheta.training.precision import TYPES
@@ -40,6 +40,8 @@ WARM = 2
 """First steps, slower than the rest, that are not counted."""
 FEWEST = 3
 """Steps counted however slow they are."""
+LONG = 128
+"""Tokens of a row up to which a model that walks along it is rehearsed as it is."""
 SMALL_FIT = 200
 """Examples an estimator is tried on first."""
 RUN = lifecycle.run
@@ -92,29 +94,30 @@ def rehearsed(recipe: Recipe, read: bool, rows: int, micro: int, looking: int, p
     warm_up(device, precisions)
     process = resident_bytes() - held
 
-    def play(micro: int, rows: int, at: float = 1.0, looking: int = 0, full: bool = False, length: int = units) -> Rehearsed:
+    def play(micro: int, rows: int, at: float, looking: int, full: bool, length: int) -> Rehearsed:
         divided = recipe.replace(train={**recipe.train.dump(), "micro_batch": micro})
         part = {name: values[:, : length + values.shape[1] - units] if length < units else values for name, values in example.items()}
         seen = StandIn(part, ports, looking, units) if looking else None
         return rehearse(divided, config, StandIn(part, ports, min(rows, 2 * micro), units), precisions, at=at, looking=seen, full=full)
 
-    if units > LONG and not stretches(recipe)[1:] and step_by_step(config, device):
-        lengths = (LONG // 4, LONG // 2)
-        whole_rows = play
+    slow = units > LONG and len(stretches(recipe)) == 1 and step_by_step(config, device)
 
-        def play(micro: int, rows: int, at: float = 1.0, looking: int = 0, full: bool = False, length: int = units) -> Rehearsed:
-            short, longer = (whole_rows(micro, rows, at, looking, full, part) for part in lengths)
-            return drawn_out(short, longer, lengths, units)
+    def played(micro: int, rows: int, at: float = 1.0, looking: int = 0, full: bool = False) -> Rehearsed:
+        if not slow:
+            return play(micro, rows, at, looking, full, units)
+        short, longer = (play(micro, rows, at, looking, full, length) for length in (LONG // 4, LONG // 2))
+        return drawn_out(short, longer, (LONG // 4, LONG // 2), units)
 
     spans = stretches(recipe)
-    whole = play(micro, rows, looking=looking, full=True)
+    whole = played(micro, rows, looking=looking, full=True)
     other = max(2, micro // 2) if micro != 2 else 1
     found = dataclasses.asdict(dataclasses.replace(whole, operations=[]))
-    found |= {"process": process, "data": held, "threads": torch.get_num_threads(), "row": StandIn(example, ports, 1, units).row_bytes(), "other": [other, play(other, other).live]}
+    found |= {"process": process, "data": held, "threads": torch.get_num_threads(), "row": StandIn(example, ports, 1, units).row_bytes()}
+    found |= {"other": [other, played(other, other).trained]}
     passes = rows / min(rows, 2 * micro)
     found["stretches"] = []
     for share, at in spans:
-        part = whole if at == spans[-1][1] else play(micro, rows, at)
+        part = whole if at == spans[-1][1] else played(micro, rows, at)
         passing = step_seconds([o for o in part.operations if o.part != "optimizer"], device, 0.75 * timing / len(spans))
         moving = step_seconds([o for o in part.operations if o.part == "optimizer"], device, 0.25 * timing / len(spans))
         found["stretches"].append({

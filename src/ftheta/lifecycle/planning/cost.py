@@ -34,6 +34,8 @@ class Cost(Config):
     flops: Estimate | None = None
     """Of all forward and backward passes."""
     seconds_per_step: Estimate | None = None
+    operations_seconds: float | None = None
+    """Seconds of a step as put together from single operations, before any real step."""
     seconds: Estimate | None = None
     """Of training steps, or of the fit."""
     validation_seconds: float | None = None
@@ -75,6 +77,7 @@ def cost_of(recipe: Recipe, found: dict[str, Any], trial: dict[str, Any] | None,
     else:
         counts, total, seconds = shares, None, None
     mean = sum(count * taken for count, taken in zip(counts, each, strict=True)) / sum(counts)
+    operations = sum(count * part["seconds"] for count, part in zip(counts, found["stretches"], strict=True)) / sum(counts)
     work = sum(count * one for count, one in zip(counts, flops, strict=True)) / sum(counts)
     per_step = exact(work, "counted in a rehearsal")
     looks = 0
@@ -82,8 +85,8 @@ def cost_of(recipe: Recipe, found: dict[str, Any], trial: dict[str, Any] | None,
         looks = int(total.value // recipe.train.validation.every + 1) * validations
     return Cost(
         steps=total, flops_per_step=per_step, optimizer_flops_per_step=found["stretches"][-1]["optimizer_flops"],
-        flops=total.times(work, "steps by FLOPs of a step") if total else None, seconds_per_step=within(mean, off, how), seconds=seconds,
-        validation_seconds=looks * trial["validation_batch"] if trial else None, watts=draw.watts, watts_from=draw.how,
+        flops=total.times(work, "steps by FLOPs of a step") if total else None, seconds_per_step=within(mean, off, how), operations_seconds=operations,
+        seconds=seconds, validation_seconds=looks * trial["validation_batch"] if trial else None, watts=draw.watts, watts_from=draw.how,
         watt_hours=energy(seconds, draw),
     )
 
