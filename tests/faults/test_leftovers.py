@@ -50,6 +50,7 @@ def test_a_run_leaves_nothing_behind(world, recipe, tmp_path):
     data["train"]["checkpoint"] = {"every": 2, "asynchronous": True}
     shared, port = set(os.listdir("/dev/shm")), free_port()
     base = {**os.environ, "TMPDIR": str(temporary), "OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0"}
+    base["TORCHINDUCTOR_CACHE_DIR"] = str(tmp_path / "inductor")                                  # torch keeps its own cache, on purpose
     started = [
         subprocess.Popen(
             [sys.executable, "-c", PROGRAM, json.dumps(data), str(out)], env={**base, **(rank_environment(rank, world, port) if world > 1 else {})},

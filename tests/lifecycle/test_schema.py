@@ -1,5 +1,6 @@
 """The exported shape of recipes says what the parser says."""
 
+import json
 from pathlib import Path
 
 import jsonschema
@@ -7,6 +8,7 @@ import pytest
 
 from ftheta.core.config import merge
 from ftheta.core.errors import ConfigError
+from ftheta.lifecycle.listing import listing
 from ftheta.lifecycle.recipe import load, presets, read_yaml, shipped
 from ftheta.lifecycle.schema import catalogues, fields_of, recipe_reference, recipe_schema, sections
 
@@ -60,6 +62,10 @@ def test_shipped_recipes_validate(schema, name):
 @pytest.mark.parametrize("name", sorted(shipped()))
 def test_resolved_recipes_validate(schema, name):
     schema.validate(load(name).dump())
+
+
+def test_the_schema_can_be_printed(schema):
+    assert json.loads(listing("schema")) == json.loads(json.dumps(schema.schema))
 
 
 def test_every_preset_may_be_named(schema):

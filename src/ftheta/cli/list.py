@@ -10,9 +10,9 @@ import ftheta
 
 
 def list_(
-    what: Annotated[str | None, typer.Argument(metavar="[WHAT]", help="recipes, presets, compatibility, or a sort of part such as objectives; none: everything.")] = None,
+    what: Annotated[str | None, typer.Argument(metavar="[WHAT]", help="recipes, presets, compatibility, schema, or a sort of part such as objectives; none: everything.")] = None,
 ) -> None:
-    """List recipes, presets, every catalogue, or what fits with what.
+    """List recipes, presets, every catalogue, what fits with what, or the recipe's JSON Schema.
 
     Example: ftheta list compatibility
     """

@@ -16,6 +16,7 @@ from ftheta.experience import ENVIRONMENTS
 from ftheta.interop import FAMILIES
 from ftheta.lifecycle.checking import Cell, compatibility
 from ftheta.lifecycle.recipe import ALL_SOURCES, presets, read_yaml, shipped
+from ftheta.lifecycle.schema import recipe_schema
 from ftheta.models.tasks import TASKS
 from ftheta.objectives import OBJECTIVES
 from ftheta.training.optimizers import OPTIMIZERS
@@ -32,11 +33,13 @@ def listing(what: str | None = None) -> str:
     """A list in words. Raises UsageError for something that cannot be listed."""
     if what == "compatibility":
         return matrix(compatibility())
+    if what == "schema":
+        return json.dumps(recipe_schema(), indent=1, ensure_ascii=False)
     sections = {"recipes": recipes, "presets": lambda: sorted(presets()), **{name: catalogue_lines(c) for name, c in CATALOGUES.items()}}
     if what is None:
         return "\n\n".join(f"{name}\n  " + "\n  ".join(lines()) for name, lines in sections.items())
     if what not in sections:
-        raise UsageError(f"there is no list of '{what}'{suggest(what, [*sections, 'compatibility'], 'lists')}")
+        raise UsageError(f"there is no list of '{what}'{suggest(what, [*sections, 'compatibility', 'schema'], 'lists')}")
     return "\n".join(sections[what]())
 
 

@@ -142,6 +142,8 @@ muon`) or by a mapping with its name and what is to be changed (`optimizer: {kin
 - `extends: NAME` starts from another recipe (a file beside this one, or a shipped recipe); what is written is laid over it.
 - `model: {preset: decoder/gpt2, context: 256}` starts from a preset of an architecture; what is written is laid over it.
 - `--set train.minutes=5` on the command line changes a field; `--set train.minutes=null` clears it.
+- `ftheta list schema > recipe.schema.json` writes the JSON Schema; a recipe whose first line is
+  `# yaml-language-server: $schema=recipe.schema.json` is then completed and checked while you type.
 - Sizes the data knows (vocabulary, classes, channels) are filled in when they are left out.
 """
 

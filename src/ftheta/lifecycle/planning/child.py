@@ -113,9 +113,8 @@ def rehearsed(recipe: Recipe, read: bool, rows: int, micro: int, looking: int, p
     other = max(2, micro // 2) if micro != 2 else 1
     found = dataclasses.asdict(dataclasses.replace(whole, operations=[]))
     found |= {"process": process, "data": held, "threads": torch.get_num_threads(), "row": StandIn(example, ports, 1, units).row_bytes()}
-    found |= {"other": [other, played(other, other).trained]}
+    found |= {"other": [other, played(other, other).trained], "stretches": []}
     passes = rows / min(rows, 2 * micro)
-    found["stretches"] = []
     for share, at in spans:
         part = whole if at == spans[-1][1] else played(micro, rows, at)
         passing = step_seconds([o for o in part.operations if o.part != "optimizer"], device, 0.75 * timing / len(spans))
