@@ -24,6 +24,9 @@ RUN = """
 import json, sys, tempfile
 from ftheta.lifecycle.lifecycle import run
 from ftheta.lifecycle.planning.machine import peak_bytes
+
+pytestmark = pytest.mark.slow                                                                    # rehearsals and real steps in processes of their own: minutes
+
 with tempfile.TemporaryDirectory() as folder:
     costs = run(json.loads(sys.argv[1]), out=folder + "/run").results["training"]
 print(json.dumps([peak_bytes(), costs["flops_per_step"]]))
