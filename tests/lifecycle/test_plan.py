@@ -20,12 +20,12 @@ from ftheta.lifecycle.planning.table import duration, short, size
 from ftheta.lifecycle.recipe import load
 from ftheta.training.config import TrainConfig
 
+pytestmark = pytest.mark.slow                                                                    # rehearsals and real steps in processes of their own: minutes
+
 RUN = """
 import json, sys, tempfile
 from ftheta.lifecycle.lifecycle import run
 from ftheta.lifecycle.planning.machine import peak_bytes
-
-pytestmark = pytest.mark.slow                                                                    # rehearsals and real steps in processes of their own: minutes
 
 with tempfile.TemporaryDirectory() as folder:
     costs = run(json.loads(sys.argv[1]), out=folder + "/run").results["training"]
