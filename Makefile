@@ -2,9 +2,6 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# Idle threads sleep instead of spinning: on a shared or small machine that is many times faster.
-export OMP_WAIT_POLICY ?= PASSIVE
-export GOMP_SPINCOUNT ?= 0
 
 .PHONY: demo test test-all lint bench clean
 
@@ -20,6 +17,10 @@ $(VENV)/dev.done: $(VENV)/core.done
 demo: $(VENV)/core.done
 	$(BIN)/ftheta run python-lm
 	$(BIN)/ftheta generate runs/python-lm/model "def " --most 80
+
+# Two test processes share the cores: idle threads sleep instead of spinning.
+test test-all: export OMP_WAIT_POLICY = PASSIVE
+test test-all: export GOMP_SPINCOUNT = 0
 
 test: $(VENV)/dev.done
 	$(BIN)/python -m pytest -n 2 -m "not slow"

@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results"
 THREADS = 2
 ENVIRONMENT = {
-    "OMP_NUM_THREADS": str(THREADS), "OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0",
+    "OMP_NUM_THREADS": str(THREADS), "GOMP_SPINCOUNT": "10000",
     "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1", "PYTHONWARNINGS": "ignore", "TRANSFORMERS_VERBOSITY": "error",
 }
 """The same for all arms: two threads that sleep while they wait."""

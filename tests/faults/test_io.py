@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import time
 
 import pytest
 import torch
@@ -144,6 +145,17 @@ def test_a_disk_that_writes_nothing_is_an_error_and_no_endless_loop(tmp_path, mo
     monkeypatch.setattr(os, "write", lambda descriptor, data: 0)
     with pytest.raises(OSError):
         Checkpoints(tmp_path).save(state(3))
+
+
+def test_a_slow_disk_never_mixes_two_saves(tmp_path, monkeypatch):
+    real = os.write
+    monkeypatch.setattr(os, "write", lambda descriptor, data: (time.sleep(0.02), real(descriptor, data))[1])
+    checkpoints = Checkpoints(tmp_path, keep=3)
+    for step in (1, 2, 3):
+        checkpoints.save_behind(state(step))
+        checkpoints.settle()
+    checkpoints.wait()
+    assert all(equal(checkpoints.load(step), state(step)) and not verify(checkpoints.path(step)) for step in (1, 2, 3))
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -45,7 +45,7 @@ def whole(checkpoints: Checkpoints) -> list[int]:
 @settings(max_examples=60, deadline=None)
 @given(events=EVENTS, keep=st.integers(1, 3), pin_every=st.sampled_from([None, 3]), behind=st.booleans())
 def test_under_any_sequence_of_events(events, keep, pin_every, behind):
-    folder = Path(tempfile.mkdtemp(dir=MEMORY))
+    folder = Path(tempfile.mkdtemp(prefix="ftheta-test-", dir=MEMORY))
     try:
         checkpoints, step, pinned = Checkpoints(folder, keep, pin_every), 0, set()
         losses: dict[int, float] = {}

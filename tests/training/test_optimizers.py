@@ -37,8 +37,20 @@ def test_muon_moves_hidden_matrices_by_their_polar_factor():
     assert torch.allclose((before - net["layer"].weight) / 0.1, u @ v, atol=0.25)
 
 
+def test_muon_takes_a_convolution_as_the_matrix_of_its_kernels():
+    kernels = torch.nn.Conv2d(3, 8, 2, bias=False).weight
+    weight = torch.nn.Parameter(kernels.detach().flatten(1).clone())
+    gradient = torch.randn(8, 3, 2, 2)
+    for parameter, own in ((kernels, gradient), (weight, gradient.flatten(1))):
+        parameter.grad = own.clone()
+        for _ in range(2):
+            Muon(rate=0.1, decay=0.1).build([("layer.weight", parameter)])[0].step()
+    assert torch.allclose(kernels.flatten(1), weight, atol=1e-7)
+
+
 def test_roles():
     roles = {name: role(name, parameter) for name, parameter in model().named_parameters()}
+    assert role("stem.weight", torch.nn.Conv2d(1, 2, 3).weight) == "hidden"                 # type: ignore[arg-type]
     assert roles == {"embed.weight": "embed", "layer.weight": "hidden", "layer.bias": "vector", "norm.weight": "vector", "norm.bias": "vector", "head.weight": "head"}
 
 

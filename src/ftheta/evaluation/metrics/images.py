@@ -48,7 +48,7 @@ class Generated(Metric):
                         {"value": clear.double().numpy()}, {"real pictures": verdict["reference_clear"]}),
             Measurement("share of the class asked for", as_asked.value, as_asked.low, as_asked.high, len(label), "picture", "higher", as_asked.method, subject.seed,
                         baselines={"real pictures": verdict["reference_accuracy"]}),
-            Measurement("share of classes covered", classes.value, classes.low, classes.high, sizes["K"], "class", "higher", classes.method, subject.seed),
+            Measurement("share of classes covered", classes.value, classes.low, classes.high, sizes["K"], "label", "higher", classes.method, subject.seed),
         ]
         text = f"{found} of {sizes['K']} classes found; variance within classes {verdict['variety']:.2f} of real pictures'."
         return Result(measurements, {"samples.png": picture_grid(made[: 10 * sizes["K"]], sizes["K"])}, {"What was generated": text})

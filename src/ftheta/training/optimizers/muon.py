@@ -1,5 +1,5 @@
-"""Muon (Jordan et al. 2024, kellerjordan.github.io/posts/muon): momentum made orthogonal, for the matrices inside a model;
-embeddings, heads, vectors and convolutions move by AdamW.
+"""Muon (Jordan et al. 2024, kellerjordan.github.io/posts/muon): momentum made orthogonal, for the matrices inside a model
+(a convolution's kernels are the rows of one: (outputs, inputs · height · width)); embeddings, heads and vectors move by AdamW.
 
 The polar factor U Vᵀ of the momentum is approached by five steps X ← aX + (bA + cA²)X, A = XXᵀ, with the coefficients of the
 Polar Express (Amsel et al. 2025, arXiv:2505.16932).
@@ -33,7 +33,7 @@ class Muon(OptimizerConfig):
 
     kind: Literal["muon"] = "muon"
     rate: float = Field(default=0.02, gt=0)
-    """Learning rate of hidden matrices, weight decay included; an update of an (m, n) matrix has spectral norm rate·sqrt(max(1, m/n))."""
+    """Learning rate of hidden matrices and convolutions, weight decay included; an update of an (m, n) matrix has spectral norm rate·sqrt(max(1, m/n))."""
     momentum: float = Field(default=0.95, ge=0, lt=1)
     """Memory of past gradients of hidden matrices (Nesterov)."""
     embed_rate: float = Field(default=0.02, gt=0)
@@ -41,7 +41,7 @@ class Muon(OptimizerConfig):
     head_rate: float = Field(default=0.004, gt=0)
     """AdamW rate of the head (when it is not the embedding table)."""
     vector_rate: float = Field(default=0.01, gt=0)
-    """AdamW rate of everything else: norms, biases, convolutions."""
+    """AdamW rate of everything else: norms, biases."""
     betas: tuple[float, float] = (0.8, 0.95)
     """AdamW's memories."""
 
@@ -67,7 +67,7 @@ def role(name: str, parameter: nn.Parameter) -> str:
         return "embed"
     if "head" in steps:
         return "head"
-    return "hidden" if parameter.ndim == 2 else "vector"
+    return "hidden" if parameter.ndim >= 2 else "vector"
 
 
 class Orthogonalised(torch.optim.Optimizer):
@@ -89,12 +89,12 @@ class Orthogonalised(torch.optim.Optimizer):
                 memories = [self.state[p].setdefault("momentum", torch.zeros_like(p)) for p in parameters]
                 torch._foreach_lerp_(memories, gradients, 1 - group["momentum"])
                 looked_ahead = torch._foreach_lerp(gradients, memories, group["momentum"])
-                stacked = torch.stack(looked_ahead)
+                stacked = torch.stack(looked_ahead).flatten(2)                                # (n, rows, columns)
                 updates = orthogonalise(stacked.bfloat16() if self.half and stacked.dtype == torch.float32 else stacked).to(parameters[0].dtype)
-                rate = group["lr"] * max(1.0, shape[0] / shape[1]) ** 0.5
+                rate = group["lr"] * max(1.0, stacked.shape[1] / stacked.shape[2]) ** 0.5
                 if group["decay"]:
                     torch._foreach_mul_(parameters, 1 - group["lr"] * group["decay"])
-                torch._foreach_add_(parameters, list(updates.unbind()), alpha=-rate)
+                torch._foreach_add_(parameters, list(updates.view(-1, *shape).unbind()), alpha=-rate)
 
 
 def orthogonalise(matrices: Tensor) -> Tensor:
