@@ -10,8 +10,9 @@ import torch
 
 from ftheta.architectures.architecture import Architecture, ArchitectureConfig, Estimator
 from ftheta.architectures.classical import ForestConfig, KMeansConfig, LinearConfig
-from ftheta.core.contract import Batch
+from ftheta.core.contract import Batch, Ports, check
 from ftheta.core.errors import DataError, MissingExtraError
+from ftheta.objectives.fit import Fit
 
 cluster = pytest.importorskip("sklearn.cluster")
 ensemble = pytest.importorskip("sklearn.ensemble")
@@ -101,9 +102,15 @@ def test_answers_without_a_fit_are_defined() -> None:
     assert torch.equal(model(features=torch.randn(3, 2))["probability"], torch.full((3, 4), 0.25, dtype=torch.float64))
 
 
-def test_data_without_answers_is_refused() -> None:
-    with pytest.raises(DataError, match="model 'linear' learns a 'target', and the data gives only features"):
-        fitted(LinearConfig(features=2), {"features": torch.randn(5, 2)})
+def test_answers_it_learns_from_are_known_beforehand() -> None:
+    classes, needs = Ports(gives={"features": "features B D", "label": "label B"}), Fit().needs()
+    assert not check(classes, ForestConfig(features=2, classes=2).ports(), needs) and not check(classes, KMeansConfig(features=2).ports(), needs)
+    assert check(classes, LinearConfig(features=2).ports(), needs) == [
+        "the model learns from 'target' (real B), but the data gives 'features' (features B D), 'label' (label B); choose a source with 'target', or another model"
+    ]
+
+
+def test_too_few_examples_are_refused() -> None:
     with pytest.raises(DataError, match=r"model.clusters is 8, more than the 5 training examples"):
         fitted(KMeansConfig(features=2), {"features": torch.randn(5, 2)})
 

@@ -116,7 +116,7 @@ class ForestConfig(ArchitectureConfig):
     """Whether rare classes weigh as much as common ones."""
 
     def ports(self) -> Ports:
-        return Ports(TAKES, {"logits": "logits B K", "probability": "real B K"}, {"D": self.features, "K": self.classes}, TRAITS)
+        return Ports(TAKES, {"logits": "logits B K", "probability": "real B K"}, {"D": self.features, "K": self.classes}, TRAITS, {"label": "label B"})
 
     def build(self) -> Forest:
         return Forest(self)
@@ -176,7 +176,7 @@ class Forest(Classical):
             config.trees, max_depth=config.depth, min_samples_leaf=config.min_leaf, bootstrap=config.bootstrap, random_state=seed % 2**32,
             max_features=None if config.max_features == "all" else config.max_features, class_weight="balanced" if config.balanced else None,
         )
-        found.fit(data["features"].numpy(), answers(data, "label", config.name).numpy())
+        found.fit(data["features"].numpy(), data["label"].numpy())
         trees = [tree.tree_ for tree in found.estimators_]
         sizes = np.array([tree.node_count for tree in trees])
         root = np.cumsum(sizes) - sizes
@@ -204,7 +204,7 @@ class LinearConfig(ArchitectureConfig):
     """Weight of the squared length of the weights (ridge); 0 is least squares."""
 
     def ports(self) -> Ports:
-        return Ports(TAKES, {"value": "real B"}, {"D": self.features}, TRAITS)
+        return Ports(TAKES, {"value": "real B"}, {"D": self.features}, TRAITS, {"target": "real B"})
 
     def build(self) -> Linear:
         return Linear(self)
@@ -228,17 +228,10 @@ class Linear(Classical):
     def fit(self, data: Batch, seed: int) -> dict[str, float]:
         linear = library("linear_model")
         found = linear.Ridge(alpha=self.config.decay, random_state=seed % 2**32) if self.config.decay else linear.LinearRegression()
-        x, y = data["features"].double().numpy(), answers(data, "target", self.config.name).double().numpy()
+        x, y = data["features"].double().numpy(), data["target"].double().numpy()
         found.fit(x, y)
         self.put(weight=found.coef_, bias=found.intercept_)
         return {"train_R2": float(found.score(x, y))}
-
-
-def answers(data: Batch, name: str, model: str) -> Tensor:
-    """What to learn. Raises DataError when the data does not give it."""
-    if name not in data:
-        raise DataError(f"model '{model}' learns a '{name}', and the data gives only {', '.join(data)}: choose another model or another source")
-    return data[name]
 
 
 def library(part: str) -> Any:

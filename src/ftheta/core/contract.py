@@ -29,6 +29,8 @@ class Ports:
     gives: Mapping[str, str] = field(default_factory=dict)
     sizes: Mapping[str, int] = field(default_factory=dict)
     traits: frozenset[str] = frozenset()
+    learns: Mapping[str, str] = field(default_factory=dict)
+    """What a model that fits itself reads besides what it takes: the answers it learns from."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,9 @@ def check(data: Ports, model: Ports, needs: Needs) -> list[str]:
             )
         elif not fits(supplied[name], spec):
             reasons.append(f"the model takes '{name}' as {spec}, but it is supplied as {supplied[name]}")
+    for name, spec in model.learns.items():
+        if name not in data.gives or not fits(data.gives[name], spec):
+            reasons.append(f"the model learns from '{name}' ({spec}), but the data gives {listing(data.gives)}; choose a source with '{name}', or another model")
     for name, spec in needs.wants.items():
         if name not in model.gives:
             reasons.append(

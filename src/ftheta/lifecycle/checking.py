@@ -18,11 +18,11 @@ from ftheta.lifecycle.recipe import ALL_SOURCES, STAND_IN, load
 from ftheta.objectives import OBJECTIVES
 from ftheta.objectives.objective import Objective
 
-EXAMPLES: dict[str, dict[str, Any]] = {
-    "csv": {"path": "table.csv", "target": "label"}, "planetoid": {"name": "cora"}, "sklearn_table": {"name": "digits"},
-    "text_files": {"path": "python:stdlib"}, "text_lines": {"path": "lines.jsonl"},
+EXAMPLES: dict[str, list[dict[str, Any]]] = {
+    "csv": [{"path": "table.csv", "target": "kind"}, {"path": "table.csv", "target": "price", "predict": "number"}], "planetoid": [{"name": "cora"}],
+    "sklearn_table": [{"name": "digits"}, {"name": "diabetes"}], "text_files": [{"path": "python:stdlib"}], "text_lines": [{"path": "lines.jsonl"}],
 }
-"""What a source must be told before it can answer for its ports; nothing is read."""
+"""What a source must be told before it can answer for its ports, in each way that changes them; nothing is read."""
 
 
 class Check(NamedTuple):
@@ -52,23 +52,23 @@ class Cell(NamedTuple):
 
 
 def compatibility() -> list[Cell]:
-    """Every source × architecture × objective with the reasons why it does not fit (none: it does)."""
+    """Every source × architecture × objective with the reasons why it does not fit (none: it does, with one of the source's examples)."""
     cells = []
     for source in ALL_SOURCES.names():
-        ports = ports_of(source)
+        examples = [ports_of(source, example) for example in EXAMPLES.get(source, [{}])]
         for architecture in ARCHITECTURES.names():
-            model = sized(ARCHITECTURES.load(architecture), ports)
             for objective in OBJECTIVES.names():
                 config = OBJECTIVES.load(objective)()
                 assert isinstance(config, Objective)
-                cells.append(Cell(source, architecture, objective, check_ports(ports, model.ports(), config.needs())))
+                reasons = [check_ports(ports, sized(ARCHITECTURES.load(architecture), ports).ports(), config.needs()) for ports in examples]
+                cells.append(Cell(source, architecture, objective, min(reasons, key=len)))
     return cells
 
 
-def ports_of(source: str) -> Ports:
+def ports_of(source: str, example: Mapping[str, Any]) -> Ports:
     """What a batch from a source gives when it is prepared in the usual way."""
     cls: type[Config] = ALL_SOURCES.load(source)
-    config = cls.parse({"kind": source, **EXAMPLES.get(source, {})})
+    config = cls.parse({"kind": source, **example})
     assert isinstance(config, SourceConfig)
     if isinstance(config, TextSource):
         return Ports(gives={"tokens": "ids B T", "documents": "ids B T"}, sizes={"V": 4096, "T": 256})
