@@ -103,7 +103,7 @@ def ours(tokens: str, vocab: int, budget: float, seed: int) -> dict[str, Any]:
     source = Shuffled(dataset, batch_rows(recipe, dataset), seed)
     start = time.perf_counter()
     model = build_model(recipe.architecture(dataset.ports.sizes), seed)
-    trainer = Trainer(model, recipe.objective, source, recipe.train, seed=seed, adapt=build_ramp(recipe))
+    trainer = Trainer(model, recipe.objective, source, recipe.train, seed=seed, ramp=build_ramp(recipe))
     done = trainer.fit()
     seconds = time.perf_counter() - start
     model.compute_dtype = torch.float32

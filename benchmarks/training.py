@@ -191,7 +191,7 @@ def demo(steps: int, warm: int) -> dict[str, Any]:
             marks.append((time.perf_counter(), facts["units"]))
 
     model = build_model(recipe.architecture(data.ports.sizes), recipe.seed)
-    trainer = Trainer(model, recipe.objective, build_source(recipe, data), recipe.train, seed=0, events=Events(None, [listen]), adapt=build_ramp(recipe))
+    trainer = Trainer(model, recipe.objective, build_source(recipe, data), recipe.train, seed=0, events=Events(None, [listen]), ramp=build_ramp(recipe))
     trainer.fit()
     (start, before), (end, after) = marks[warm - 1], marks[-1]
     parameters = sum(p.numel() for p in model.parameters())

@@ -4,7 +4,7 @@ and batch norm (Ioffe & Szegedy 2015, arXiv:1502.03167).
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Self
 
 import torch
 import torch.distributed as dist
@@ -53,8 +53,11 @@ class BatchNorm2d(nn.BatchNorm2d):
     """Batch norm whose statistics are those of the whole batch over all processes, so that two processes equal one.
 
     With m = mean(x), v = mean(x²) - m² over batch and space: y = (x - m) / sqrt(v + eps) · w + b. Running statistics use the
-    unbiased variance, as torch does.
+    unbiased variance, as torch does. With frozen weights the statistics stay too, and are used as they are.
     """
+
+    def train(self, mode: bool = True) -> Self:
+        return super().train(mode and self.weight.requires_grad)
 
     def forward(self, input: Tensor) -> Tensor:
         if not (self.training and dist.is_initialized() and dist.get_world_size() > 1):

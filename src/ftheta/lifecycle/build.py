@@ -12,6 +12,7 @@ from ftheta.architectures.architecture import Architecture, ArchitectureConfig
 from ftheta.core.contract import Batch, Ports, check, fits, listing
 from ftheta.core.errors import ConfigError, Problem
 from ftheta.core.random import Draws
+from ftheta.core.tensors import mismatches
 from ftheta.data.augment import Augmentation
 from ftheta.data.processors.plain import PlainProcessor
 from ftheta.data.processors.processor import Processor
@@ -23,6 +24,7 @@ from ftheta.data.text import Pack, Ramp, Split, prepare_text
 from ftheta.data.tokens import TokenDataset
 from ftheta.experience.rollouts import RolloutsConfig
 from ftheta.lifecycle.recipe import Recipe, source_name
+from ftheta.models.folder import load as load_model
 from ftheta.objectives.objective import Objective
 
 
@@ -92,6 +94,18 @@ def build_model(config: ArchitectureConfig, seed: int) -> Architecture:
     """The architecture with its initial parameters."""
     model = config.build()
     model.initialise(seed)
+    return model
+
+
+def starting_model(recipe: Recipe, sizes: Mapping[str, int]) -> Architecture:
+    """What training begins with: initial parameters, or those of `start`, prepared for the adaptation. Raises FolderError, ConfigError."""
+    model = build_model(recipe.architecture(sizes), recipe.seed)
+    if recipe.start is not None:
+        theirs = load_model(recipe.start).architecture.theta()
+        if found := mismatches(theirs, model.theta()):
+            raise ConfigError([Problem(("model",), f"the parameters of {recipe.start} do not fit: {line}") for line in found])
+        model.load_theta(theirs)
+        recipe.adapt.apply(model, recipe.seed)
     return model
 
 

@@ -20,7 +20,8 @@ import numpy as np
 import torch
 from ruamel.yaml import YAML
 
-from ftheta.architectures.architecture import Estimator
+from ftheta.adaptation.lora import LoRA
+from ftheta.architectures.architecture import Architecture, Estimator
 from ftheta.core import distributed
 from ftheta.core.atomic import clear_attempts, commit, lock, verify, write_file
 from ftheta.core.device import facts as machine_facts
@@ -29,11 +30,12 @@ from ftheta.core.log import logger
 from ftheta.data.source import Source
 from ftheta.data.stages import digest
 from ftheta.evaluation.metrics.metric import Measurement, Result, Subject
-from ftheta.lifecycle.build import Data, build_data, build_model, build_ramp, build_source, build_validation, completed, refuse_misfits, task_of
+from ftheta.lifecycle.build import Data, build_data, build_ramp, build_source, build_validation, completed, refuse_misfits, starting_model, task_of
 from ftheta.lifecycle.card import number, render
 from ftheta.lifecycle.ledger import ceiling, flops_per_step, parameter_counts
 from ftheta.lifecycle.pictures import curves
 from ftheta.lifecycle.recipe import Recipe, differences, load, read_yaml, source_name
+from ftheta.models.adapters import save_adapter
 from ftheta.models.folder import load as load_model
 from ftheta.models.folder import save as save_model
 from ftheta.models.model import Model
@@ -152,7 +154,7 @@ def train(recipe: Recipe, data: Data, folder: Path, events: Events, stop: StopRe
     costs_file = folder / "model" / "training.json"
     if (folder / "model").is_dir() and not verify(folder / "model") and costs_file.exists():
         return load_model(folder / "model"), json.loads(costs_file.read_text())
-    architecture = build_model(config, recipe.seed)
+    architecture = starting_model(recipe, data.ports.sizes)
     provenance = {"recipe": recipe.dump(), "data": data.account.get("fingerprint"), "ftheta": version("ftheta"), **machine_facts()}
     events.event("stage", name="train")
     if isinstance(architecture, Estimator):
@@ -164,9 +166,12 @@ def train(recipe: Recipe, data: Data, folder: Path, events: Events, stop: StopRe
         checkpoints = Checkpoints(folder / "checkpoints", recipe.train.checkpoint.keep, recipe.train.checkpoint.pin_every)
         trainer = Trainer(
             architecture, recipe.objective, source, recipe.train, seed=recipe.seed, validation=build_validation(recipe, data), checkpoints=checkpoints,
-            events=events, stop=stop, facts={"recipe": digest(recipe.dump())}, adapt=build_ramp(recipe),
+            events=events, stop=stop, facts={"recipe": digest(recipe.dump())}, ramp=build_ramp(recipe),
         )
         progress = trainer.fit()
+        if isinstance(recipe.adapt, LoRA) and recipe.start is not None and distributed.rank() == 0:
+            keep_adapter(architecture, recipe.adapt, folder / "adapter", recipe.start)
+        recipe.adapt.finish(architecture)
         costs = {**counted, "flops_per_step": flops, **vars(progress), **speed(source, progress.units, progress.seconds)}
         if flops:
             top = ceiling(progress.precision, trainer.device)
@@ -178,6 +183,14 @@ def train(recipe: Recipe, data: Data, folder: Path, events: Events, stop: StopRe
         save_model(model, folder / "model", extra={"training.json": costs}, replace=True)
     distributed.barrier()
     return model, costs
+
+
+def keep_adapter(model: Architecture, adapt: LoRA, place: Path, start: str) -> None:
+    """The change by itself, for tools that read PEFT's files; the model folder holds it merged."""
+    try:
+        save_adapter(model, adapt, place, start)
+    except UsageError as error:
+        logger.info("no adapter folder: %s", error)
 
 
 def speed(source: Source, units: int, seconds: float) -> dict[str, Any]:

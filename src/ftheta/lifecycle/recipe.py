@@ -12,11 +12,14 @@ from pydantic import Field, model_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
+from ftheta.adaptation import ADAPTATIONS
+from ftheta.adaptation.adaptation import Adaptation
+from ftheta.adaptation.freezing import Full
 from ftheta.architectures import ARCHITECTURES
 from ftheta.architectures.architecture import ArchitectureConfig
 from ftheta.core.config import SLIPS, Config, Slot, data_fields, describe, merge
 from ftheta.core.contract import Ports
-from ftheta.core.errors import ConfigError, Problem, UsageError, distance, suggest
+from ftheta.core.errors import ConfigError, FolderError, Problem, UsageError, distance, suggest
 from ftheta.data.augment import AUGMENTATIONS, Augmentation
 from ftheta.data.clean import RULES
 from ftheta.data.clean.rules import Rule
@@ -28,6 +31,8 @@ from ftheta.data.tokenizers.trained import TokenizerConfig
 from ftheta.evaluation.metrics import METRICS
 from ftheta.evaluation.metrics.metric import Metric
 from ftheta.experience import EXPERIENCE
+from ftheta.models.folder import config_of
+from ftheta.models.folder import find as find_model
 from ftheta.objectives import OBJECTIVES
 from ftheta.objectives.objective import Objective
 from ftheta.training.config import TrainConfig
@@ -91,14 +96,24 @@ class Recipe(Config):
     """Decides every random draw."""
     data: DataConfig
     """Where data comes from."""
+    start: str | None = None
+    """A model folder, ours or a Hugging Face one, whose architecture, parameters and tokenizer training goes on from; none: from nothing."""
+    adapt: Annotated[Adaptation, Slot(ADAPTATIONS)] = Full()
+    """Which parameters move when training goes on from a model."""
     model: dict[str, Any]
-    """The architecture: `kind` (or `preset`) and its fields; sizes the data knows may be left out."""
+    """The architecture: `kind` (or `preset`) and its fields; sizes the data knows may be left out, and with `start` all that does not change."""
     objective: Annotated[Objective, Slot(OBJECTIVES)]
     """What training minimises."""
     train: TrainConfig = TrainConfig()
     """How long and how."""
     evaluate: tuple[Annotated[Metric, Slot(METRICS)], ...] = ()
     """What is measured at the end."""
+
+    @model_validator(mode="after")
+    def goes_on_from_something(self) -> Recipe:
+        if self.start is None and not isinstance(self.adapt, Full):
+            raise ConfigError([Problem(("adapt",), "changes a model that is there already: say which one with `start: FOLDER`, or leave adapt out")])
+        return self
 
     @model_validator(mode="after")
     def model_parses(self) -> Recipe:
@@ -151,6 +166,8 @@ def load(recipe: str | Path | Mapping[str, Any], changes: Sequence[str] | Mappin
         data = {**data, "model": {"preset" if "/" in data["model"] else "kind": data["model"]}}
     if isinstance(data.get("model"), Mapping) and "preset" in data["model"]:
         data = {**data, "model": with_preset(data["model"])}
+    if isinstance(data.get("start"), str):
+        data = continued(data, origin)
     return Recipe.parse(data, origin)
 
 
@@ -165,6 +182,26 @@ def extended(data: Mapping[str, Any], origin: str) -> dict[str, Any]:
     near = Path(origin).parent / f"{base}.yaml"
     path = near if near.exists() else find(base)
     return merge(extended(read_yaml(path), str(path)), data)
+
+
+def continued(data: Mapping[str, Any], origin: str) -> dict[str, Any]:
+    """`start: FOLDER`: the model and the tokenizer are those of the folder, with the recipe's changes of the model laid over them."""
+    try:
+        folder = find_model(data["start"])
+        theirs = config_of(folder).dump()
+    except FolderError as error:
+        raise ConfigError([Problem(("start",), str(error))], origin) from None
+    model, section = data.get("model") or {}, data.get("data")
+    if isinstance(model, Mapping):
+        if model.get("kind", theirs["kind"]) != theirs["kind"]:
+            raise ConfigError([Problem(("model", "kind"), f"'{model['kind']}', but {folder} holds a {theirs['kind']}: leave it out")], origin)
+        model = merge(theirs, model)
+    if isinstance(section, Mapping) and (folder / "tokenizer.json").exists():
+        own = {"kind": "file", "path": str(folder / "tokenizer.json")}
+        if section.get("tokenizer") not in (None, own):
+            raise ConfigError([Problem(("data", "tokenizer"), f"text must become the tokens that the model of {folder} knows: leave it out")], origin)
+        section = {**section, "tokenizer": own}
+    return {**data, "model": model, "data": section}
 
 
 def shipped() -> dict[str, Path]:

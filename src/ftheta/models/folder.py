@@ -67,20 +67,32 @@ def expressed(config: ArchitectureConfig) -> tuple[str, dict[str, Any], list[Lin
     return None
 
 
-def load(folder: str | Path) -> Model:
-    """Open a model folder (ours, or a Hugging Face folder of a known family). Raises FolderError with every problem found."""
+def find(folder: str | Path) -> Path:
+    """The model folder that is meant: this one, or the one in this run folder. Raises FolderError."""
     folder = Path(folder)
     if not folder.is_dir():
         raise FolderError(f"{folder} is not a folder; give a model folder, such as runs/NAME/model")
     if not (folder / "ftheta.json").exists() and (folder / "model" / "ftheta.json").exists():
-        folder = folder / "model"                                                         # a run folder was meant
+        return folder / "model"
+    return folder
+
+
+def config_of(folder: str | Path) -> ArchitectureConfig:
+    """The architecture of a model folder, its parameters not read. Raises FolderError."""
+    folder = find(folder)
+    if not (folder / "ftheta.json").exists():
+        return foreign_config(folder)[1]
+    return architecture_config(read_facts(folder)["architecture"])
+
+
+def load(folder: str | Path) -> Model:
+    """Open a model folder (ours, or a Hugging Face folder of a known family). Raises FolderError with every problem found."""
+    folder = find(folder)
     if not (folder / "ftheta.json").exists():
         return load_foreign(folder)
     if found := verify(folder):
         raise FolderError(f"{folder} is not as it was written:\n  " + "\n  ".join(found))
-    facts = read_json(folder / "ftheta.json")
-    if facts.get("format") != FORMAT:
-        raise FolderError(f"{folder / 'ftheta.json'}: format {facts.get('format')} is not known to this version (known: {FORMAT})")
+    facts = read_facts(folder)
     config = architecture_config(facts["architecture"])
     values = tensor_files.read(folder / "model.safetensors")
     outside = None if facts["names"] == "ftheta" else expressed(config)
@@ -89,8 +101,16 @@ def load(folder: str | Path) -> Model:
     return Model(architecture, processor, facts["task"], facts["provenance"])
 
 
-def load_foreign(folder: Path) -> Model:
-    """A Hugging Face folder: `config.json`, `model.safetensors`, `tokenizer.json`."""
+def read_facts(folder: Path) -> dict[str, Any]:
+    """What `ftheta.json` says. Raises FolderError for a format that is not known."""
+    facts = read_json(folder / "ftheta.json")
+    if facts.get("format") != FORMAT:
+        raise FolderError(f"{folder / 'ftheta.json'}: format {facts.get('format')} is not known to this version (known: {FORMAT})")
+    return facts
+
+
+def foreign_config(folder: Path) -> tuple[Family, ArchitectureConfig, dict[str, Any]]:
+    """The outside family of a Hugging Face folder, our config for its `config.json`, and that file."""
     place = folder / "config.json"
     if not place.exists():
         raise FolderError(f"{folder} holds neither ftheta.json nor config.json: it is no model folder")
@@ -103,6 +123,13 @@ def load_foreign(folder: Path) -> Model:
         config = family.import_config(theirs)
     except KeyError as error:
         raise FolderError(f"{place}: {error.args[0]} is missing") from None
+    return family, config, theirs
+
+
+def load_foreign(folder: Path) -> Model:
+    """A Hugging Face folder: `config.json`, `model.safetensors`, `tokenizer.json`."""
+    family, config, theirs = foreign_config(folder)
+    kind = theirs["model_type"]
     values = tensor_files.read(folder / "model.safetensors")
     architecture = with_values(config, values, list(family.lines(config)), folder)
     if "tokens" in config.ports().takes:

@@ -36,7 +36,7 @@ from ftheta.training.optimizers.optimizer import restore_state, set_factor, stat
 from ftheta.training.precision import TYPES, choose
 from ftheta.training.stopping import StopRequest
 
-Adapt = Callable[[Batch, float], Batch]
+Ramp = Callable[[Batch, float], Batch]
 """Changes a training batch by the share of the budget used, such as shorter rows first."""
 ROLLBACKS = 3
 """Rollbacks without a good checkpoint between them before the run is given up."""
@@ -87,7 +87,7 @@ class Trainer:
     def __init__(
         self, model: Architecture, objective: Objective, source: Source, config: TrainConfig, *, seed: int, validation: Source | None = None,
         checkpoints: Checkpoints | None = None, events: Events | None = None, stop: StopRequest | None = None, facts: Mapping[str, Any] | None = None,
-        adapt: Adapt | None = None,
+        ramp: Ramp | None = None,
     ):
         if source.live and config.on_nonfinite == "rollback":
             raise UsageError("train.on_nonfinite: rollback leaves out the data of a bad step, and experience cannot be left out: use stop or skip")
@@ -102,7 +102,7 @@ class Trainer:
         self.events = events or Events(None)
         self.stop = stop or StopRequest()
         self.facts = {"data": source.fingerprint, **(facts or {})}
-        self.adapt = adapt
+        self.ramp = ramp
         self.phases = objective.phases()
         self.names: dict[Tensor, str] = {parameter: name for name, parameter in model.named_parameters()}
         self.optimizers = {phase.name: self.optimizers_of(phase) for phase in self.phases}
@@ -296,7 +296,7 @@ class Trainer:
         metrics: dict[str, tuple[float, float]] = {}
         for first, part in self.micro_batches(batch):
             seed_all(self.seed, "step", step, phase.name, first)
-            part = part if self.adapt is None else self.adapt(part, self.share_used())
+            part = part if self.ramp is None else self.ramp(part, self.share_used())
             loss = self.objective.loss(self.model, self.run, part, phase)
             if loss.count is None and self.micro < self.source.batch_size:
                 raise UsageError(f"objective '{self.objective.name}' couples the examples of a batch: micro-batches or several processes would change it")

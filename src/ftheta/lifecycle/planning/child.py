@@ -26,7 +26,7 @@ from ftheta.core.random import generator
 from ftheta.data.stream import Stream
 from ftheta.experience.rollouts import Rollouts
 from ftheta.lifecycle import lifecycle
-from ftheta.lifecycle.build import build_data, build_model, build_ramp, build_source, build_validation
+from ftheta.lifecycle.build import build_data, build_ramp, build_source, build_validation, starting_model
 from ftheta.lifecycle.ledger import flops_per_step
 from ftheta.lifecycle.planning.machine import peak_bytes, resident_bytes, step_seconds
 from ftheta.lifecycle.planning.rehearse import Rehearsed, Stretch, drawn_out, rehearse, step_by_step, stretches
@@ -149,12 +149,12 @@ def warm_up(device: torch.device, precisions: list[str]) -> None:
 def steps(recipe: Recipe, count: int, seconds: float) -> dict[str, Any]:
     """Real training steps, at least a few and at most `count` or what fits into `seconds`: their time and the memory of the process."""
     data = build_data(recipe)
-    model = build_model(recipe.architecture(data.ports.sizes), recipe.seed)
+    model = starting_model(recipe, data.ports.sizes)
     source, ramp = build_source(recipe, data), build_ramp(recipe)
     if not source.live:
         flops_per_step(model, recipe.objective, source)
     validation = build_validation(recipe, data)
-    trainer = Trainer(model, recipe.objective, source, recipe.train, seed=recipe.seed, validation=validation, adapt=ramp)
+    trainer = Trainer(model, recipe.objective, source, recipe.train, seed=recipe.seed, validation=validation, ramp=ramp)
     torch.set_flush_denormal(True)
     start = time.perf_counter()
     trainer.prepare()
@@ -215,7 +215,7 @@ def fit(recipe: Recipe, seconds: float) -> dict[str, Any]:
     order = torch.randperm(total, generator=generator(recipe.seed, "plan"))
 
     def once(rows: int) -> tuple[float, Estimator]:
-        model = build_model(recipe.architecture(data.ports.sizes), recipe.seed)
+        model = starting_model(recipe, data.ports.sizes)
         assert isinstance(model, Estimator)
         batch = dataset.batch(order[:rows])
         start = time.perf_counter()

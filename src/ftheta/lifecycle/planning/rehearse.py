@@ -109,7 +109,7 @@ def rehearse(
         rehearsal.part = AVERAGE if recipe.train.average else ACTIVATIONS
         ramp = build_ramp(recipe)
         training = recipe.train.replace(validation=Validation().dump(), early_stop=None)
-        trainer = Trainer(model, recipe.objective, source, training, seed=recipe.seed, adapt=Stretch(ramp, at) if ramp else None, validation=looking)
+        trainer = Trainer(model, recipe.objective, source, training, seed=recipe.seed, ramp=Stretch(ramp, at) if ramp else None, validation=looking)
         found.average = rehearsal.live.get(AVERAGE, 0)
         rehearsal.part = ACTIVATIONS
         with parts_told_apart(trainer, rehearsal):

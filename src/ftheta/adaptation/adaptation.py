@@ -1,0 +1,35 @@
+"""The contract of an adaptation: it prepares a model for training, and at the end gives the plain architecture back."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+
+from torch import nn
+
+from ftheta.architectures.architecture import Architecture
+from ftheta.core.config import Config
+
+
+class Adaptation(Config, ABC):
+    """Which parameters of a model move when training goes on from it; `kind` is its name in the catalogue."""
+
+    @abstractmethod
+    def apply(self, model: Architecture, seed: int) -> None:
+        """Freeze what shall stay and add what shall be learned, in place. Raises ConfigError for a model it does not fit."""
+
+    def finish(self, model: Architecture) -> None:
+        """Turn what was added into changed parameters of the plain architecture, in place."""
+        return
+
+
+def freeze(parameters: Iterable[nn.Parameter]) -> None:
+    """None of them moves (nor do the running statistics of a frozen batch norm)."""
+    for parameter in parameters:
+        parameter.requires_grad_(False)
+
+
+def release(parameters: Iterable[nn.Parameter]) -> None:
+    """They move."""
+    for parameter in parameters:
+        parameter.requires_grad_(True)
