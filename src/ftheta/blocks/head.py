@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx, once_differentiable
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 
 class Head(nn.Module):
@@ -35,6 +36,18 @@ class Head(nn.Module):
         result = LinearCrossEntropy.apply(hidden, weight, targets, weights, self.softcap, chunk)
         assert isinstance(result, Tensor)
         return result
+
+
+    def log_probabilities(self, hidden: Tensor, targets: Tensor, chunk: int = 1024) -> Tensor:
+        """log p of each of targets (N,) given hidden (N, D): (N,). Logits are made chunk by chunk, and again in the backward pass."""
+        parts = [
+            checkpoint(self.chosen, hidden[start : start + chunk], targets[start : start + chunk], use_reentrant=False)
+            for start in range(0, len(hidden), chunk)
+        ]
+        return torch.cat(parts) if parts else hidden.new_zeros(0)                             # type: ignore[arg-type]
+
+    def chosen(self, hidden: Tensor, targets: Tensor) -> Tensor:
+        return self(hidden).log_softmax(-1).gather(-1, targets[:, None])[:, 0]
 
 
 class LinearCrossEntropy(torch.autograd.Function):
