@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from ftheta.architectures import ARCHITECTURES
 from ftheta.architectures.architecture import Architecture, ArchitectureConfig, Estimator, call
+from ftheta.core.catalog import Catalogue
 from ftheta.core.config import Slot, data_fields
 from ftheta.core.contract import Batch, Ports, check
 from ftheta.core.errors import FthetaError
@@ -38,7 +39,7 @@ from ftheta.evaluation.probes.small import scatter
 from ftheta.experience.rollouts import RolloutsConfig
 from ftheta.lifecycle.lifecycle import run
 from ftheta.lifecycle.recipe import ALL_SOURCES
-from ftheta.lifecycle.schema import fields_of
+from ftheta.lifecycle.schema import catalogues, fields_of, parts
 from ftheta.models.model import Model
 from ftheta.objectives.objective import Objective
 from ftheta.training.checkpoints import Checkpoints
@@ -205,7 +206,7 @@ OBSERVERS: dict[str, Callable[[Any], Any]] = {
     "tokenizer": lambda config: plain(config.train(TEXTS * 20).to_str()),
     "augmentation": lambda config: plain(config.change(torch.rand(16, 1, 9, 9, generator=generator("pictures")), Draws(torch.arange(16), 16, "observe"))),
 }
-HOSTED = ("mixer", "norm", "feedforward", "position", "message_passing", "environment")
+HOSTED = ("mixer", "norm", "feedforward", "position", "message_passing", "environment", "rotary scaling")
 """Sorts that are seen through whatever they are a part of."""
 HOSTS: dict[str, dict[str, Any]] = {
     "decoder": {"dim": 16, "depth": 1, "mixer": {"kind": "attention", "heads": 2}, "dropout": 0.1},
@@ -230,22 +231,21 @@ TEXTS = [
 
 def observe(sort: str, config: Any) -> Any:
     """What can be seen of one parsed entry of a catalogue."""
-    if sort in HOSTED:
-        kind, field, host = host_of(sort)
-        config = Slot(ALL_SOURCES | ARCHITECTURES).parse({**host, field: config.dump()})
-        sort = "architecture" if kind in ARCHITECTURES else "source"
+    while sort in HOSTED:
+        catalogue, field, host = host_of(sort)
+        config, sort = Slot(catalogue).parse({**host, field: config.dump()}), catalogue.sort
     return OBSERVERS[sort](config)
 
 
-def host_of(sort: str) -> tuple[str, str, dict[str, Any]]:
-    """The first architecture or source with a slot for this sort of part, the slot's field and the host's other fields."""
-    for catalogue in (ARCHITECTURES, ALL_SOURCES):
+def host_of(sort: str) -> tuple[Catalogue, str, dict[str, Any]]:
+    """The first architecture, source or part with a slot for this sort of part: its catalogue, the slot's field and the host's other fields."""
+    for catalogue in (ARCHITECTURES, ALL_SOURCES, *catalogues().values()):
         for kind in catalogue.names():
             for name, field in fields_of(catalogue.load(kind)).model_fields.items():
-                if any(isinstance(item, Slot) and item.catalogue.sort == sort for item in field.metadata):
+                if any(isinstance(item, Slot) and item.catalogue.sort == sort for item in parts(field.annotation, field.metadata)):
                     fields = HOSTS.get(kind, {})
-                    return kind, name, with_sizes(kind, fields) if catalogue is ARCHITECTURES else {"kind": kind, **fields}
-    raise AssertionError(f"no architecture or source has a slot for a {sort}")
+                    return catalogue, name, with_sizes(kind, fields) if catalogue is ARCHITECTURES else {"kind": kind, **fields}
+    raise AssertionError(f"nothing has a slot for a {sort}")
 
 
 def subjects(name: str) -> Subject:

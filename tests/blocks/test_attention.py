@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from ftheta.blocks.attention import Attention, attend
+from ftheta.blocks.attention import Attention, attend, attend_in_blocks
 from ftheta.blocks.context import Cache, Context, document_positions
 from ftheta.blocks.position import Rotary, rotate
 
@@ -84,3 +84,68 @@ def test_impossible_heads_are_refused():
         Attention(30, heads=4)
     with pytest.raises(ValueError, match="multiple of kv_heads"):
         Attention(32, heads=4, kv_heads=3)
+
+
+@pytest.mark.parametrize("window", [1, 2, 5, 50])
+def test_a_window_hides_what_is_farther_and_a_cache_keeps_no_more(window):
+    block = filled(Attention(32, heads=4, kv_heads=2, window=window))
+    x, cache = torch.randn(2, 12, 32, dtype=torch.float64), Cache()
+    whole, pieces = block(x, context(12)), []
+    for start, stop in ((0, 7), (7, 8), (8, 12)):
+        pieces.append(block(x[:, start:stop], context(stop - start, cache=cache)))
+        cache.length = stop
+    assert torch.allclose(torch.cat(pieces, 1), whole, atol=1e-12)
+    assert cache.states[block][0].shape[2] == min(12, window - 1)
+    farther = x.clone()
+    farther[:, : 12 - window] += 1
+    assert torch.equal(block(farther, context(12))[:, -1], whole[:, -1])
+    if window < 12:
+        farther[:, 12 - window] += 1
+        assert not torch.allclose(block(farther, context(12))[:, -1], whole[:, -1], atol=1e-6)
+
+
+def may_see(causal, window, documents, past):
+    """The rule itself, token by token."""
+    queries, keys = torch.arange(past, past + 33)[:, None], torch.arange(past + 33)[None]
+    allowed = (keys <= queries) if causal else torch.ones(33, past + 33, dtype=torch.bool)
+    if window is not None:
+        allowed = allowed & ((queries - keys).abs() < window)
+    allowed = allowed.expand(2, 1, -1, -1)
+    return allowed if documents is None else allowed & (documents[:, None, past:, None] == documents[:, None, None, :])
+
+
+@pytest.mark.parametrize("past", [0, 6])
+@pytest.mark.parametrize("numbers", [None, [[0] * 9 + [1] * 18 + [2] * 12, [-1] * 4 + [0] * 35], [[3] * 39, [1] * 39]], ids=["none", "packed", "alike"])
+@pytest.mark.parametrize("window", [None, 1, 5, 13, 100])
+@pytest.mark.parametrize("causal", [True, False])
+def test_blocks_of_queries_see_what_the_rule_says(causal, window, numbers, past, monkeypatch):
+    monkeypatch.setattr("ftheta.blocks.attention.BLOCK", 7)
+    documents = None if numbers is None else torch.tensor(numbers)[:, : past + 33]
+    cache = Cache(documents=None if documents is None else documents[:, :past], length=past) if past else None
+    here = context(33, None if documents is None else documents[:, past:], cache)
+    draws = torch.Generator().manual_seed(0)
+    q, k, v = (torch.randn(2, 3, length, 8, dtype=torch.float64, generator=draws) for length in (33, past + 33, past + 33))
+    expected = attend(q, k, v, torch.zeros(2, 1, 33, past + 33, dtype=torch.float64).masked_fill(~may_see(causal, window, documents, past), float("-inf")))
+    kept = here.remembered(window) + 33
+    k, v = k[:, :, -kept:].requires_grad_(), v[:, :, -kept:]
+    found = attend_in_blocks(q, k, v, here, causal, window)
+    whole = attend(q, k, v, here.bias(33, causal, torch.float64, window))
+    if causal or past == 0:                                                              # looking ahead and remembering do not go together
+        assert torch.allclose(whole, expected, atol=1e-12)
+    assert torch.allclose(found, whole, atol=1e-12)
+    assert torch.allclose(torch.autograd.grad(found.square().sum(), k)[0], torch.autograd.grad(whole.square().sum(), k)[0], atol=1e-10)
+
+
+def test_long_sequences_take_the_blocks(monkeypatch):
+    block, x = filled(Attention(32, heads=4, window=3)), torch.randn(1, 40, 32, dtype=torch.float64)
+    whole = block(x, context(40))
+    monkeypatch.setattr("ftheta.blocks.attention.WHOLE", 0)
+    monkeypatch.setattr(Context, "bias", None)                                           # nothing of T · T numbers is made
+    assert torch.allclose(block(x, context(40)), whole, atol=1e-12)
+
+
+def test_heads_of_their_own_width_and_biases_where_they_are_wanted():
+    block = Attention(30, heads=4, kv_heads=2, head_dim=6, bias=True, output_bias=False)
+    assert [tuple(m.weight.shape) for m in (block.query, block.key, block.value, block.output)] == [(24, 30), (12, 30), (12, 30), (30, 24)]
+    assert block.query.bias is not None and block.output.bias is None
+    assert Attention(32, heads=4, bias=True).output.bias is not None

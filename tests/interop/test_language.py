@@ -88,7 +88,8 @@ def test_unsupported_outside_fields_are_named(tmp_path):
     save(random_model(LLAMA), tmp_path / "m")
     config = json.loads((tmp_path / "m" / "config.json").read_text())
     (tmp_path / "f").mkdir()
-    for change, field in (({"attention_bias": True}, "attention_bias"), ({"model_type": "mamba"}, "model_type"), ({"rope_parameters": {"rope_type": "yarn"}}, "rope_scaling")):
+    rope = {"rope_parameters": {"rope_type": "longrope"}}
+    for change, field in (({"hidden_act": "swish2"}, "hidden_act"), ({"model_type": "mamba"}, "model_type"), (rope, "rope_type")):
         (tmp_path / "f" / "config.json").write_text(json.dumps({**config, **change}))
         with pytest.raises(FolderError, match=field):
             load(tmp_path / "f")

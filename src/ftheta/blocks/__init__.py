@@ -21,3 +21,12 @@ POSITIONS = Catalogue(
         "none": "ftheta.blocks.position:NoPositions",
     },
 )
+ROTARY_SCALINGS = Catalogue(
+    "rotary scaling",
+    {
+        "dynamic": "ftheta.blocks.rotary_scaling:Dynamic",
+        "linear": "ftheta.blocks.rotary_scaling:Linear",
+        "llama3": "ftheta.blocks.rotary_scaling:Llama3",
+        "yarn": "ftheta.blocks.rotary_scaling:Yarn",
+    },
+)

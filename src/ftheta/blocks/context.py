@@ -38,33 +38,60 @@ class Context:
     """cosine and sine (B or 1, 1, T, head_dim) when positions are rotary."""
     values: Tensor | None = None
     """(B, T, width of the values) added to the values of the layer about to run."""
-    biases: dict[bool, Tensor | None] = field(default_factory=dict)
+    biases: dict[tuple[bool, int | None], Tensor | None] = field(default_factory=dict)
+    """What `bias` has worked out, by what it depends on."""
+    borders: bool | None = None
+    """What `mixed` has found."""
 
-    def bias(self, length: int, causal: bool, dtype: torch.dtype) -> Tensor | None:
+    def bias(self, length: int, causal: bool, dtype: torch.dtype, window: int | None = None) -> Tensor | None:
         """What is added to attention scores: 0 where a query may look, -inf elsewhere; computed once a pass.
 
         (T, S) when all rows are alike, (B, 1, T, S) when documents differ, None when every query may look everywhere. S counts the
-        remembered tokens and the T new ones.
+        remembered tokens within the window and the T new ones.
         """
-        if causal not in self.biases:
-            allowed = self._allowed(length, causal)
-            self.biases[causal] = None if allowed is None else torch.zeros(allowed.shape, dtype=dtype, device=allowed.device).masked_fill_(~allowed, float("-inf"))
-        return self.biases[causal]
+        key = (causal, window)
+        if key not in self.biases:
+            allowed = self.allowed(length, causal, window)
+            self.biases[key] = None if allowed is None else torch.zeros(allowed.shape, dtype=dtype, device=allowed.device).masked_fill_(~allowed, float("-inf"))
+        return self.biases[key]
 
-    def _allowed(self, length: int, causal: bool) -> Tensor | None:
+    def remembered(self, window: int | None) -> int:
+        """How many earlier tokens a mixer with this window still has."""
         past = self.cache.length if self.cache else 0
+        return past if window is None else min(past, window - 1)
+
+    def allowed(self, length: int, causal: bool, window: int | None = None, queries: range | None = None, keys: range | None = None) -> Tensor | None:
+        """Whether each query may look at each key: (T, S) or (B, 1, T, S); None when all may. `queries` and `keys`, counted from the first
+        remembered token, say which of them are meant when it is not all.
+        """
+        past = self.remembered(window)
+        queries, keys = queries or range(past, past + length), keys or range(past + length)
+        device, shift = self.positions.device, queries.start - keys.start
+        behind, ahead = queries.stop - 1 - keys.start, keys.stop - 1 - queries.start
+        farthest = behind if causal else max(behind, ahead)
+        reach = window or farthest + 1
         allowed: Tensor | None = None
-        if causal and length > 1:
-            allowed = torch.ones(length, past + length, dtype=torch.bool, device=self.positions.device).tril(past)
-        if self.documents is None:
+        if (causal and ahead > 0) or farthest >= reach:
+            allowed = torch.ones(len(queries), len(keys), dtype=torch.bool, device=device).tril(shift if causal else shift + reach - 1)
+            if behind >= reach:
+                allowed = allowed.triu(shift - reach + 1)
+        if not self.mixed():                                                             # one document a row: nothing more to hide
             return allowed
-        keys = self.documents
-        if self.cache is not None and self.cache.documents is not None:
-            keys = torch.cat([self.cache.documents, keys], dim=1)
-        if bool((keys == keys[:, :1]).all()):                                            # one document a row: nothing more to hide
-            return allowed
-        same = self.documents[:, None, :, None] == keys[:, None, None, :]
+        numbers = self.numbers()[:, -(past + length) :]
+        same = numbers[:, None, queries.start : queries.stop, None] == numbers[:, None, None, keys.start : keys.stop]
         return same if allowed is None else allowed & same
+
+    def numbers(self) -> Tensor:
+        """(B, S) documents of the remembered tokens and the new ones."""
+        assert self.documents is not None
+        earlier = None if self.cache is None else self.cache.documents
+        return self.documents if earlier is None else torch.cat([earlier, self.documents], dim=1)
+
+    def mixed(self) -> bool:
+        """Whether some row holds more than one document; looked up once a pass."""
+        if self.borders is None:
+            self.borders = self.documents is not None and bool(((numbers := self.numbers()) != numbers[:, :1]).any())
+        return self.borders
 
 
 def document_positions(documents: Tensor) -> Tensor:

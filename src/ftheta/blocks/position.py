@@ -9,7 +9,10 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from ftheta.blocks import ROTARY_SCALINGS
 from ftheta.blocks.context import Context
+from ftheta.blocks.rotary_scaling import RotaryScaling
+from ftheta.core.config import Part, Slot
 
 
 class Positions(nn.Module, ABC):
@@ -46,24 +49,30 @@ class Learned(Positions):
 
 
 class Rotary(Positions):
-    """Rotates pairs (i, i + head_dim/2) of queries and keys by position · base^(-2i/head_dim)."""
+    """Rotates pairs (i, i + head_dim/2) of queries and keys by position · base^(-2i/head_dim), or as `scaling` changes these speeds."""
 
     def __init__(
         self, dim: int, context: int, head_dim: int | None, *,
         base: Annotated[float, Field(gt=1, description="The slowest pair turns by about 1 / base a token.")] = 10000.0,
+        scaling: Annotated[Annotated[Part, Slot(ROTARY_SCALINGS)] | None, Field(description="How speeds are changed for longer sequences.")] = None,
     ):
         super().__init__()
         if head_dim is None or head_dim % 2:
             raise ValueError(f"rotary positions turn pairs of an attention head's dimensions: the head dimension must be even, not {head_dim}")
         self.head_dim = head_dim
         self.base = base
+        self.scaling: RotaryScaling | None = scaling.build(base=base, head_dim=head_dim, context=context) if scaling else None
 
     def forward(self, hidden: Tensor, context: Context) -> Tensor:
         exact = torch.float64 if hidden.dtype == torch.float64 else torch.float32
-        steps = torch.arange(0, self.head_dim, 2, device=hidden.device, dtype=torch.int64).to(exact)
-        angles = context.positions[:, None, :, None].to(exact) * (1.0 / self.base ** (steps / self.head_dim))
+        steps = torch.arange(0, self.head_dim, 2, device=hidden.device, dtype=torch.int64).to(exact) / self.head_dim
+        speeds = 1.0 / self.base**steps if self.scaling is None else self.scaling.speeds(steps, context)
+        angles = context.positions[:, None, :, None].to(exact) * speeds
         angles = torch.cat([angles, angles], dim=-1)
-        context.rotary = (angles.cos().to(hidden.dtype), angles.sin().to(hidden.dtype))
+        cosine, sine = angles.cos(), angles.sin()
+        if self.scaling is not None and self.scaling.attention != 1.0:
+            cosine, sine = cosine * self.scaling.attention, sine * self.scaling.attention
+        context.rotary = (cosine.to(hidden.dtype), sine.to(hidden.dtype))
         return hidden
 
 

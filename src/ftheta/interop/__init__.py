@@ -7,6 +7,9 @@ FAMILIES = Catalogue(
     {
         "gpt2": "ftheta.interop.huggingface.gpt2:GPT2",
         "llama": "ftheta.interop.huggingface.llama:Llama",
+        "mistral": "ftheta.interop.huggingface.mistral:Mistral",
+        "qwen2": "ftheta.interop.huggingface.qwen:Qwen2",
+        "qwen3": "ftheta.interop.huggingface.qwen:Qwen3",
         "resnet": "ftheta.interop.huggingface.resnet:ResNet",
     },
 )

@@ -7,6 +7,8 @@ from typing import Any
 
 from ftheta.architectures.architecture import ArchitectureConfig
 from ftheta.architectures.decoder import DecoderConfig
+from ftheta.blocks import MIXERS
+from ftheta.core.config import Slot
 from ftheta.core.errors import FolderError
 from ftheta.interop.mapping import Family, Line, numbered
 
@@ -26,9 +28,9 @@ class GPT2(Family):
             return None
         mixer, feed, norm = config.mixer, config.feedforward, config.norm
         eps = norm.arguments.get("eps", 0.0)
-        plain = {"kind": "attention", "heads": mixer.arguments.get("heads"), "kv_heads": None, "causal": True, "bias": True, "qk_norm": None}
+        plain = Slot(MIXERS).parse({"kind": "attention", "heads": mixer.arguments.get("heads", 1), "bias": True})
         fits = (
-            mixer.dump() == plain and norm.dump() == {"kind": "layernorm", "eps": eps, "weight": True, "bias": True} and config.positions.kind == "learned" and config.tie
+            mixer == plain and norm.dump() == {"kind": "layernorm", "eps": eps, "weight": True, "bias": True} and config.positions.kind == "learned" and config.tie
             and feed.kind == "mlp" and feed.arguments["bias"] and feed.arguments["activation"] in ACTIVATIONS
             and not config.embed_norm and not config.value_embed and config.softcap is None
         )

@@ -1,0 +1,158 @@
+"""What Llama and its relatives share in the Hugging Face ecosystem: rotary positions, root-mean-square norm, gated feedforward; pure renames.
+
+A family says only what is its own. Whether it can say a composition is found by saying it and reading it back: what comes back must be the
+same model.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+from ftheta.architectures.architecture import ArchitectureConfig
+from ftheta.architectures.decoder import DecoderConfig
+from ftheta.core.config import Part
+from ftheta.core.errors import FolderError, FthetaError, suggest
+from ftheta.interop.huggingface.rope import read_rope, write_rope
+from ftheta.interop.mapping import Family, Line, numbered
+
+ACTIVATIONS = {"silu": "silu", "gelu": "gelu", "gelu_tanh": "gelu_pytorch_tanh", "relu": "relu", "relu2": "relu2"}
+LAYER, ATTENTION = "model.layers.{i}", "model.layers.{i}.self_attn"
+OURS = "layers.{i}.mix.inner"
+NAMES = {
+    "embed": "model.embed_tokens", "norm": "model.norm", "layers.{i}.mix.before": f"{LAYER}.input_layernorm",
+    "layers.{i}.feed.before": f"{LAYER}.post_attention_layernorm",
+}
+DEFAULTS = {"num_key_value_heads": None, "head_dim": None, "hidden_act": "silu", "rms_norm_eps": 1e-6, "tie_word_embeddings": False, "default_theta": 10000.0}
+"""What Llama's fields mean when `config.json` leaves them out."""
+INITIAL = ("std", "embed_std", "zero_outputs")
+"""Fields that say how training starts, and nothing of what is computed."""
+
+
+class LlamaShaped(Family):
+    """A decoder whose config and tensors are called as Llama's."""
+
+    name: ClassVar[str]
+    """Their `model_type`."""
+    model: ClassVar[str]
+    """Their class."""
+    defaults: ClassVar[Mapping[str, Any]] = {}
+    """What a field means that `config.json` leaves out, where it is not what it means for Llama."""
+    feedforward: ClassVar[str] = "gated"
+
+    @abstractmethod
+    def own(self, config: DecoderConfig) -> dict[str, Any]:
+        """Their fields for what only this family says."""
+
+    @abstractmethod
+    def mixer(self, theirs: Mapping[str, Any]) -> dict[str, Any]:
+        """Arguments of our attention that only this family says."""
+
+    def feed(self, theirs: Mapping[str, Any]) -> dict[str, Any]:
+        """Arguments of our feedforward."""
+        return {"hidden": theirs["intermediate_size"]}
+
+    def feed_names(self, feed: Part) -> dict[str, str]:
+        """Our modules of the feedforward that hold a matrix → theirs."""
+        return {f"layers.{{i}}.feed.inner.{name}": f"{LAYER}.mlp.{name}_proj" for name in ("gate", "up", "down")}
+
+    def export_config(self, config: ArchitectureConfig) -> dict[str, Any] | None:
+        if not isinstance(config, DecoderConfig) or config.kind != "decoder":
+            return None
+        mixer, feed, norm = config.mixer, config.feedforward, config.norm
+        if (mixer.kind, feed.kind, norm.kind, config.positions.kind) != ("attention", self.feedforward, "rmsnorm", "rotary"):
+            return None
+        heads = mixer.arguments["heads"]
+        theirs = {
+            "architectures": [self.model], "model_type": self.name, "vocab_size": config.vocab, "hidden_size": config.dim,
+            "intermediate_size": hidden_width(feed, config.dim), "num_hidden_layers": config.depth, "num_attention_heads": heads,
+            "num_key_value_heads": mixer.arguments["kv_heads"] or heads, "head_dim": mixer.arguments["head_dim"] or config.dim // heads,
+            "hidden_act": ACTIVATIONS[feed.arguments["activation"]], "max_position_embeddings": config.context, "rms_norm_eps": norm.arguments["eps"],
+            **write_rope(config.positions, config.context), "tie_word_embeddings": config.tie, "initializer_range": config.std, "dtype": "float32",
+            "bos_token_id": None, "eos_token_id": None, **self.own(config),
+        }
+        try:
+            back = self.import_config(theirs)
+        except FthetaError:                                                               # it has no words for some of it
+            return None
+        return theirs if said(back) == said(config) else None
+
+    def import_config(self, theirs: Mapping[str, Any]) -> DecoderConfig:
+        theirs = {**DEFAULTS, **self.defaults, **theirs}
+        if theirs.get("quantization_config"):
+            raise FolderError(f"config.json: quantization_config: quantised weights are not supported for {self.name}; use the model as it was before")
+        heads, dim, activation = theirs["num_attention_heads"], theirs["hidden_size"], theirs["hidden_act"]
+        back = {name: ours for ours, name in ACTIVATIONS.items()}
+        if activation not in back:
+            raise FolderError(f"config.json: hidden_act: '{activation}' is not supported for {self.name}{suggest(str(activation), back)}")
+        head_dim = theirs["head_dim"] if (theirs["head_dim"] or 0) * heads != dim else None
+        mixer = {"kind": "attention", "heads": heads, "kv_heads": theirs["num_key_value_heads"], "head_dim": head_dim, **self.mixer(theirs)}
+        return DecoderConfig.parse({
+            "kind": "decoder", "vocab": theirs["vocab_size"], "dim": dim, "depth": theirs["num_hidden_layers"], "context": theirs["max_position_embeddings"],
+            "positions": read_rope(theirs, self.name, theirs["default_theta"]), "norm": {"kind": "rmsnorm", "eps": theirs["rms_norm_eps"]},
+            "mixer": mixer, "feedforward": {"kind": self.feedforward, "activation": back[activation], **self.feed(theirs)},
+            "tie": theirs["tie_word_embeddings"], "std": theirs.get("initializer_range", 0.02) or 0.02,
+        })
+
+    def lines(self, config: ArchitectureConfig) -> Sequence[Line]:
+        assert isinstance(config, DecoderConfig)
+        mixer, feed = config.mixer.arguments, config.feedforward
+        names, biases = dict(NAMES), {}
+        for ours, theirs in (("query", "q"), ("key", "k"), ("value", "v")):
+            names[f"{OURS}.{ours}"] = f"{ATTENTION}.{theirs}_proj"
+            if mixer["bias"]:
+                biases[f"{OURS}.{ours}"] = f"{ATTENTION}.{theirs}_proj"
+            if mixer["qk_norm"] and ours != "value":
+                names[f"{OURS}.{ours}_norm"] = f"{ATTENTION}.{theirs}_norm"
+        names[f"{OURS}.output"] = f"{ATTENTION}.o_proj"
+        if mixer["bias"] if mixer["output_bias"] is None else mixer["output_bias"]:
+            biases[f"{OURS}.output"] = f"{ATTENTION}.o_proj"
+        matrices = self.feed_names(feed)
+        names |= matrices
+        if feed.arguments["bias"]:
+            biases |= matrices
+        if not config.tie:
+            names["head"] = "lm_head"
+        lines = [Line((f"{ours}.{part}",), f"{theirs}.{part}") for part, table in (("weight", names), ("bias", biases)) for ours, theirs in table.items()]
+        return numbered(lines, config.depth)
+
+
+def hidden_width(feed: Part, dim: int) -> int:
+    """The width between a gated feedforward's layers."""
+    return feed.arguments["hidden"] or -(-8 * dim // 3 // 32) * 32
+
+
+def said(config: DecoderConfig) -> dict[str, Any]:
+    """Everything a config says about what is computed, what it leaves open filled in."""
+    data = {name: value for name, value in config.dump().items() if name not in INITIAL}
+    mixer = data["mixer"]
+    data["mixer"] = {
+        **mixer, "kv_heads": mixer["kv_heads"] or mixer["heads"], "head_dim": mixer["head_dim"] or config.dim // mixer["heads"],
+        "output_bias": mixer["bias"] if mixer["output_bias"] is None else mixer["output_bias"],
+    }
+    data["feedforward"] = {**data["feedforward"], "hidden": hidden_width(config.feedforward, config.dim)}
+    scaling = data["positions"]["scaling"]
+    if scaling is not None and "original" in scaling:
+        data["positions"] = {**data["positions"], "scaling": {**scaling, "original": scaling["original"] or config.context}}
+    return data
+
+
+def sliding(theirs: Mapping[str, Any], kind: str) -> int | None:
+    """The window of a family in which `use_sliding_window` decides, and layers may differ. Raises FolderError when they do."""
+    window = theirs.get("sliding_window", 4096)
+    if not theirs.get("use_sliding_window") or window is None:
+        return None
+    depth = theirs["num_hidden_layers"]
+    layers = theirs.get("layer_types") or ["sliding_attention" if i >= theirs.get("max_window_layers", 28) else "full_attention" for i in range(depth)]
+    if len(set(layers)) > 1:
+        field = "layer_types" if theirs.get("layer_types") else "max_window_layers"
+        raise FolderError(f"config.json: {field}: {theirs.get(field, 28)} gives some layers a window and others none, which is not supported for {kind}")
+    return window if layers[0] == "sliding_attention" else None
+
+
+def sliding_fields(config: DecoderConfig) -> dict[str, Any]:
+    """What `sliding` reads, the same for every layer."""
+    window = config.mixer.arguments["window"]
+    layers = ["full_attention" if window is None else "sliding_attention"] * config.depth
+    return {"use_sliding_window": window is not None, "sliding_window": window, "max_window_layers": 0 if window else config.depth, "layer_types": layers}
