@@ -203,7 +203,7 @@ OBSERVERS: dict[str, Callable[[Any], Any]] = {
     "metric": metric,
     "schedule": lambda config: plain([config.factor(step / 40) for step in range(41)]),
     "cleaning rule": lambda config: plain([config.apply(text) for text in TEXTS]),
-    "tokenizer": lambda config: plain(config.train(TEXTS * 20).to_str()),
+    "tokenizer": lambda config: plain([(made := config.train(TEXTS * 20)).to_str(), config.roles(made)]),
     "augmentation": lambda config: plain(config.change(torch.rand(16, 1, 9, 9, generator=generator("pictures")), Draws(torch.arange(16), 16, "observe"))),
 }
 HOSTED = ("mixer", "norm", "feedforward", "position", "message_passing", "environment", "rotary scaling")

@@ -23,9 +23,10 @@ from ftheta.core.errors import ConfigError, DataError, Problem
 from ftheta.core.log import logger
 from ftheta.core.random import key
 from ftheta.data.clean.rules import Rule
+from ftheta.data.processors.text import TextProcessor
 from ftheta.data.sources.source_config import TextSource
 from ftheta.data.stages import digest, stage
-from ftheta.data.tokenizers.trained import BOS, EOS, TokenizerConfig
+from ftheta.data.tokenizers.trained import TokenizerConfig
 
 SPLITS = ("train", "validation", "test")
 
@@ -85,9 +86,13 @@ class PreparedText:
     """The stages' folders and what they counted."""
 
     documents: Path
-    tokenizer: Tokenizer
+    processor: TextProcessor
     tokens: Path
     account: dict[str, Any]
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        return self.processor.tokenizer
 
     def texts(self, split: str) -> list[str]:
         """The cleaned documents of a split."""
@@ -109,23 +114,25 @@ def prepare_text(source: TextSource, rules: Sequence[Rule], split: Split, tokeni
     def train_tokenizer(attempt: Attempt) -> None:
         texts = pq.read_table(documents / "train.parquet").column("text").to_pylist()
         logger.info("training the tokenizer on %s documents ...", f"{len(texts):,}")
-        attempt.write_text("tokenizer.json", tokenizer.train(texts).to_str())
+        made = tokenizer.train(texts)
+        for name, data in TextProcessor(made, tokenizer.roles(made)).files().items():
+            attempt.write(name, data)
 
-    place = stage(cache, "tokenizer", {"documents": content, "tokenizer": tokenizer.dump()}, train_tokenizer)
-    made = Tokenizer.from_file(str(place / "tokenizer.json"))
-    made.encode_special_tokens = True
+    place = stage(cache, "tokenizer", {"documents": content, "tokenizer": tokenizer.key()}, train_tokenizer)
+    processor = TextProcessor.load({"kind": TextProcessor.kind}, place)
+    made, borders = processor.tokenizer, processor.borders
 
     def tokenize(attempt: Attempt) -> None:
         logger.info("tokenizing ...")
         counts = {}
         for name in SPLITS:
             texts = pq.read_table(documents / f"{name}.parquet").column("text").to_pylist()
-            counts[name] = write_tokens(attempt, name, made, texts)
+            counts[name] = write_tokens(attempt, name, made, texts, borders)
         attempt.write_json("counts.json", counts)
 
-    tokens = stage(cache, "tokens", {"documents": content, "tokenizer": digest(made.to_str())}, tokenize)
+    tokens = stage(cache, "tokens", {"documents": content, "tokenizer": digest(made.to_str()), "borders": list(borders)}, tokenize)
     account["tokens"] = json.loads((tokens / "counts.json").read_text())
-    return PreparedText(documents, made, tokens, account)
+    return PreparedText(documents, processor, tokens, account)
 
 
 def documents_stage(source: TextSource, rules: Sequence[Rule], split: Split, cache: Path, seed: int) -> Path:
@@ -182,13 +189,14 @@ def assign(names: Sequence[str], split: Split, seed: int) -> dict[str, list[int]
     return {"validation": sorted(order[:validation]), "test": sorted(order[validation : validation + test]), "train": sorted(order[validation + test :])}
 
 
-def write_tokens(attempt: Attempt, name: str, tokenizer: Tokenizer, texts: Sequence[str]) -> dict[str, Any]:
-    """One .npy of all documents end to end, `<bos>` before and `<eos>` after each, in the smallest type that holds every id."""
-    kind = np.uint16 if tokenizer.get_vocab_size() <= 1 << 16 else np.uint32
+def write_tokens(attempt: Attempt, name: str, tokenizer: Tokenizer, texts: Sequence[str], borders: tuple[int, int]) -> dict[str, Any]:
+    """One .npy of all documents end to end, the tokens that begin and end one around each, in the smallest type that holds every id."""
+    kind = np.uint16 if max(tokenizer.get_vocab().values()) < 1 << 16 else np.uint32
+    first, last = borders
     pieces = []
     for start in range(0, len(texts), 256):
         for encoding in tokenizer.encode_batch_fast(list(texts[start : start + 256]), add_special_tokens=False):
-            pieces.append(np.array([BOS, *encoding.ids, EOS], dtype=kind))
+            pieces.append(np.array([first, *encoding.ids, last], dtype=kind))
     tokens = np.concatenate(pieces) if pieces else np.empty(0, dtype=kind)
     sink = io.BytesIO()
     np.save(sink, tokens)

@@ -1,4 +1,4 @@
-"""Rows of tokens cut from documents laid end to end: `<bos> text <eos> <bos> text <eos> ...`, memory-mapped."""
+"""Rows of tokens cut from documents laid end to end, `<bos> text <eos> <bos> text <eos> ...` or whatever tokens do that, memory-mapped."""
 
 from __future__ import annotations
 
@@ -11,21 +11,23 @@ from torch import Tensor
 from ftheta.core.contract import Batch, Ports
 from ftheta.core.errors import DataError
 from ftheta.data.source import Dataset
-from ftheta.data.tokenizers.trained import BOS
+from ftheta.data.tokenizers.trained import BOS, EOS
 
 
 class TokenDataset(Dataset):
     """Windows of `length + lookahead` tokens, a new one every `length`; the lookahead holds the last tokens' targets.
 
     A batch gives tokens (B, length + lookahead) and documents of the same shape: which document of its row a token belongs to.
+    `borders` are the tokens that begin and end a document; where one token does both, a document begins where two of them meet.
     """
 
-    def __init__(self, path: Path, fingerprint: str, vocab: int, length: int, lookahead: int):
+    def __init__(self, path: Path, fingerprint: str, vocab: int, length: int, lookahead: int, borders: tuple[int, int] = (BOS, EOS)):
         self.tokens = np.load(path, mmap_mode="r")
         self.content = fingerprint
         self.vocab = vocab
         self.length = length
         self.lookahead = lookahead
+        self.borders = borders
         if len(self) < 1:
             raise DataError(f"this split holds {len(self.tokens):,} tokens, fewer than one row of {length + lookahead:,}: use more text or a smaller data.pack.length")
 
@@ -47,4 +49,8 @@ class TokenDataset(Dataset):
     def batch(self, rows: Tensor) -> Batch:
         index = rows.numpy()[:, None] * self.length + np.arange(self.length + self.lookahead)
         tokens = torch.from_numpy(self.tokens[index].astype(np.int64))
-        return {"tokens": tokens, "documents": (tokens == BOS).cumsum(1)}
+        first, last = self.borders
+        starts = tokens == first
+        if first == last:
+            starts &= torch.from_numpy(self.tokens[index - 1] == last) | torch.from_numpy(index == 0)
+        return {"tokens": tokens, "documents": starts.cumsum(1)}

@@ -16,7 +16,6 @@ from ftheta.core.tensors import mismatches
 from ftheta.data.augment import Augmentation
 from ftheta.data.processors.plain import PlainProcessor
 from ftheta.data.processors.processor import Processor
-from ftheta.data.processors.text import TextProcessor
 from ftheta.data.source import Dataset, Ordered, Shuffled, Source
 from ftheta.data.sources.source_config import ResidentSource, TextSource
 from ftheta.data.stages import digest, home
@@ -47,12 +46,12 @@ def build_data(recipe: Recipe) -> Data:
     if isinstance(section.source, TextSource):
         length = (section.pack or Pack()).length
         text = prepare_text(section.source, section.clean, section.split or Split(), section.tokenizer_or_default(), cache, recipe.seed)
-        vocab = text.tokenizer.get_vocab_size()
+        vocab = text.processor.vocab
         splits: dict[str, Dataset] = {}
         for name in ("train", "validation", "test"):
             if name == "train" or text.account["tokens"][name]["tokens"] >= length + lookahead:
-                splits[name] = TokenDataset(text.tokens / f"{name}.npy", text.fingerprint(name), vocab, length, lookahead)
-        return Data(splits["train"].ports, TextProcessor(text.tokenizer), splits, {name: text.texts(name) for name in ("train", "test")}, text.account)
+                splits[name] = TokenDataset(text.tokens / f"{name}.npy", text.fingerprint(name), vocab, length, lookahead, text.processor.borders)
+        return Data(splits["train"].ports, text.processor, splits, {name: text.texts(name) for name in ("train", "test")}, text.account)
     if isinstance(section.source, ResidentSource):
         splits = section.source.splits(cache, recipe.seed)
         account = {"splits": {name: {"examples": len(split)} for name, split in splits.items()}, "fingerprint": digest([s.fingerprint for s in splits.values()])}

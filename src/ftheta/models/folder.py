@@ -44,7 +44,7 @@ def save(model: Model, folder: str | Path, *, card: str = "", extra: Mapping[str
         attempt.write_json("ftheta.json", facts)
         config = {"model_type": f"ftheta_{architecture.config.name}"} if outside is None else outside[1]
         if isinstance(model.processor, TextProcessor):
-            ids = {f"{name}_token_id": model.processor.id(f"<{name}>") for name in ("bos", "eos", "pad")}
+            ids = {f"{name}_token_id": model.processor.id(name) for name in ("bos", "eos", "pad")}
             config = {**config, **ids}
             attempt.write_json("generation_config.json", {**ids, "do_sample": True, "temperature": 0.8, "top_p": 0.95})
         attempt.write_json("config.json", config)
@@ -133,10 +133,14 @@ def load_foreign(folder: Path) -> Model:
     values = tensor_files.read(folder / "model.safetensors")
     architecture = with_values(config, values, list(family.lines(config)), folder)
     if "tokens" in config.ports().takes:
-        return Model(architecture, TextProcessor.load({}, folder), "text-generation", {"from": str(folder), "format": kind})
-    processor: type[Processor] = PROCESSORS.load("image")
+        processor = TextProcessor.load({}, folder)
+        known = config.ports().sizes["V"]
+        if processor.vocab > known:
+            raise FolderError(f"{folder}: its tokenizer has ids up to {processor.vocab - 1:,}, its model knows only {known:,} tokens: they are not of one model")
+        return Model(architecture, processor, "text-generation", {"from": str(folder), "format": kind})
+    image: type[Processor] = PROCESSORS.load("image")
     labels = [label for _, label in sorted(((int(k), v) for k, v in theirs.get("id2label", {}).items()))]
-    return Model(architecture, processor.load({"labels": labels, "channels": config.ports().sizes["C"]}, folder), "image-classification", {"from": str(folder), "format": kind})
+    return Model(architecture, image.load({"labels": labels, "channels": config.ports().sizes["C"]}, folder), "image-classification", {"from": str(folder), "format": kind})
 
 
 def with_values(config: ArchitectureConfig, values: Mapping[str, torch.Tensor], lines: list[Line] | None, folder: Path) -> Architecture:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
 from pydantic import Field
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -14,6 +14,10 @@ from ftheta.core.errors import DataError
 
 SPECIAL = ("<bos>", "<mask>", "<eos>", "<pad>")
 BOS, MASK, EOS, PAD = range(4)
+TRAINED_ROLES = {name.strip("<>"): name for name in SPECIAL}
+
+WORDS = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
+"""GPT-2's pattern, as the library's byte-level pre-tokenizer has it built in."""
 
 CODE = (
     r"[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+(?:[\r\n]+ *(?= \S|$)|)|\s*[\r\n]+ *(?= \S|$)|\s*[\r\n]+|\s+(?!\S)|\s+"
@@ -22,7 +26,7 @@ CODE = (
 
 
 class TokenizerConfig(Config, ABC):
-    """How text becomes token ids. Ids 0 to 3 are <bos>, <mask>, <eos> and <pad>; text that spells one stays text."""
+    """How text becomes token ids. In those trained here ids 0 to 3 are <bos>, <mask>, <eos> and <pad>; text that spells one stays text."""
 
     @property
     @abstractmethod
@@ -33,10 +37,24 @@ class TokenizerConfig(Config, ABC):
     def train(self, texts: Sequence[str]) -> Tokenizer:
         """Make the tokenizer from the training documents. Raises DataError when they cannot give it."""
 
+    def roles(self, tokenizer: Tokenizer) -> dict[str, str]:
+        """Which token of the made tokenizer plays which part (bos, eos, pad, mask, ...)."""
+        return dict(TRAINED_ROLES)
+
+    def key(self) -> Mapping[str, Any]:
+        """What decides the result beside the documents."""
+        return self.dump()
+
 
 def finish(tokenizer: Tokenizer) -> Tokenizer:
     tokenizer.encode_special_tokens = True                  # user text can never become a control token
     return tokenizer
+
+
+def refuse_fewer(found: int, asked: int) -> None:
+    """Raise DataError when the text gave fewer tokens than asked for."""
+    if found < asked:
+        raise DataError(f"data.tokenizer.vocab: the text allows only {found:,} tokens, {asked:,} were asked for; use vocab: {found} or less")
 
 
 class ByteBPE(TokenizerConfig):
@@ -65,9 +83,7 @@ class ByteBPE(TokenizerConfig):
             vocab_size=self.vocab, special_tokens=list(SPECIAL), initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
         )
         tokenizer.train_from_iterator(texts, trainer)
-        found = tokenizer.get_vocab_size()
-        if found < self.vocab:
-            raise DataError(f"data.tokenizer.vocab: the text allows only {found:,} tokens, {self.vocab:,} were asked for; use vocab: {found} or less")
+        refuse_fewer(tokenizer.get_vocab_size(), self.vocab)
         return finish(tokenizer)
 
 

@@ -48,7 +48,7 @@ class BitsPerByte(Metric):
             raise UsageError("bits_per_byte needs a text model and a test split of documents")
         architecture = subject.model.architecture
         length = architecture.config.ports().sizes["T"]
-        ids = [[*processor.encode(text), *[i for i in [processor.id("<eos>")] if i is not None]] for text in texts]
+        ids = [[*processor.encode(text), *[i for i in [processor.id("eos")] if i is not None]] for text in texts]
         before, architecture.compute_dtype = architecture.compute_dtype, TYPES[self.precision]
         bits = document_nats(architecture, ids, length, self.stride or length // 2, self.batch) / math.log(2)
         architecture.compute_dtype = before

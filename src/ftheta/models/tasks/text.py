@@ -65,13 +65,14 @@ class TextGeneration(Task[Prompt, Continuation, TextProcessor]):
         if not start:
             raise UsageError("prompt: there is nothing to continue: give at least one character")
         longest = self.architecture.config.ports().sizes.get("T") if self.looks_back() else None
-        banned = [i for i in (processor.id("<bos>"), processor.id("<mask>"), processor.id("<pad>")) if i is not None]
+        end = processor.id("eos")
+        banned = [i for i in map(processor.id, ("bos", "cls", "mask", "pad")) if i is not None and i != end]
         new: list[int] = []
         shown = ""
         held = max((len(stop) for stop in prompt.stop), default=0)
-        for token in continue_tokens(self.architecture, start, sampling, most=prompt.most, longest=longest, end=processor.id("<eos>"), banned=banned):
+        for token in continue_tokens(self.architecture, start, sampling, most=prompt.most, longest=longest, end=end, banned=banned):
             new.append(token)
-            text = processor.decode(new)
+            text = processor.decode_after(start, new)
             found = min((at for at in (text.find(stop) for stop in prompt.stop if stop) if at >= 0), default=None)
             if found is not None:
                 yield text[len(shown) : found], len(new)
@@ -81,7 +82,7 @@ class TextGeneration(Task[Prompt, Continuation, TextProcessor]):
             if len(safe) > len(shown):
                 yield safe[len(shown) :], len(new)
                 shown = safe
-        text = processor.decode(new)
+        text = processor.decode_after(start, new)
         if len(text) > len(shown):
             yield text[len(shown) :], len(new)
 
@@ -122,7 +123,7 @@ class FillMask(Task[Blank, Fillings, TextProcessor]):
     @torch.no_grad()
     def run(self, inputs: Sequence[Blank]) -> list[Fillings]:
         self.architecture.eval()
-        mask = self.processor.id("<mask>")
+        mask = self.processor.id("mask")
         answers = []
         for blank in inputs:
             if mask is None or "<mask>" not in blank.text:
