@@ -5,9 +5,12 @@ from ftheta.core.catalog import Catalogue
 FAMILIES = Catalogue(
     "outside family",
     {
+        "bert": "ftheta.interop.huggingface.bert:BERT",
+        "distilbert": "ftheta.interop.huggingface.distilbert:DistilBERT",
         "gpt2": "ftheta.interop.huggingface.gpt2:GPT2",
         "llama": "ftheta.interop.huggingface.llama:Llama",
         "resnet": "ftheta.interop.huggingface.resnet:ResNet",
+        "roberta": "ftheta.interop.huggingface.bert:RoBERTa",
     },
 )
 """Hugging Face `model_type` → how it is written there."""

@@ -18,6 +18,7 @@ from ftheta.architectures.architecture import Architecture, ArchitectureConfig, 
 from ftheta.core import tensors as tensor_files
 from ftheta.core.atomic import commit, verify
 from ftheta.core.config import Slot
+from ftheta.core.contract import Ports
 from ftheta.core.errors import FolderError
 from ftheta.data.processors import PROCESSORS
 from ftheta.data.processors.processor import Processor
@@ -27,6 +28,8 @@ from ftheta.interop.mapping import Family, Line, to_ours, to_theirs
 from ftheta.models.model import Model
 
 FORMAT = 1
+SENTENCES = "modules.json"
+"""The file by which sentence-transformers' folders are known."""
 
 
 def save(model: Model, folder: str | Path, *, card: str = "", extra: Mapping[str, Any] | None = None, replace: bool = False) -> Path:
@@ -45,8 +48,11 @@ def save(model: Model, folder: str | Path, *, card: str = "", extra: Mapping[str
         config = {"model_type": f"ftheta_{architecture.config.name}"} if outside is None else outside[1]
         if isinstance(model.processor, TextProcessor):
             ids = {f"{name}_token_id": model.processor.id(f"<{name}>") for name in ("bos", "eos", "pad")}
-            config = {**config, **ids}
+            config = {**config, **{name: value for name, value in ids.items() if config.get(name) is None}}
             attempt.write_json("generation_config.json", {**ids, "do_sample": True, "temperature": 0.8, "top_p": 0.95})
+        if "id2label" in config:
+            names = [model.processor.label(i) for i in range(len(config["id2label"]))]
+            config = {**config, "id2label": {str(i): name for i, name in enumerate(names)}, "label2id": {name: i for i, name in enumerate(names)}}
         attempt.write_json("config.json", config)
         for name, data in model.processor.files().items():
             attempt.write(name, data)
@@ -103,13 +109,29 @@ def load_foreign(folder: Path) -> Model:
         config = family.import_config(theirs)
     except KeyError as error:
         raise FolderError(f"{place}: {error.args[0]} is missing") from None
-    values = tensor_files.read(folder / "model.safetensors")
+    values = family.tidied(tensor_files.read(folder / "model.safetensors"))
     architecture = with_values(config, values, list(family.lines(config)), folder)
-    if "tokens" in config.ports().takes:
-        return Model(architecture, TextProcessor.load({}, folder), "text-generation", {"from": str(folder), "format": kind})
-    processor: type[Processor] = PROCESSORS.load("image")
-    labels = [label for _, label in sorted(((int(k), v) for k, v in theirs.get("id2label", {}).items()))]
-    return Model(architecture, processor.load({"labels": labels, "channels": config.ports().sizes["C"]}, folder), "image-classification", {"from": str(folder), "format": kind})
+    facts: dict[str, Any] = {"labels": [label for _, label in sorted((int(k), v) for k, v in theirs.get("id2label", {}).items())]}
+    sort = "text" if "tokens" in config.ports().takes else "image"
+    if sort == "image":
+        facts["channels"] = config.ports().sizes["C"]
+    processor = PROCESSORS.load(sort).load(facts, folder)
+    return Model(architecture, processor, usual_task(config.ports(), (folder / SENTENCES).exists()), {"from": str(folder), "format": kind})
+
+
+def usual_task(ports: Ports, sentences: bool) -> str:
+    """What a model that takes and gives this is used for; `sentences` says that its vectors are meant to be compared."""
+    if "tokens" not in ports.takes:
+        return "image-classification"
+    if "embedding" in ports.gives:
+        return "sentence-similarity" if sentences else "feature-extraction"
+    if "span" in ports.gives:
+        return "question-answering"
+    if "value" in ports.gives:
+        return "text-ranking"
+    words = {"logits B K": "text-classification", "logits B T K": "token-classification"}
+    other = "fill-mask" if "bidirectional" in ports.traits else "text-generation"
+    return words.get(ports.gives.get("logits", ""), other)
 
 
 def with_values(config: ArchitectureConfig, values: Mapping[str, torch.Tensor], lines: list[Line] | None, folder: Path) -> Architecture:

@@ -32,7 +32,7 @@ class Llama(Family):
         fits = (
             mixer.dump() == plain and norm.dump() == {"kind": "rmsnorm", "eps": eps, "weight": True} and config.positions.kind == "rotary"
             and feed.dump() == {"kind": "gated", "hidden": feed.arguments.get("hidden"), "activation": "silu", "bias": False}
-            and not config.embed_norm and not config.value_embed and config.softcap is None and not config.dropout
+            and config.plain and not config.embed_norm and not config.value_embed and config.softcap is None and not config.dropout
         )
         if not fits:
             return None
