@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from ftheta.architectures import ARCHITECTURES
 from ftheta.architectures.architecture import Architecture, ArchitectureConfig, Estimator, call
 from ftheta.core.catalog import Catalogue
-from ftheta.core.config import Slot, data_fields
+from ftheta.core.config import Slot, fill
 from ftheta.core.contract import Batch, Ports, check
 from ftheta.core.errors import FthetaError
 from ftheta.core.random import Draws, generator, seed_all
@@ -92,8 +92,7 @@ def stand_ins(specs: Mapping[str, str], sizes: Mapping[str, int]) -> Batch:
 
 def with_sizes(kind: str, fields: Mapping[str, Any]) -> dict[str, Any]:
     """An architecture's fields with the sizes that data would give."""
-    sizes = {name: SIZES[letter] for name, letter in data_fields(ARCHITECTURES.load(kind)).items()}
-    return {"kind": kind, **sizes, **fields}
+    return fill(ARCHITECTURES.load(kind), {"kind": kind, **fields}, SIZES)
 
 
 # one observer for each sort
@@ -211,6 +210,7 @@ HOSTED = ("mixer", "norm", "feedforward", "position", "message_passing", "enviro
 HOSTS: dict[str, dict[str, Any]] = {
     "decoder": {"dim": 16, "depth": 1, "mixer": {"kind": "attention", "heads": 2}, "dropout": 0.1},
     "encoder": {"dim": 16, "depth": 1, "mixer": {"kind": "attention", "heads": 2, "causal": False}},
+    "headed": {"trunk": {"kind": "encoder", "dim": 16, "depth": 1, "mixer": {"kind": "attention", "heads": 2, "causal": False}}},
     "resnet": {"depths": [1, 1], "widths": [8, 8], "stem_width": 4, "stem": "small"},
     "gan": {"noise": 4, "width": 4},
     "actor_critic": {"hidden": [8]},

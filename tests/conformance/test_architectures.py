@@ -20,12 +20,15 @@ TINY = {
     "forest": {"features": 6, "classes": 3, "trees": 5},
     "gan": {"channels": 1, "classes": 3, "size": 8, "noise": 6, "width": 4},
     "graph": {"features": 7, "classes": 3, "dropout": 0.0},
+    "headed": {"trunk": {"kind": "encoder", "vocab": 40, "dim": 16, "depth": 2, "context": 12, "mixer": {"kind": "attention", "heads": 2, "causal": False}}, "classes": 3,
+               "readout": {"kind": "classify", "dropout": 0.0}},
     "kmeans": {"features": 6, "clusters": 3},
     "linear": {"features": 6},
     "resnet": {"channels": 1, "classes": 3, "depths": [1, 1], "widths": [8, 16], "stem": "small"},
 }
 OBJECTIVE = {
-    "actor_critic": "ppo", "decoder": "next_token", "encoder": "masked", "gan": {"kind": "adversarial", "noise": 6}, "graph": "classification", "resnet": "classification",
+    "actor_critic": "ppo", "decoder": "next_token", "encoder": "masked", "gan": {"kind": "adversarial", "noise": 6}, "graph": "classification",
+    "headed": "classification", "resnet": "classification",
 }
 NAMES = ARCHITECTURES.names()
 LEARNING = [name for name in NAMES if name in OBJECTIVE]
@@ -44,8 +47,8 @@ def build(name) -> Architecture:
 def batch(name, rows=8):
     draws = torch.Generator().manual_seed(0)
     sizes = config(name).ports().sizes
-    if name in ("decoder", "encoder"):
-        return {"tokens": torch.randint(4, 40, (rows, 12), generator=draws)}
+    if name in ("decoder", "encoder", "headed"):
+        return {"tokens": torch.randint(4, 40, (rows, 12), generator=draws), **({"label": torch.arange(rows) % 3} if name == "headed" else {})}
     if name == "graph":
         edges = torch.randint(rows, (2, 3 * rows), generator=draws)
         return {"nodes": torch.randn(rows, 7, generator=draws), "edges": edges, "label": torch.arange(rows) % 3, "mask": torch.ones(rows, dtype=torch.bool)}

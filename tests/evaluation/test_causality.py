@@ -12,7 +12,7 @@ from ftheta.blocks.context import Context
 from ftheta.blocks.mixer import Mixer
 from ftheta.blocks.norm import LayerNorm
 from ftheta.blocks.position import NoPositions
-from ftheta.core.config import Slot, data_fields
+from ftheta.core.config import Slot, fill
 from ftheta.core.errors import UsageError
 from ftheta.evaluation.probes.causality import prove
 from ftheta.evaluation.probes.small import shrink, small
@@ -32,7 +32,7 @@ def catalogue():
     """Every architecture of the catalogue with its defaults."""
     for name in ARCHITECTURES.names():
         cls = ARCHITECTURES.load(name)
-        built = cls.parse({"kind": name, **dict.fromkeys(data_fields(cls), 8)})
+        built = cls.parse(fill(cls, {"kind": name}, {}, 8))
         if "tokens" in built.ports().takes:
             yield name, built
 

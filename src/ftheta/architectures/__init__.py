@@ -11,8 +11,11 @@ ARCHITECTURES = Catalogue(
         "forest": "ftheta.architectures.classical:ForestConfig",
         "gan": "ftheta.architectures.gan:GANConfig",
         "graph": "ftheta.architectures.graph:GraphConfig",
+        "headed": "ftheta.architectures.headed:HeadedConfig",
         "kmeans": "ftheta.architectures.classical:KMeansConfig",
         "linear": "ftheta.architectures.classical:LinearConfig",
         "resnet": "ftheta.architectures.resnet:ResNetConfig",
     },
 )
+TRUNKS = Catalogue("trunk", {name: ARCHITECTURES.entries[name] for name in ("decoder", "encoder")})
+"""Architectures of tokens that a readout can be put on."""

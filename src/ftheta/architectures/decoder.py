@@ -14,9 +14,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ftheta.architectures.architecture import Architecture, ArchitectureConfig, Outputs
-from ftheta.blocks import FEEDFORWARDS, MIXERS, NORMS, POSITIONS
+from ftheta.blocks import FEEDFORWARDS, MIXERS, NORMS, POSITIONS, VOCABULARY_HEADS
 from ftheta.blocks.context import Cache, Context, document_positions
-from ftheta.blocks.head import Head
 from ftheta.blocks.initialise import normal, uniform
 from ftheta.blocks.mixer import Mixer
 from ftheta.blocks.residual import Residual
@@ -39,15 +38,19 @@ class DecoderConfig(ArchitectureConfig):
     positions: Annotated[Part, Slot(POSITIONS)] = slot("learned")
     """How the model knows where a token stands."""
     norm: Annotated[Part, Slot(NORMS)] = slot("layernorm")
-    """The norm before every part of a layer and before the head."""
+    """The norm of every part of a layer and, when it stands before them, of what the last layer gives."""
+    norm_place: Literal["before", "after"] = "before"
+    """Where the norm stands: before every part of a layer (GPT-2 and later), or after adding what the part gives (BERT)."""
     mixer: Annotated[Part, Slot(MIXERS)] = slot("attention", heads=12)
     """How tokens exchange information."""
     feedforward: Annotated[Part, Slot(FEEDFORWARDS)] = slot("mlp")
     """What is computed at each token by itself."""
+    head: Annotated[Part, Slot(VOCABULARY_HEADS)] | None = slot("linear")
+    """How hidden states become logits of tokens; none: the model gives hidden states only."""
     tie: bool = True
     """Whether the head shares the embedding table."""
     embed_norm: bool = False
-    """Whether embedded tokens are normalised before the first layer."""
+    """Whether embedded tokens, with their positions if these are added, are normalised before the first layer."""
     value_embed: bool = False
     """Whether every layer's values get a learned vector of the token itself (modded-nanogpt's value embeddings): more parameters, hardly more work."""
     zero_outputs: bool = False
@@ -61,9 +64,15 @@ class DecoderConfig(ArchitectureConfig):
     softcap: float | None = Field(default=None, gt=0)
     """Bound on logits, c·tanh(z/c)."""
 
+    @property
+    def plain(self) -> bool:
+        """Whether it is wired as GPT-2 and its heirs: norms before the parts, logits straight from the hidden states."""
+        return self.norm_place == "before" and self.head is not None and self.head.dump() == {"kind": "linear", "bias": False}
+
     def ports(self) -> Ports:
+        logits = {} if self.head is None else {"logits": "logits B T V"}
         return Ports(
-            takes={"tokens": "ids B T", "documents?": "ids B T"}, gives={"hidden": "real B T D", "logits": "logits B T V"},
+            takes={"tokens": "ids B T", "documents?": "ids B T"}, gives={"hidden": "real B T D", **logits},
             sizes={"V": self.vocab, "T": self.context}, traits=frozenset({"gradients"} | set(self.mixer.traits)),
         )
 
@@ -83,8 +92,9 @@ class Decoder(Architecture):
         self.positions = config.positions.build(dim=dim, context=config.context, head_dim=self.mixer().head_dim)
         self.embed_norm = config.norm.build(dim=dim) if config.embed_norm else None
         self.value_embeds = nn.ModuleList(nn.Embedding(config.vocab, self.value_dim()) for _ in self.layers) if config.value_embed else None
-        self.norm = config.norm.build(dim=dim)
-        self.head = Head(dim, config.vocab, self.embed.weight if config.tie else None, config.softcap)
+        self.norm = config.norm.build(dim=dim) if config.norm_place == "before" else None
+        weight = self.embed.weight if config.tie else None
+        self.head = config.head.build(dim=dim, vocab=config.vocab, weight=weight, softcap=config.softcap) if config.head else None
 
     def mixer(self) -> Mixer:
         """The first layer's mixer."""
@@ -99,22 +109,31 @@ class Decoder(Architecture):
         return width
 
     def layer(self) -> nn.Module:
+        return Layer(mix=self.residual(self.config.mixer), feed=self.residual(self.config.feedforward))
+
+    def residual(self, part: Part) -> Residual:
         config = self.config
-        return Layer(
-            mix=Residual(config.mixer.build(dim=config.dim), before=config.norm.build(dim=config.dim), dropout=config.dropout),
-            feed=Residual(config.feedforward.build(dim=config.dim), before=config.norm.build(dim=config.dim), dropout=config.dropout),
-        )
+        inner, norm = part.build(dim=config.dim), config.norm.build(dim=config.dim)
+        if config.norm_place == "after":
+            return Residual(inner, after=norm, dropout=config.dropout)
+        return Residual(inner, before=norm, dropout=config.dropout)
 
     def forward(self, tokens: Tensor, documents: Tensor | None = None, cache: Cache | None = None) -> Outputs:
-        hidden = self.trunk(tokens, documents, cache)
-        return Outputs({"hidden": hidden}, lazy={"logits": lambda: self.head(hidden)})
+        return self.outputs(self.trunk(tokens, documents, cache))
 
-    def trunk(self, tokens: Tensor, documents: Tensor | None = None, cache: Cache | None = None) -> Tensor:
+    def outputs(self, hidden: Tensor) -> Outputs:
+        head = self.head
+        return Outputs({"hidden": hidden}, lazy={} if head is None else {"logits": lambda: head(hidden)})
+
+    def trunk(self, tokens: Tensor, documents: Tensor | None = None, cache: Cache | None = None, added: Tensor | None = None) -> Tensor:
+        """Hidden states (B, T, D); `added` (B, T, D) goes to the embedded tokens."""
         context = Context(self.position_of(tokens, documents, cache), documents, cache)
         hidden = self.embed(tokens).to(self.compute_dtype)
+        if added is not None:
+            hidden = hidden + added.to(hidden.dtype)
+        hidden = self.positions(hidden, context)
         if self.embed_norm is not None:
             hidden = self.embed_norm(hidden)
-        hidden = self.positions(hidden, context)
         self.mixer().prepare(tokens.shape[1], hidden.dtype, context)
         for i, layer in enumerate(self.layers):
             if self.value_embeds is not None:
@@ -124,7 +143,7 @@ class Decoder(Architecture):
             cache.length += tokens.shape[1]
             if documents is not None:
                 cache.documents = documents if cache.documents is None else torch.cat([cache.documents, documents], dim=1)
-        return self.norm(hidden)
+        return hidden if self.norm is None else self.norm(hidden)
 
     def position_of(self, tokens: Tensor, documents: Tensor | None, cache: Cache | None) -> Tensor:
         """(1 or B, T): from 0 in every document; after what the cache remembers when generating."""
@@ -136,15 +155,16 @@ class Decoder(Architecture):
         return document_positions(torch.cat([cache.documents, documents], dim=1))[:, -tokens.shape[1] :]
 
     def initialise(self, seed: int) -> None:
-        """N(0, std²) everywhere, output projections shrunk by sqrt(2·depth) (GPT-2) or zero; recurrent cells U(±1/sqrt(hidden))."""
+        """N(0, std²) everywhere, output projections shrunk by sqrt(2·depth) (GPT-2; not when norms come after) or zero; recurrent cells U(±1/sqrt(hidden))."""
         config = self.config
+        shrink = math.sqrt(2 * config.depth) if config.norm_place == "before" else 1.0
         for name, parameter in self.named_parameters():
             if ".rnn." in name:
                 uniform(parameter, parameter.shape[0] ** -0.5 * 2, seed, name)
             elif parameter.ndim < 2:
                 parameter.data.fill_(1.0 if name.endswith("weight") else 0.0)
             elif name.endswith(("output.weight", "down.weight")):
-                normal(parameter, 0.0 if config.zero_outputs else config.std / math.sqrt(2 * config.depth), seed, name)
+                normal(parameter, 0.0 if config.zero_outputs else config.std / shrink, seed, name)
             elif name == "embed.weight":
                 normal(parameter, config.embed_std or config.std, seed, name)
             elif name.startswith("value_embeds") or (name == "head.weight" and config.zero_outputs):

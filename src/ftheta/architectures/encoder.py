@@ -1,13 +1,21 @@
-"""Bidirectional sequence model: every token sees its whole document. The trunk is the decoder's, with a mixer that looks both ways."""
+"""Bidirectional sequence model: every token sees its whole document (BERT; Devlin et al. 2018, arXiv:1810.04805).
+
+The trunk is the decoder's, with a mixer that looks both ways and, where there are several texts in a document, a vector for each
+token's segment.
+"""
 
 from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import model_validator
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor, nn
 
+from ftheta.architectures.architecture import Outputs
 from ftheta.architectures.decoder import Decoder, DecoderConfig
 from ftheta.blocks import MIXERS
+from ftheta.blocks.context import Cache
 from ftheta.core.config import Part, Slot, slot
 from ftheta.core.contract import Ports
 
@@ -18,6 +26,8 @@ class EncoderConfig(DecoderConfig):
     kind: Literal["encoder"] = "encoder"                                                  # type: ignore[assignment]
     mixer: Annotated[Part, Slot(MIXERS)] = slot("attention", heads=12, causal=False)
     """How tokens exchange information; it must look both ways."""
+    segments: int = Field(default=0, ge=0)
+    """How many sorts of segment a token may belong to, such as a first and a second text; none: segments are not told apart."""
 
     @model_validator(mode="after")
     def both_ways(self) -> EncoderConfig:
@@ -27,7 +37,22 @@ class EncoderConfig(DecoderConfig):
 
     def ports(self) -> Ports:
         ports = super().ports()
-        return Ports(ports.takes, ports.gives, ports.sizes, ports.traits | {"bidirectional"})
+        takes = {**ports.takes, "segments?": "ids B T"} if self.segments else ports.takes
+        return Ports(takes, ports.gives, ports.sizes, ports.traits | {"bidirectional"})
 
-    def build(self) -> Decoder:
-        return Decoder(self)
+    def build(self) -> Encoder:
+        return Encoder(self)
+
+
+class Encoder(Decoder):
+    """tokens (B, T), and segments (B, T) or all 0 → hidden (B, T, D), logits (B, T, V)."""
+
+    def __init__(self, config: EncoderConfig):
+        super().__init__(config)
+        self.segment_embed = nn.Embedding(config.segments, config.dim) if config.segments else None
+
+    def forward(self, tokens: Tensor, documents: Tensor | None = None, cache: Cache | None = None, segments: Tensor | None = None) -> Outputs:
+        added = None
+        if self.segment_embed is not None:
+            added = self.segment_embed(torch.zeros_like(tokens) if segments is None else segments)
+        return self.outputs(self.trunk(tokens, documents, cache, added))

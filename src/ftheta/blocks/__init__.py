@@ -11,6 +11,7 @@ MIXERS = Catalogue(
     },
 )
 FEEDFORWARDS = Catalogue("feedforward", {"mlp": "ftheta.blocks.feedforward:MLP", "gated": "ftheta.blocks.feedforward:Gated"})
+VOCABULARY_HEADS = Catalogue("vocabulary head", {"linear": "ftheta.blocks.head:Head", "transformed": "ftheta.blocks.head:TransformedHead"})
 MESSAGE_PASSING = Catalogue("message_passing", {"gcn": "ftheta.blocks.message_passing:GCN"})
 NORMS = Catalogue("norm", {"layernorm": "ftheta.blocks.norm:LayerNorm", "rmsnorm": "ftheta.blocks.norm:RMSNorm"})
 POSITIONS = Catalogue(
@@ -19,6 +20,16 @@ POSITIONS = Catalogue(
         "learned": "ftheta.blocks.position:Learned",
         "rotary": "ftheta.blocks.position:Rotary",
         "none": "ftheta.blocks.position:NoPositions",
+    },
+)
+READOUTS = Catalogue(
+    "readout",
+    {
+        "classify": "ftheta.blocks.readout:Classify",
+        "embed": "ftheta.blocks.readout:Embed",
+        "regress": "ftheta.blocks.readout:Regress",
+        "span": "ftheta.blocks.readout:Span",
+        "tag": "ftheta.blocks.readout:Tag",
     },
 )
 ROTARY_SCALINGS = Catalogue(

@@ -7,24 +7,40 @@ pass, while its logits are at hand, and scaled in the backward pass.
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx, once_differentiable
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from ftheta.blocks.feedforward import ActivationName, activate
+from ftheta.blocks.linear import Linear
+from ftheta.blocks.norm import Eps, LayerNorm
+
 
 class Head(nn.Module):
-    """logits = h Wᵀ (B, T, V); `softcap` bounds them: c·tanh(z/c) (Gemma 2). A tied head is given the embedding's weight."""
+    """logits = h Wᵀ + b (B, T, V); `softcap` bounds them: c·tanh(z/c) (Gemma 2). A tied head is given the embedding's weight."""
 
-    def __init__(self, dim: int, vocab: int, weight: Tensor | None = None, softcap: float | None = None):
+    def __init__(
+        self, dim: int, vocab: int, weight: Tensor | None = None, softcap: float | None = None, *,
+        bias: Annotated[bool, Field(description="Whether every token has a learned number of its own added to its logit.")] = False,
+    ):
         super().__init__()
         self.tied = weight is not None
         self.weight: Tensor = nn.Parameter(torch.empty(vocab, dim)) if weight is None else weight
+        self.bias = nn.Parameter(torch.zeros(vocab)) if bias else None
         self.softcap = softcap
 
+    def change(self, hidden: Tensor) -> Tensor:
+        """What is done to hidden states (..., D) before they meet the table: nothing."""
+        return hidden
+
     def forward(self, hidden: Tensor) -> Tensor:
-        logits = F.linear(hidden, self.weight.to(hidden.dtype))
+        hidden = self.change(hidden)
+        logits = F.linear(hidden, self.weight.to(hidden.dtype), None if self.bias is None else self.bias.to(hidden.dtype))
         logits = logits if logits.dtype == torch.float64 else logits.float()
         return logits if self.softcap is None else self.softcap * torch.tanh(logits / self.softcap)
 
@@ -32,11 +48,11 @@ class Head(nn.Module):
         """Sum over rows of the cross-entropy of targets (N,) given hidden (N, D), each row times its weight (N,); nats."""
         if weights is None:
             weights = torch.ones(len(targets), device=targets.device)
-        weight = self.weight.to(hidden.dtype)
-        result = LinearCrossEntropy.apply(hidden, weight, targets, weights, self.softcap, chunk)
+        hidden = self.change(hidden)
+        weight, bias = self.weight.to(hidden.dtype), None if self.bias is None else self.bias.to(hidden.dtype)
+        result = LinearCrossEntropy.apply(hidden, weight, bias, targets, weights, self.softcap, chunk)
         assert isinstance(result, Tensor)
         return result
-
 
     def log_probabilities(self, hidden: Tensor, targets: Tensor, chunk: int = 1024) -> Tensor:
         """log p of each of targets (N,) given hidden (N, D): (N,). Logits are made chunk by chunk, and again in the backward pass."""
@@ -50,12 +66,30 @@ class Head(nn.Module):
         return self(hidden).log_softmax(-1).gather(-1, targets[:, None])[:, 0]
 
 
+class TransformedHead(Head):
+    """As `linear`, of norm(activation(A h + a)) instead of h: the masked-language-model head of BERT (Devlin et al. 2018, arXiv:1810.04805)."""
+
+    def __init__(
+        self, dim: int, vocab: int, weight: Tensor | None = None, softcap: float | None = None, *,
+        activation: Annotated[ActivationName, Field(description="What follows the dense layer.")] = "gelu",
+        eps: Eps = 1e-12,
+        bias: Annotated[bool, Field(description="Whether every token has a learned number of its own added to its logit.")] = True,
+    ):
+        super().__init__(dim, vocab, weight, softcap, bias=bias)
+        self.activation: ActivationName = activation
+        self.dense = Linear(dim, dim)
+        self.norm = LayerNorm(dim, eps=eps)
+
+    def change(self, hidden: Tensor) -> Tensor:
+        return self.norm(activate(self.activation, self.dense(hidden)))
+
+
 class LinearCrossEntropy(torch.autograd.Function):
-    """Summed cross-entropy of softmax(cap(h Wᵀ)), chunk of rows by chunk of rows."""
+    """Summed cross-entropy of softmax(cap(h Wᵀ + b)), chunk of rows by chunk of rows."""
 
     @staticmethod
     def forward(
-        ctx: FunctionCtx, hidden: Tensor, weight: Tensor, targets: Tensor, weights: Tensor, softcap: float | None, chunk: int
+        ctx: FunctionCtx, hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, weights: Tensor, softcap: float | None, chunk: int
     ) -> Tensor:
         exact = torch.promote_types(hidden.dtype, torch.float32)
         total = torch.zeros((), dtype=exact, device=hidden.device)
@@ -63,10 +97,11 @@ class LinearCrossEntropy(torch.autograd.Function):
         uniform = bool((weights == 1).all())
         grad_hidden = torch.empty_like(hidden) if need else None
         grad_weight = torch.zeros(weight.shape, dtype=exact, device=weight.device) if need else None
+        grad_bias = torch.zeros(bias.shape, dtype=exact, device=bias.device) if need and bias is not None else None
         for start in range(0, len(hidden), chunk):
             rows = slice(start, start + chunk)
             h, target, scale = hidden[rows], targets[rows, None], weights[rows, None].to(exact)
-            logits = h @ weight.t()
+            logits = h @ weight.t() if bias is None else torch.addmm(bias, h, weight.t())
             if softcap is None and hidden.dtype == torch.bfloat16:
                 # one fused kernel gives the probabilities, which are the gradient but for the target's; the loss is read from them
                 grad = logits.softmax(-1)
@@ -78,6 +113,8 @@ class LinearCrossEntropy(torch.autograd.Function):
                         grad *= scale.to(grad.dtype)
                     torch.mm(grad, weight, out=grad_hidden[rows])
                     grad_weight += grad.t() @ h
+                    if grad_bias is not None:
+                        grad_bias += grad.sum(0, dtype=exact)
                 continue
             logits = logits.to(exact)
             slope = None
@@ -96,14 +133,16 @@ class LinearCrossEntropy(torch.autograd.Function):
                 grad = grad.to(hidden.dtype)
                 torch.mm(grad, weight, out=grad_hidden[rows])
                 grad_weight += grad.t() @ h
+                if grad_bias is not None:
+                    grad_bias += grad.sum(0, dtype=exact)
         if need:
             assert grad_hidden is not None and grad_weight is not None
-            ctx.save_for_backward(grad_hidden, grad_weight.to(weight.dtype))
+            ctx.save_for_backward(grad_hidden, grad_weight.to(weight.dtype), None if grad_bias is None else grad_bias.to(weight.dtype))
         return total
 
     @staticmethod
     @once_differentiable
     def backward(ctx: FunctionCtx, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        grad_hidden, grad_weight = ctx.saved_tensors                                      # type: ignore[attr-defined]
         (scale,) = grads
-        return grad_hidden * scale.to(grad_hidden.dtype), grad_weight * scale.to(grad_weight.dtype), None, None, None, None
+        kept = [None if grad is None else grad * scale.to(grad.dtype) for grad in ctx.saved_tensors]       # type: ignore[attr-defined]
+        return *kept, None, None, None, None

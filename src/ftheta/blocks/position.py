@@ -37,15 +37,19 @@ class NoPositions(Positions):
 
 
 class Learned(Positions):
-    """hidden + table[position]."""
+    """hidden + table[position + offset]."""
 
-    def __init__(self, dim: int, context: int, head_dim: int | None):
+    def __init__(
+        self, dim: int, context: int, head_dim: int | None, *,
+        offset: Annotated[int, Field(ge=0, description="Rows of the table before that of the first token (RoBERTa leaves 2).")] = 0,
+    ):
         super().__init__()
         self.longest = context
-        self.weight = nn.Parameter(torch.zeros(context, dim))
+        self.offset = offset
+        self.weight = nn.Parameter(torch.zeros(context + offset, dim))
 
     def forward(self, hidden: Tensor, context: Context) -> Tensor:
-        return hidden + self.weight[context.positions].to(hidden.dtype)
+        return hidden + self.weight[context.positions + self.offset if self.offset else context.positions].to(hidden.dtype)
 
 
 class Rotary(Positions):

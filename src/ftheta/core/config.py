@@ -137,7 +137,8 @@ class Slot:
         schema = cls.model_json_schema() if issubclass(cls, Config) else signature_schema(cls).model_json_schema()
         schema = inline(schema)
         schema["properties"] = {**schema.get("properties", {}), "kind": {"const": name}}
-        schema["required"] = sorted({*schema.get("required", []), "kind"})
+        from_elsewhere = data_fields(cls) if issubclass(cls, Config) else {}
+        schema["required"] = sorted({*schema.get("required", []), "kind"} - from_elsewhere.keys())
         schema["title"] = name
         return schema
 
@@ -178,6 +179,26 @@ def data_fields(cls: type[Config]) -> dict[str, str]:
         if isinstance(field.json_schema_extra, dict) and "from_data" in field.json_schema_extra:
             found[name] = str(field.json_schema_extra["from_data"])
     return found
+
+
+def slot_of(metadata: Sequence[Any]) -> Slot | None:
+    """The slot a field's annotation says it holds."""
+    return next((item for item in metadata if isinstance(item, Slot)), None)
+
+
+def fill(cls: type[Config], fields: Mapping[str, Any], sizes: Mapping[str, int], otherwise: int | None = None) -> dict[str, Any]:
+    """`fields` with those the data decides filled in, in configurations inside slots too; sizes not known become `otherwise`, if given."""
+    result = dict(fields)
+    for name, letter in data_fields(cls).items():
+        if name not in result and (letter in sizes or otherwise is not None):
+            result[name] = sizes.get(letter, otherwise)
+    for name, field in cls.model_fields.items():
+        inside = result.get(name, field.default)
+        slot = slot_of(field.metadata)
+        kind = inside.get("kind") if isinstance(inside, Mapping) else inside
+        if slot and kind in slot.catalogue and issubclass(slot.catalogue.load(kind), Config):
+            result[name] = fill(slot.catalogue.load(kind), inside if isinstance(inside, Mapping) else {"kind": kind}, sizes, otherwise)
+    return result
 
 
 def merge(base: Any, change: Any) -> Any:

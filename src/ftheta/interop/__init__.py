@@ -5,12 +5,15 @@ from ftheta.core.catalog import Catalogue
 FAMILIES = Catalogue(
     "outside family",
     {
+        "bert": "ftheta.interop.huggingface.bert:BERT",
+        "distilbert": "ftheta.interop.huggingface.distilbert:DistilBERT",
         "gpt2": "ftheta.interop.huggingface.gpt2:GPT2",
         "llama": "ftheta.interop.huggingface.llama:Llama",
         "mistral": "ftheta.interop.huggingface.mistral:Mistral",
         "qwen2": "ftheta.interop.huggingface.qwen:Qwen2",
         "qwen3": "ftheta.interop.huggingface.qwen:Qwen3",
         "resnet": "ftheta.interop.huggingface.resnet:ResNet",
+        "roberta": "ftheta.interop.huggingface.bert:RoBERTa",
     },
 )
 """Hugging Face `model_type` → how it is written there."""

@@ -36,6 +36,10 @@ class Family(ABC):
     def lines(self, config: ArchitectureConfig) -> Sequence[Line]:
         """The table, placeholders filled in."""
 
+    def tidied(self, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The tensors of one of their files under today's names, without those that say nothing new."""
+        return dict(values)
+
 
 def numbered(lines: Sequence[Line], depth: int) -> list[Line]:
     """Lines that mention `{i}`, once for every layer; the others once."""

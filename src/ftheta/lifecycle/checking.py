@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from ftheta.architectures import ARCHITECTURES
 from ftheta.architectures.architecture import ArchitectureConfig
-from ftheta.core.config import Config, data_fields
+from ftheta.core.config import Config, fill
 from ftheta.core.contract import Ports
 from ftheta.core.contract import check as check_ports
 from ftheta.data.sources.source_config import SourceConfig, TextSource
@@ -77,4 +77,4 @@ def ports_of(source: str, example: Mapping[str, Any]) -> Ports:
 
 def sized(cls: type[ArchitectureConfig], ports: Ports) -> ArchitectureConfig:
     """An architecture with its defaults, sizes taken from the data."""
-    return cls.parse({"kind": cls.model_fields["kind"].default, **{name: ports.sizes.get(letter, STAND_IN) for name, letter in data_fields(cls).items()}})
+    return cls.parse(fill(cls, {"kind": cls.model_fields["kind"].default}, ports.sizes, STAND_IN))

@@ -17,7 +17,7 @@ from ftheta.adaptation.adaptation import Adaptation
 from ftheta.adaptation.freezing import Full
 from ftheta.architectures import ARCHITECTURES
 from ftheta.architectures.architecture import ArchitectureConfig
-from ftheta.core.config import SLIPS, Config, Slot, data_fields, describe, merge
+from ftheta.core.config import SLIPS, Config, Slot, describe, fill, merge
 from ftheta.core.contract import Ports
 from ftheta.core.errors import ConfigError, FolderError, Problem, UsageError, distance, suggest
 from ftheta.data.augment import AUGMENTATIONS, Augmentation
@@ -136,11 +136,7 @@ class Recipe(Config):
                     raise ConfigError([Problem((typed,), f"no such field; did you mean 'kind'? (architectures: {', '.join(ARCHITECTURES.names())})")])
             raise ConfigError([Problem(("kind",), f"say which architecture: one of {', '.join(ARCHITECTURES.names())} (or a preset)")])
         if kind in ARCHITECTURES:
-            for field, letter in data_fields(ARCHITECTURES.load(kind)).items():
-                if field not in fields and letter in sizes:
-                    fields[field] = sizes[letter]
-                elif field not in fields and stand_in:
-                    fields[field] = STAND_IN
+            fields = fill(ARCHITECTURES.load(kind), fields, sizes, STAND_IN if stand_in else None)
         try:
             config = Slot(ARCHITECTURES).parse(fields)
         except ValueError as error:

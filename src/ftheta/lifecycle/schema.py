@@ -106,8 +106,7 @@ def architecture_schemas() -> list[JsonSchemaValue]:
     found = []
     for kind in ARCHITECTURES.names():
         entry = untitled(Slot(ARCHITECTURES).entry_schema(kind))
-        needed = [name for name in entry["required"] if name not in data_fields(ARCHITECTURES.load(kind))]
-        found.append({**entry, "required": needed})
+        found.append(entry)
         if kind in by_kind:
             changed = {**partial(entry["properties"]), "preset": {"enum": by_kind[kind], "description": "Named sizes to start from."}}
             found.append({**entry, "properties": changed, "required": ["preset"]})

@@ -18,15 +18,17 @@ from ftheta.architectures.architecture import Architecture, ArchitectureConfig, 
 from ftheta.core import tensors as tensor_files
 from ftheta.core.atomic import commit, verify
 from ftheta.core.config import Slot
+from ftheta.core.contract import Ports
 from ftheta.core.errors import FolderError
 from ftheta.data.processors import PROCESSORS
-from ftheta.data.processors.processor import Processor
 from ftheta.data.processors.text import TextProcessor
 from ftheta.interop import FAMILIES
 from ftheta.interop.mapping import Family, Line, to_ours, to_theirs
 from ftheta.models.model import Model
 
 FORMAT = 1
+SENTENCES = "modules.json"
+"""The file by which sentence-transformers' folders are known."""
 
 
 def save(model: Model, folder: str | Path, *, card: str = "", extra: Mapping[str, Any] | None = None, replace: bool = False) -> Path:
@@ -45,8 +47,11 @@ def save(model: Model, folder: str | Path, *, card: str = "", extra: Mapping[str
         config = {"model_type": f"ftheta_{architecture.config.name}"} if outside is None else outside[1]
         if isinstance(model.processor, TextProcessor):
             ids = {f"{name}_token_id": model.processor.id(name) for name in ("bos", "eos", "pad")}
-            config = {**config, **ids}
+            config = {**config, **{name: value for name, value in ids.items() if config.get(name) is None}}
             attempt.write_json("generation_config.json", {**ids, "do_sample": True, "temperature": 0.8, "top_p": 0.95})
+        if "id2label" in config:
+            names = [model.processor.label(i) for i in range(len(config["id2label"]))]
+            config = {**config, "id2label": {str(i): name for i, name in enumerate(names)}, "label2id": {name: i for i, name in enumerate(names)}}
         attempt.write_json("config.json", config)
         for name, data in model.processor.files().items():
             attempt.write(name, data)
@@ -130,17 +135,32 @@ def load_foreign(folder: Path) -> Model:
     """A Hugging Face folder: `config.json`, `model.safetensors`, `tokenizer.json`."""
     family, config, theirs = foreign_config(folder)
     kind = theirs["model_type"]
-    values = tensor_files.read(folder / "model.safetensors")
+    values = family.tidied(tensor_files.read(folder / "model.safetensors"))
     architecture = with_values(config, values, list(family.lines(config)), folder)
-    if "tokens" in config.ports().takes:
-        processor = TextProcessor.load({}, folder)
-        known = config.ports().sizes["V"]
-        if processor.vocab > known:
-            raise FolderError(f"{folder}: its tokenizer has ids up to {processor.vocab - 1:,}, its model knows only {known:,} tokens: they are not of one model")
-        return Model(architecture, processor, "text-generation", {"from": str(folder), "format": kind})
-    image: type[Processor] = PROCESSORS.load("image")
-    labels = [label for _, label in sorted(((int(k), v) for k, v in theirs.get("id2label", {}).items()))]
-    return Model(architecture, image.load({"labels": labels, "channels": config.ports().sizes["C"]}, folder), "image-classification", {"from": str(folder), "format": kind})
+    facts: dict[str, Any] = {"labels": [label for _, label in sorted((int(k), v) for k, v in theirs.get("id2label", {}).items())]}
+    sort = "text" if "tokens" in config.ports().takes else "image"
+    if sort == "image":
+        facts["channels"] = config.ports().sizes["C"]
+    processor = PROCESSORS.load(sort).load(facts, folder)
+    known = config.ports().sizes.get("V", 0)
+    if isinstance(processor, TextProcessor) and processor.vocab > known:
+        raise FolderError(f"{folder}: its tokenizer has ids up to {processor.vocab - 1:,}, its model knows only {known:,} tokens: they are not of one model")
+    return Model(architecture, processor, usual_task(config.ports(), (folder / SENTENCES).exists()), {"from": str(folder), "format": kind})
+
+
+def usual_task(ports: Ports, sentences: bool) -> str:
+    """What a model that takes and gives this is used for; `sentences` says that its vectors are meant to be compared."""
+    if "tokens" not in ports.takes:
+        return "image-classification"
+    if "embedding" in ports.gives:
+        return "sentence-similarity" if sentences else "feature-extraction"
+    if "span" in ports.gives:
+        return "question-answering"
+    if "value" in ports.gives:
+        return "text-ranking"
+    words = {"logits B K": "text-classification", "logits B T K": "token-classification"}
+    other = "fill-mask" if "bidirectional" in ports.traits else "text-generation"
+    return words.get(ports.gives.get("logits", ""), other)
 
 
 def with_values(config: ArchitectureConfig, values: Mapping[str, torch.Tensor], lines: list[Line] | None, folder: Path) -> Architecture:

@@ -43,7 +43,7 @@ class Preference(Objective):
         return self.form in ("dpo", "ipo")
 
     def needs(self) -> Needs:
-        reads = {name: "ids B T" for name in ANSWERS} | {f"{name}_weights": "real B T" for name in ANSWERS}
+        reads = dict.fromkeys(ANSWERS, "ids B T") | {f"{name}_weights": "real B T" for name in ANSWERS}
         return Needs(
             reads=reads, feeds={"tokens": "ids B T"}, wants={"hidden": "real B T D", "logits": "logits B T V"},
             traits={"causal": "the model looks at both sides of a token, so the log-probability of an answer means nothing; choose a decoder",

@@ -43,7 +43,7 @@ def test_rows_of_files(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="more than 5"):
         list(rows(tmp_path / "a.json", 5))
     (tmp_path / "b.jsonl").write_bytes(b'{"x": 1}\n{"x": \n')
-    with pytest.raises(DataError, match="b.jsonl line 2: not JSON"):
+    with pytest.raises(DataError, match=r"b\.jsonl line 2: not JSON"):
         list(rows(tmp_path / "b.jsonl", 1000))
     (tmp_path / "c.json").write_bytes(b"\xff\xfe")
     with pytest.raises(DataError, match="not UTF-8 at byte 0"):

@@ -108,15 +108,12 @@ class Limited(ImmutableSandboxedEnvironment):
     intercepted_binops = frozenset(["*", "**", "+"])
 
     def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
-        text, count = (left, right) if isinstance(left, (str, list, tuple)) else (right, left)
-        if isinstance(text, (str, list, tuple)) and isinstance(count, int) and len(text) * count > LARGEST:
+        sizes = [len(value) if isinstance(value, (str, list, tuple)) else 0 for value in (left, right)]
+        counts = [value if isinstance(value, int) else 0 for value in (left, right)]
+        if (sizes[0] + sizes[1] if operator == "+" else max(sizes[0] * counts[1], sizes[1] * counts[0])) > LARGEST:
             raise Refused(f"a value of more than {LARGEST:,} characters")
-        if operator == "+" and isinstance(left, (str, list, tuple)) and isinstance(right, (str, list, tuple)) and len(left) + len(right) > LARGEST:
-            raise Refused(f"a value of more than {LARGEST:,} characters")
-        if operator == "**" and not (abs(left) <= 1 << 16 and abs(right) <= 64):
-            raise Refused(f"{left} to the power of {right}")
-        if operator == "*" and isinstance(left, int) and isinstance(right, int) and (left * right).bit_length() > 1 << 16:
-            raise Refused("a number of more than 65,536 bits")
+        if operator == "**" and max(map(abs, counts)) > 1 << 16 or operator == "*" and max(value.bit_length() for value in counts) > 1 << 16:
+            raise Refused(f"{left} {operator} {right} is too large a power or product")
         return super().call_binop(context, operator, left, right)
 
 

@@ -18,6 +18,10 @@ class Processor(ABC):
     def dump(self) -> dict[str, Any]:
         """Plain facts for `ftheta.json`."""
 
+    def label(self, index: int) -> str:
+        """The name of a class: its number, unless the processor knows better."""
+        return str(index)
+
     def files(self) -> dict[str, bytes]:
         """Files it keeps in the model folder."""
         return {}

@@ -7,8 +7,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from tokenizers import Tokenizer
+import torch
+from tokenizers import Encoding, Tokenizer
 
+from ftheta.core.contract import Batch
 from ftheta.core.errors import DataError, FolderError
 from ftheta.data.processors.processor import Processor
 from ftheta.data.tokenizers import controls
@@ -17,10 +19,12 @@ from ftheta.data.tokenizers.trained import TRAINED_ROLES
 
 CONTEXT = 8
 """Tokens before new ones that decide how these are shown: whether a space comes first, which bytes belong to a character begun before."""
+PADDING = -1
+"""The document that padding belongs to, and the segment number of no text."""
 
 
 class TextProcessor(Processor):
-    """Encodes text after the token that begins one, decodes ids without control tokens.
+    """Encodes text after the token that begins one, decodes ids without control tokens; `frame` puts texts between the tokenizer's own.
 
     `roles` says which token is `bos`, `eos`, `pad`, `mask`, `cls`, `sep` or `unk`; `begin` and `end` are put around every text (`begin`
     by itself is what begins a document). Left out, they are those of tokenizers trained here.
@@ -30,9 +34,13 @@ class TextProcessor(Processor):
 
     def __init__(
         self, tokenizer: Tokenizer, roles: Mapping[str, str] | None = None, begin: Sequence[str] | None = None, end: Sequence[str] = (),
+        labels: Sequence[str] = (),
     ):
         tokenizer.encode_special_tokens = True
+        tokenizer.no_padding()
+        tokenizer.no_truncation()
         self.tokenizer = tokenizer
+        self.labels = list(labels)
         self.roles = {role: token for role, token in (TRAINED_ROLES if roles is None else roles).items() if tokenizer.token_to_id(token) is not None}
         opening = controls.opening(self.roles)
         self.begin = ([opening] if opening else []) if begin is None else list(begin)
@@ -58,10 +66,64 @@ class TextProcessor(Processor):
             raise DataError("data.tokenizer: no token begins or ends a document; name one, as in special: {eos: '<|endoftext|>'}")
         return found[0], found[1]
 
+    def label(self, index: int) -> str:
+        """The name of a class; its number where it has none."""
+        return self.labels[index] if index < len(self.labels) else str(index)
+
     def encode(self, text: str, start: bool = True) -> list[int]:
         """Token ids, after those that begin a text when `start`."""
         ids = self.tokenizer.encode(text, add_special_tokens=False).ids
         return [*self.ids(self.begin), *ids] if start else ids
+
+    def batch(self, encodings: Sequence[Encoding]) -> Batch:
+        """tokens, documents and segments (B, T) of texts of unequal length, padded on the right with document -1."""
+        rows, width = len(encodings), max((len(encoding.ids) for encoding in encodings), default=0)
+        tokens = torch.full((rows, width), self.id("pad") or 0)
+        documents, segments = torch.full((rows, width), PADDING), torch.zeros(rows, width, dtype=torch.int64)
+        for row, encoding in enumerate(encodings):
+            length = len(encoding.ids)
+            tokens[row, :length] = torch.tensor(encoding.ids, dtype=torch.int64)
+            segments[row, :length] = torch.tensor(encoding.type_ids, dtype=torch.int64)
+            documents[row, :length] = 0
+        return {"tokens": tokens, "documents": documents, "segments": segments}
+
+    def frame(self, first: str, second: str | None, longest: int) -> Encoding:
+        """A text, or a pair of texts, with the control tokens the tokenizer puts around them (`[CLS] a [SEP] b [SEP]`).
+
+        What is too long for `longest` tokens loses its end; of a pair the longer text does.
+        """
+        a = self.tokenizer.encode(first, add_special_tokens=False)
+        b = None if second is None else self.tokenizer.encode(second, add_special_tokens=False)
+        room = longest - self.tokenizer.num_special_tokens_to_add(b is not None)
+        if b is None:
+            a.truncate(room)
+        else:
+            small, large = sorted((a, b), key=lambda encoding: len(encoding.ids))
+            small.truncate(max(room // 2, room - len(large.ids)))
+            large.truncate(room - len(small.ids))
+        return self.tokenizer.post_process(a, b, True)
+
+    def windows(self, first: str, second: str, longest: int, stride: int) -> list[Encoding]:
+        """A pair as often as it takes for every token of a long second text to be seen; neighbours share `stride` tokens."""
+        a, b = (self.tokenizer.encode(text, add_special_tokens=False) for text in (first, second))
+        room = longest - self.tokenizer.num_special_tokens_to_add(True)
+        a.truncate(room // 2)
+        b.truncate(room - len(a.ids), min(stride, (room - len(a.ids)) // 2))
+        rest = b.overflowing
+        return [self.tokenizer.post_process(a, piece, True) for piece in (b, *rest)]
+
+    def blanks(self, text: str) -> list[int]:
+        """Token ids of a text in which `<mask>` stands for a hidden token, between the tokenizer's control tokens or after `<bos>`."""
+        mask = self.roles["mask"]
+        self.tokenizer.encode_special_tokens = False
+        hidden = self.tokenizer.encode(mask, add_special_tokens=False)
+        self.tokenizer.encode_special_tokens = True
+        pieces: list[Encoding] = []
+        for i, piece in enumerate(text.split("<mask>")):
+            pieces += [hidden] * bool(i) + [self.tokenizer.encode(piece, add_special_tokens=False)]
+        ids = self.tokenizer.post_process(Encoding.merge(pieces, True), None, True).ids
+        first = self.ids(self.begin)
+        return ids if ids[: len(first)] == first else [*first, *ids]
 
     def decode(self, ids: Sequence[int]) -> str:
         return self.tokenizer.decode(list(ids), skip_special_tokens=True)
@@ -72,7 +134,8 @@ class TextProcessor(Processor):
         return self.decode([*tail, *ids])[len(self.decode(tail)) :]
 
     def dump(self) -> dict[str, Any]:
-        return {"kind": self.kind, "begin": self.begin, "end": self.end}
+        facts: dict[str, Any] = {"kind": self.kind, "begin": self.begin, "end": self.end}
+        return {**facts, "labels": self.labels} if self.labels else facts
 
     def files(self) -> dict[str, bytes]:
         config = {
@@ -85,9 +148,10 @@ class TextProcessor(Processor):
     def load(cls, facts: Mapping[str, Any], folder: Path) -> Self:
         """From what `dump` and `files` gave, or, without facts, from any tokenizer's files."""
         try:
-            taken = read_tokenizer(folder / "tokenizer.json" if facts else folder)
+            taken = read_tokenizer(folder / "tokenizer.json" if "kind" in facts else folder)
         except DataError as error:
             raise FolderError(str(error).removeprefix("data.tokenizer.path: ")) from None
-        if not facts:
-            return cls(taken.tokenizer, taken.roles, taken.begin, taken.end)
-        return cls(taken.tokenizer, taken.roles, facts.get("begin"), facts.get("end", ()))
+        labels = facts.get("labels", ())
+        if "kind" not in facts:
+            return cls(taken.tokenizer, taken.roles, taken.begin, taken.end, labels)
+        return cls(taken.tokenizer, taken.roles, facts.get("begin"), facts.get("end", ()), labels)

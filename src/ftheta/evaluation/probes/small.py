@@ -21,12 +21,7 @@ SIZES = {"vocab": 32, "depth": 2, "context": 16, "hidden": 16, "head_dim": HEAD_
 
 def shrink(config: ArchitectureConfig, sizes: Mapping[str, int] | None = None) -> ArchitectureConfig:
     """The same composition with every size at most as in `sizes` (default: SIZES), a width that all heads divide, and nothing dropped."""
-    data = config.dump()
-    limits = dict(SIZES if sizes is None else sizes)
-    heads = math.lcm(*found(data, "heads"))
-    if isinstance(data.get("dim"), int):
-        data["dim"] = heads * HEAD_DIM if heads > 1 else limits["hidden"]
-    return type(config).parse(reduced(data, limits))
+    return type(config).parse(reduced(config.dump(), dict(SIZES if sizes is None else sizes)))
 
 
 def found(data: Any, field: str) -> list[int]:
@@ -38,14 +33,17 @@ def found(data: Any, field: str) -> list[int]:
 
 
 def reduced(data: Any, limits: Mapping[str, int]) -> Any:
-    """Plain data with numbers of these names no larger than their limits, and every `dropout` 0."""
+    """Plain data with numbers of these names no larger than their limits, every `dim` a width that all heads below it divide, and every `dropout` 0."""
     if isinstance(data, list):
         return [reduced(item, limits) for item in data]
     if not isinstance(data, Mapping):
         return data
     result = {}
     for name, value in data.items():
-        if name in limits and isinstance(value, int) and not isinstance(value, bool):
+        if name == "dim" and isinstance(value, int):
+            heads = math.lcm(*found(data, "heads"))
+            result[name] = heads * HEAD_DIM if heads > 1 else limits["hidden"]
+        elif name in limits and isinstance(value, int) and not isinstance(value, bool):
             result[name] = min(value, limits[name])
         else:
             result[name] = 0.0 if name == "dropout" else reduced(value, limits)

@@ -30,9 +30,10 @@ class GPT2(Family):
         eps = norm.arguments.get("eps", 0.0)
         plain = Slot(MIXERS).parse({"kind": "attention", "heads": mixer.arguments.get("heads", 1), "bias": True})
         fits = (
-            mixer == plain and norm.dump() == {"kind": "layernorm", "eps": eps, "weight": True, "bias": True} and config.positions.kind == "learned" and config.tie
+            mixer == plain and norm.dump() == {"kind": "layernorm", "eps": eps, "weight": True, "bias": True}
+            and config.positions.dump() == {"kind": "learned", "offset": 0} and config.tie
             and feed.kind == "mlp" and feed.arguments["bias"] and feed.arguments["activation"] in ACTIVATIONS
-            and not config.embed_norm and not config.value_embed and config.softcap is None
+            and config.plain and not config.embed_norm and not config.value_embed and config.softcap is None
         )
         if not fits:
             return None

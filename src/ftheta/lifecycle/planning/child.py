@@ -167,7 +167,7 @@ def steps(recipe: Recipe, count: int, seconds: float) -> dict[str, Any]:
         else:
             taken = []
             for _, at in spans:
-                trainer.adapt = Stretch(ramp, at) if ramp else None
+                trainer.ramp = Stretch(ramp, at) if ramp else None
                 taken.append(timed(trainer, stream, WARM + math.ceil(count / len(spans)), seconds / len(spans))[WARM:])
         looked = look(trainer) if validation is not None else 0.0
     finally:

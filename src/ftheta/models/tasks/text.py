@@ -128,10 +128,7 @@ class FillMask(Task[Blank, Fillings, TextProcessor]):
         for blank in inputs:
             if mask is None or "<mask>" not in blank.text:
                 raise UsageError("text: put <mask> where a token is to be filled in")
-            ids = self.processor.encode("")
-            for i, piece in enumerate(blank.text.split("<mask>")):
-                ids += ([mask] if i else []) + self.processor.encode(piece, start=False)
-            tokens = torch.tensor([ids])
+            tokens = torch.tensor([self.processor.blanks(blank.text)])
             hidden = self.architecture(tokens=tokens)["hidden"][tokens == mask]
             top = self.architecture.head(hidden).softmax(-1).topk(blank.choices)          # type: ignore[operator]
             answers.append(Fillings(fillings=[

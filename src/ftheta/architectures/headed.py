@@ -1,0 +1,81 @@
+"""A trunk of tokens and a head that answers: sequence classification and regression, tagging, spans, sentence vectors.
+
+Fine-tuned BERTs and sentence embedders are this file; what the head does is a slot.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import model_validator
+from torch import Tensor, nn
+
+from ftheta.architectures import TRUNKS
+from ftheta.architectures.architecture import Architecture, ArchitectureConfig, Outputs
+from ftheta.architectures.decoder import DecoderConfig
+from ftheta.blocks import READOUTS
+from ftheta.blocks.initialise import normal
+from ftheta.core.config import Part, Slot, from_data, slot
+from ftheta.core.contract import Ports
+
+
+class HeadedConfig(ArchitectureConfig):
+    """A trunk and what is read from its hidden states."""
+
+    kind: Literal["headed"] = "headed"
+    trunk: Annotated[DecoderConfig, Slot(TRUNKS)] = slot("encoder", head=None)
+    """The model that reads the tokens, without a head of its own."""
+    readout: Annotated[Part, Slot(READOUTS)] = slot("classify")
+    """What is made of its hidden states."""
+    classes: int = from_data("K", 2)
+    """Number of classes, where there are classes."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def headless(cls, data: Any) -> Any:
+        """A trunk that says nothing of a head has none."""
+        if isinstance(data, Mapping) and isinstance(data.get("trunk"), Mapping) and "head" not in data["trunk"]:
+            return {**data, "trunk": {**data["trunk"], "head": None}}
+        return data
+
+    @model_validator(mode="after")
+    def one_head(self) -> HeadedConfig:
+        if self.trunk.head is not None:
+            raise ValueError("the trunk's own head would be of no use: leave trunk.head out, or choose the trunk alone as the model")
+        return self
+
+    def ports(self) -> Ports:
+        ports = self.trunk.ports()
+        return Ports(ports.takes, {**ports.gives, **self.readout.cls.gives(self.readout.arguments)}, {**ports.sizes, "K": self.classes}, ports.traits)
+
+    def build(self) -> Headed:
+        return Headed(self)
+
+
+class Headed(Architecture):
+    """tokens (B, T), padding being document -1 → hidden (B, T, D) and what the readout gives."""
+
+    def __init__(self, config: HeadedConfig):
+        super().__init__()
+        self.config: HeadedConfig = config
+        self.trunk = config.trunk.build()
+        self.readout = config.readout.build(dim=config.trunk.dim, classes=config.classes)
+
+    def forward(self, tokens: Tensor, documents: Tensor | None = None, segments: Tensor | None = None) -> Outputs:
+        self.trunk.compute_dtype = self.compute_dtype                                    # set on the whole by whoever runs it
+        more = {} if segments is None else {"segments": segments}
+        hidden = self.trunk(tokens=tokens, documents=documents, **more)["hidden"]
+        return Outputs({"hidden": hidden, **self.readout(hidden, None if documents is None else documents >= 0)})
+
+    def initialise(self, seed: int) -> None:
+        """The trunk as it says; the readout N(0, 0.02²), biases 0: the first loss is about ln K."""
+        self.trunk.initialise(seed)
+        for name, parameter in self.readout.named_parameters():
+            if parameter.ndim < 2:
+                parameter.data.zero_()
+            else:
+                normal(parameter, self.config.trunk.std, seed, "readout", name)
+
+    def compiled_parts(self) -> list[nn.Module]:
+        return self.trunk.compiled_parts()

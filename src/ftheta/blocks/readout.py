@@ -1,0 +1,153 @@
+"""From the hidden states of a sequence to an answer: a class, a number, a tag for every token, a stretch of text, one vector.
+
+Padding (`real` False) never counts. The first token stands for the sequence as BERT's [CLS] does (Devlin et al. 2018, arXiv:1810.04805);
+the mean of all is how sentence vectors are made (Reimers & Gurevych 2019, arXiv:1908.10084).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ftheta.blocks.linear import Linear
+
+PoolingName = Literal["first", "mean"]
+DenseName = Literal["tanh", "relu"]
+Pooling = Annotated[PoolingName, Field(description="What stands for the sequence: its first token, or the mean of its tokens.")]
+Dense = Annotated[DenseName | None, Field(description="A dense layer with this activation before the last one; none: no such layer.")]
+Dropout = Annotated[float, Field(ge=0, lt=1, description="Share of the last layer's inputs dropped in training.")]
+
+
+def pooled(hidden: Tensor, real: Tensor | None, pooling: PoolingName) -> Tensor:
+    """(B, T, D) → (B, D): the first real token's, or the mean over real tokens."""
+    if pooling == "first":
+        if real is None:
+            return hidden[:, 0]
+        first = real.int().argmax(1)                                                     # rows may be padded on the left
+        return hidden[torch.arange(len(hidden), device=hidden.device), first]
+    if real is None:
+        return hidden.mean(1)
+    weight = real[:, :, None].to(hidden.dtype)
+    return (hidden * weight).sum(1) / weight.sum(1).clamp_min(1)
+
+
+class Readout(nn.Module, ABC):
+    """Hidden states (B, T, D) and which tokens are real (B, T; None: all) → named outputs."""
+
+    @staticmethod
+    @abstractmethod
+    def gives(arguments: Mapping[str, Any]) -> dict[str, str]:
+        """The ports of what it gives, for these arguments."""
+
+    @abstractmethod
+    def forward(self, hidden: Tensor, real: Tensor | None) -> dict[str, Tensor]: ...
+
+
+class Pooled(Readout):
+    """output(dropout(activation(dense(pool(h)))))."""
+
+    outputs: int
+
+    def __init__(self, dim: int, classes: int, *, pooling: Pooling = "first", dense: Dense = "tanh", dropout: Dropout = 0.1):
+        super().__init__()
+        self.pooling: PoolingName = pooling
+        self.activation: DenseName | None = dense
+        self.dropout = dropout
+        self.dense = Linear(dim, dim) if dense else None
+        self.output = Linear(dim, self.outputs or classes)
+
+    def scores(self, hidden: Tensor, real: Tensor | None) -> Tensor:
+        """(B, outputs)."""
+        x = pooled(hidden, real, self.pooling)
+        if self.dense is not None:
+            x = self.dense(x).tanh() if self.activation == "tanh" else self.dense(x).relu()
+        return self.output(F.dropout(x, self.dropout, self.training))
+
+
+class Classify(Pooled):
+    """A class for the sequence: logits (B, K)."""
+
+    outputs = 0
+
+    @staticmethod
+    def gives(arguments: Mapping[str, Any]) -> dict[str, str]:
+        return {"logits": "logits B K"}
+
+    def forward(self, hidden: Tensor, real: Tensor | None) -> dict[str, Tensor]:
+        return {"logits": self.scores(hidden, real)}
+
+
+class Regress(Pooled):
+    """A number for the sequence: value (B,)."""
+
+    outputs = 1
+
+    @staticmethod
+    def gives(arguments: Mapping[str, Any]) -> dict[str, str]:
+        return {"value": "real B"}
+
+    def forward(self, hidden: Tensor, real: Tensor | None) -> dict[str, Tensor]:
+        return {"value": self.scores(hidden, real)[:, 0]}
+
+
+class Tag(Readout):
+    """A class for every token: logits (B, T, K)."""
+
+    def __init__(self, dim: int, classes: int, *, dropout: Dropout = 0.1):
+        super().__init__()
+        self.dropout = dropout
+        self.output = Linear(dim, classes)
+
+    @staticmethod
+    def gives(arguments: Mapping[str, Any]) -> dict[str, str]:
+        return {"logits": "logits B T K"}
+
+    def forward(self, hidden: Tensor, real: Tensor | None) -> dict[str, Tensor]:
+        return {"logits": self.output(F.dropout(hidden, self.dropout, self.training))}
+
+
+class Span(Readout):
+    """Where a stretch of tokens begins and ends: span (B, T, 2), the logits of every token being its first and its last."""
+
+    def __init__(self, dim: int, classes: int, *, dropout: Dropout = 0.0):
+        super().__init__()
+        self.dropout = dropout
+        self.output = Linear(dim, 2)
+
+    @staticmethod
+    def gives(arguments: Mapping[str, Any]) -> dict[str, str]:
+        return {"span": "logits B T 2"}
+
+    def forward(self, hidden: Tensor, real: Tensor | None) -> dict[str, Tensor]:
+        return {"span": self.output(F.dropout(hidden, self.dropout, self.training))}
+
+
+class Embed(Readout):
+    """One vector for the sequence: embedding (B, D)."""
+
+    def __init__(
+        self, dim: int, classes: int, *, pooling: Pooling = "mean",
+        normalise: Annotated[bool, Field(description="Whether the vector is brought to length 1.")] = True,
+        pooler: Annotated[bool, Field(description="Whether there is also BERT's pooler, `pooled`: tanh of a dense layer on the first token.")] = False,
+    ):
+        super().__init__()
+        self.pooling: PoolingName = pooling
+        self.normalise = normalise
+        self.dense = Linear(dim, dim) if pooler else None
+
+    @staticmethod
+    def gives(arguments: Mapping[str, Any]) -> dict[str, str]:
+        return {"embedding": "real B D", **({"pooled": "real B D"} if arguments["pooler"] else {})}
+
+    def forward(self, hidden: Tensor, real: Tensor | None) -> dict[str, Tensor]:
+        found = pooled(hidden, real, self.pooling)
+        result = {"embedding": F.normalize(found, dim=-1) if self.normalise else found}
+        if self.dense is not None:
+            result["pooled"] = self.dense(pooled(hidden, real, "first")).tanh()
+        return result
