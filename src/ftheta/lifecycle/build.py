@@ -14,15 +14,18 @@ from ftheta.core.errors import ConfigError, Problem
 from ftheta.core.random import Draws
 from ftheta.core.tensors import mismatches
 from ftheta.data.augment import Augmentation
+from ftheta.data.chat.prepare import prepare_chat
 from ftheta.data.processors.plain import PlainProcessor
 from ftheta.data.processors.processor import Processor
 from ftheta.data.source import Dataset, Ordered, Shuffled, Source
+from ftheta.data.sources.chat import ChatSource
 from ftheta.data.sources.source_config import ResidentSource, TextSource
 from ftheta.data.stages import digest, home
 from ftheta.data.text import Pack, Ramp, Split, prepare_text
 from ftheta.data.tokens import TokenDataset
 from ftheta.experience.rollouts import RolloutsConfig
 from ftheta.lifecycle.recipe import Recipe, source_name
+from ftheta.lifecycle.reference import with_reference
 from ftheta.models.folder import load as load_model
 from ftheta.objectives.objective import Objective
 
@@ -52,6 +55,13 @@ def build_data(recipe: Recipe) -> Data:
             if name == "train" or text.account["tokens"][name]["tokens"] >= length + lookahead:
                 splits[name] = TokenDataset(text.tokens / f"{name}.npy", text.fingerprint(name), vocab, length, lookahead, text.processor.borders)
         return Data(splits["train"].ports, text.processor, splits, {name: text.texts(name) for name in ("train", "test")}, text.account)
+    if isinstance(section.source, ChatSource):
+        chat = prepare_chat(
+            section.source.items(), section.source.template, section.split or Split(), section.tokenizer_or_default(), (section.pack or Pack()).length, lookahead,
+            cache, recipe.seed,
+        )
+        splits = with_reference(recipe, chat.splits)
+        return Data(splits["train"].ports, chat.processor, splits, account=chat.account)
     if isinstance(section.source, ResidentSource):
         splits = section.source.splits(cache, recipe.seed)
         account = {"splits": {name: {"examples": len(split)} for name, split in splits.items()}, "fingerprint": digest([s.fingerprint for s in splits.values()])}

@@ -19,6 +19,7 @@ from ftheta.objectives import OBJECTIVES
 from ftheta.objectives.objective import Objective
 
 EXAMPLES: dict[str, list[dict[str, Any]]] = {
+    "chat": [{"path": "talks.jsonl"}], "preferences": [{"path": "pairs.jsonl"}],
     "csv": [{"path": "table.csv", "target": "kind"}, {"path": "table.csv", "target": "price", "predict": "number"}], "planetoid": [{"name": "cora"}],
     "sklearn_table": [{"name": "digits"}, {"name": "diabetes"}], "text_files": [{"path": "python:stdlib"}], "text_lines": [{"path": "lines.jsonl"}],
 }

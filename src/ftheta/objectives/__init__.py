@@ -10,6 +10,7 @@ OBJECTIVES = Catalogue(
         "fit": "ftheta.objectives.fit:Fit",
         "masked": "ftheta.objectives.language:Masked",
         "next_token": "ftheta.objectives.language:NextToken",
+        "preference": "ftheta.objectives.preference:Preference",
         "ppo": "ftheta.objectives.policy:PPO",
     },
 )

@@ -26,7 +26,8 @@ class NextToken(Objective):
 
     def needs(self) -> Needs:
         return Needs(
-            reads={"tokens": "ids B T"}, feeds={"tokens": "ids B T"}, wants={"hidden": "real B T D", "logits": "logits B T V"},
+            reads={"tokens": "ids B T", "weights?": "real B T"}, feeds={"tokens": "ids B T"},
+            wants={"hidden": "real B T D", "logits": "logits B T V"},
             traits={"causal": "the model looks at both sides of a token, so it would see the answer it must predict; "
                               "choose one that only looks back (a decoder, or mixer.causal: true), or objective 'masked'",
                     "gradients": NO_GRADIENTS},
@@ -40,6 +41,8 @@ class NextToken(Objective):
             documents = batch["documents"]
             inputs["documents"] = documents[:, :-1]
             counts = ((documents[:, 1:] == documents[:, :-1]) & (documents[:, 1:] >= 0)).float()
+        if "weights" in batch:                                                            # of a conversation only the answers are learned
+            counts = counts * batch["weights"][:, 1:]
         hidden = run(inputs)["hidden"]
         total = token_loss(model, hidden.flatten(0, 1), tokens[:, 1:].flatten(), counts.flatten())
         return Loss(total, counts.sum())

@@ -55,6 +55,15 @@ class Objective(Config, ABC):
     def loss(self, model: nn.Module, run: Run, batch: Batch, phase: Phase) -> Loss:
         """The loss of one (micro-)batch. `run(batch)` applies the model to the tensors its ports name."""
 
+    @property
+    def compares(self) -> bool:
+        """Whether it reads what the model that training starts from says of every example (see `reference`)."""
+        return False
+
+    def reference(self, model: nn.Module, run: Run, batch: Batch) -> Batch:
+        """What the model that training starts from says of every row: added to the batch as further tensors (B,)."""
+        return {}
+
     def tasks(self) -> dict[str, str]:
         """What a trained model is used for: model input → task name."""
         return {}

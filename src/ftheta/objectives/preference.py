@@ -11,7 +11,7 @@ against the model that training started from:
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -27,6 +27,7 @@ ANSWERS = ("chosen", "rejected")
 class Preference(Objective):
     """Make preferred answers likelier than the others."""
 
+    lookahead: ClassVar[int] = 1
     kind: Literal["preference"] = "preference"
     form: Literal["dpo", "ipo", "simpo", "orpo"] = "dpo"
     """Which loss; dpo and ipo compare with the model that training started from."""
@@ -39,7 +40,6 @@ class Preference(Objective):
 
     @property
     def compares(self) -> bool:
-        """Whether it needs the log-probabilities of the model that training started from."""
         return self.form in ("dpo", "ipo")
 
     def needs(self) -> Needs:
@@ -76,7 +76,6 @@ class Preference(Objective):
         return Loss(each.sum(), count, metrics)                                               # type: ignore[arg-type]
 
     def reference(self, model: nn.Module, run: Run, batch: Batch) -> Batch:
-        """What the model that training starts from says of every pair."""
         with torch.no_grad():
             sums, means = log_probabilities(model, run, batch)
         return {f"reference_{kind}{name}": values[i] for kind, values in (("", sums), ("mean_", means)) for i, name in enumerate(ANSWERS)}

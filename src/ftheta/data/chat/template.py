@@ -112,7 +112,7 @@ class Limited(ImmutableSandboxedEnvironment):
         counts = [value if isinstance(value, int) else 0 for value in (left, right)]
         if (sizes[0] + sizes[1] if operator == "+" else max(sizes[0] * counts[1], sizes[1] * counts[0])) > LARGEST:
             raise Refused(f"a value of more than {LARGEST:,} characters")
-        if operator == "**" and max(map(abs, counts)) > 1 << 16 or operator == "*" and max(value.bit_length() for value in counts) > 1 << 16:
+        if (operator == "**" and max(map(abs, counts)) > 1 << 16) or (operator == "*" and max(value.bit_length() for value in counts) > 1 << 16):
             raise Refused(f"{left} {operator} {right} is too large a power or product")
         return super().call_binop(context, operator, left, right)
 

@@ -11,7 +11,8 @@ import torch
 from tokenizers import Encoding, Tokenizer
 
 from ftheta.core.contract import Batch
-from ftheta.core.errors import DataError, FolderError
+from ftheta.core.errors import DataError, FolderError, UsageError
+from ftheta.data.chat.template import ChatTemplate
 from ftheta.data.processors.processor import Processor
 from ftheta.data.tokenizers import controls
 from ftheta.data.tokenizers.file import read_tokenizer
@@ -19,6 +20,7 @@ from ftheta.data.tokenizers.trained import TRAINED_ROLES
 
 CONTEXT = 8
 """Tokens before new ones that decide how these are shown: whether a space comes first, which bytes belong to a character begun before."""
+TEMPLATE = "chat_template.jinja"
 PADDING = -1
 """The document that padding belongs to, and the segment number of no text."""
 
@@ -41,6 +43,8 @@ class TextProcessor(Processor):
         tokenizer.no_truncation()
         self.tokenizer = tokenizer
         self.labels = list(labels)
+        self.chat_template: str | None = None
+        """How conversations are written, as Jinja."""
         self.roles = {role: token for role, token in (TRAINED_ROLES if roles is None else roles).items() if tokenizer.token_to_id(token) is not None}
         opening = controls.opening(self.roles)
         self.begin = ([opening] if opening else []) if begin is None else list(begin)
@@ -125,6 +129,12 @@ class TextProcessor(Processor):
         first = self.ids(self.begin)
         return ids if ids[: len(first)] == first else [*first, *ids]
 
+    def template(self) -> ChatTemplate:
+        """What writes conversations. Raises UsageError when there is none, or it is no template."""
+        if self.chat_template is None:
+            raise UsageError("this model has no chat template: it was not trained on conversations; use generate")
+        return ChatTemplate(self.chat_template, self.roles.get("bos", ""), self.roles.get("eos", ""))
+
     def decode(self, ids: Sequence[int]) -> str:
         return self.tokenizer.decode(list(ids), skip_special_tokens=True)
 
@@ -142,7 +152,8 @@ class TextProcessor(Processor):
             "tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": False, "add_prefix_space": False,
             **{f"{role}_token": token for role, token in self.roles.items()},
         }
-        return {"tokenizer.json": self.tokenizer.to_str(pretty=True).encode(), "tokenizer_config.json": (json.dumps(config, indent=1) + "\n").encode()}
+        files = {"tokenizer.json": self.tokenizer.to_str(pretty=True).encode(), "tokenizer_config.json": (json.dumps(config, indent=1) + "\n").encode()}
+        return files if self.chat_template is None else {**files, TEMPLATE: self.chat_template.encode()}
 
     @classmethod
     def load(cls, facts: Mapping[str, Any], folder: Path) -> Self:
@@ -152,6 +163,16 @@ class TextProcessor(Processor):
         except DataError as error:
             raise FolderError(str(error).removeprefix("data.tokenizer.path: ")) from None
         labels = facts.get("labels", ())
-        if "kind" not in facts:
-            return cls(taken.tokenizer, taken.roles, taken.begin, taken.end, labels)
-        return cls(taken.tokenizer, taken.roles, facts.get("begin"), facts.get("end", ()), labels)
+        begin, end = (facts.get("begin"), facts.get("end", ())) if "kind" in facts else (taken.begin, taken.end)
+        loaded = cls(taken.tokenizer, taken.roles, begin, end, labels)
+        loaded.chat_template = chat_template(folder)
+        return loaded
+
+
+def chat_template(folder: Path) -> str | None:
+    """The template of a folder: a file of its own, or, as older ones have it, a field of `tokenizer_config.json`."""
+    place = folder / TEMPLATE
+    if place.exists():
+        return place.read_text(encoding="utf-8")
+    said = controls.beside(folder).get("chat_template")
+    return said if isinstance(said, str) else None

@@ -5,11 +5,13 @@ from ftheta.core.catalog import Catalogue
 SOURCES = Catalogue(
     "source",
     {
+        "chat": "ftheta.data.sources.chat:Chat",
         "communities": "ftheta.data.sources.graphs:Communities",
         "csv": "ftheta.data.sources.tables:CSV",
         "digits": "ftheta.data.sources.images:Digits",
         "mnist": "ftheta.data.sources.images:MNIST",
         "planetoid": "ftheta.data.sources.graphs:Planetoid",
+        "preferences": "ftheta.data.sources.chat:Preferences",
         "sklearn_table": "ftheta.data.sources.tables:SklearnTable",
         "text_files": "ftheta.data.sources.text:TextFiles",
         "text_lines": "ftheta.data.sources.lines:TextLines",

@@ -1,0 +1,124 @@
+"""From conversations to rows of tokens that say which of them are learned: read → split → tokenizer → template → tokens, kept as a cached stage."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from tokenizers import Tokenizer
+
+from ftheta.core.atomic import Attempt
+from ftheta.core.errors import DataError
+from ftheta.core.log import logger
+from ftheta.data.chat.conversations import Message
+from ftheta.data.chat.rows import Conversations, Encoded, Pairs
+from ftheta.data.chat.template import ChatTemplate, Piece, named
+from ftheta.data.processors.text import TextProcessor
+from ftheta.data.source import Dataset
+from ftheta.data.stages import digest, stage
+from ftheta.data.text import SPLITS, Split, assign
+from ftheta.data.tokenizers.trained import TokenizerConfig
+
+
+class Item(NamedTuple):
+    """One row of a source: a conversation, or a question with the answer preferred and the other."""
+
+    name: str
+    talks: tuple[list[Message], ...]
+
+
+@dataclass
+class PreparedChat:
+    """What the stages gave."""
+
+    processor: TextProcessor
+    splits: dict[str, Dataset]
+    account: dict[str, Any]
+
+
+def prepare_chat(
+    items: Sequence[Item], template: str | None, split: Split, tokenizer: TokenizerConfig, length: int, lookahead: int, cache: Path, seed: int,
+) -> PreparedChat:
+    """Run or find every stage. Raises DataError for conversations that cannot be learned from."""
+    parts = assign([item.name for item in items], split, seed)
+    content = digest([[item.name, [[list(message) for message in talk] for talk in item.talks]] for item in items])
+
+    def train_tokenizer(attempt: Attempt) -> None:
+        made = tokenizer.train([message.content for i in parts["train"] for talk in items[i].talks for message in talk])
+        for name, data in TextProcessor(made, tokenizer.roles(made)).files().items():
+            attempt.write(name, data)
+
+    key = {"conversations": content, "split": split.dump(), "seed": seed, "tokenizer": dict(tokenizer.key())}
+    processor = TextProcessor.load({}, stage(cache, "tokenizer", key, train_tokenizer))
+    processor.chat_template = named(template) if template is not None else processor.chat_template or named("simple")
+    rendering = processor.template()
+
+    def encode(attempt: Attempt) -> None:
+        logger.info("rendering %s conversations ...", f"{len(items):,}")
+        for part in SPLITS:
+            talks = [talk for i in parts[part] for talk in items[i].talks]
+            write(attempt, part, (encoded(processor.tokenizer, pieces(rendering, talk, items, part)) for talk in talks))
+
+    place = stage(cache, "chat", {**key, "template": processor.chat_template, "vocabulary": digest(processor.tokenizer.to_str())}, encode)
+    pairs = len(items[0].talks) == 2
+    make: Callable[..., Dataset] = Pairs if pairs else Conversations
+    splits: dict[str, Dataset] = {}
+    account: dict[str, Any] = {"splits": {}, "fingerprint": content, "cut": {}}
+    for part in SPLITS:
+        found = Encoded.read(place, part)
+        if not len(found.offsets):
+            continue
+        splits[part] = make(found, digest([content, part, json.loads((place / f"{part}.json").read_text())]), processor.vocab, length, lookahead, processor.id("pad") or 0)
+        learned = int(found.weights.sum())
+        if not learned:
+            raise DataError(f"data: no token of the {part} split is learned: the template must let the assistant's answers be told apart")
+        account["splits"][part] = {"conversations": len(found.offsets) // (1 + pairs), "tokens": len(found.tokens), "learned tokens": learned}
+        if longer := int((found.lengths > length + lookahead).sum()):
+            account["cut"][part] = longer
+            logger.warning("%s of %s conversations (%s) are longer than a row of %s tokens and lose their end: see data.pack.length",
+                           f"{longer:,}", f"{len(found.offsets):,}", part, f"{length:,}")
+    return PreparedChat(processor, splits, account)
+
+
+def pieces(template: ChatTemplate, talk: Sequence[Message], items: Sequence[Item], part: str) -> list[Piece]:
+    """A rendered conversation. Raises DataError naming it when the template cannot render it."""
+    try:
+        return template.pieces(talk)
+    except DataError as error:
+        name = next((item.name for item in items if any(talk is each for each in item.talks)), part)
+        raise DataError(f"{name}: {error}") from None
+
+
+def encoded(tokenizer: Tokenizer, rendered: Iterable[Piece]) -> tuple[list[int], list[int]]:
+    """Token ids and whether each is learned: contents as plain text, the template's own words with their control tokens."""
+    ids: list[int] = []
+    weights: list[int] = []
+    for piece in rendered:
+        tokenizer.encode_special_tokens = piece.content
+        found = tokenizer.encode(piece.text, add_special_tokens=False).ids
+        ids += found
+        weights += [int(piece.learned)] * len(found)
+    tokenizer.encode_special_tokens = True
+    return ids, weights
+
+
+def write(attempt: Attempt, part: str, talks: Iterable[tuple[list[int], list[int]]]) -> None:
+    """Tokens, weights and offsets of a split as .npy files, and what they amount to."""
+    tokens: list[int] = []
+    weights: list[int] = []
+    offsets: list[int] = []
+    for ids, learned in talks:
+        offsets.append(len(tokens))
+        tokens += ids
+        weights += learned
+    arrays = {"tokens": np.array(tokens, np.uint32), "weights": np.array(weights, np.uint8), "offsets": np.array(offsets, np.int64)}
+    for name, array in arrays.items():
+        sink = io.BytesIO()
+        np.save(sink, array)
+        attempt.write(f"{part}.{name}.npy", sink.getbuffer())
+    attempt.write_json(f"{part}.json", {name: digest(array.tobytes()) for name, array in arrays.items()})

@@ -1,0 +1,119 @@
+"""Data sets of encoded conversations: packed whole into rows, or in pairs of a preferred answer and another."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ftheta.core.contract import Batch, Ports
+from ftheta.data.packing import best_fit
+from ftheta.data.source import Dataset
+
+PADDING = -1
+"""The document that padding belongs to."""
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Conversations end to end: token ids, whether each is learned, and where every conversation begins."""
+
+    tokens: np.ndarray
+    weights: np.ndarray
+    offsets: np.ndarray
+
+    @classmethod
+    def read(cls, folder: Path, part: str) -> Encoded:
+        return cls(*(np.load(folder / f"{part}.{name}.npy", mmap_mode="r") for name in ("tokens", "weights", "offsets")))
+
+    @property
+    def lengths(self) -> np.ndarray:
+        return np.diff(self.offsets, append=len(self.tokens))
+
+    def talk(self, index: int, longest: int) -> tuple[np.ndarray, np.ndarray]:
+        """Tokens and weights of one conversation, at most `longest` of them."""
+        start = int(self.offsets[index])
+        stop = min(start + int(self.lengths[index]), start + longest)
+        return self.tokens[start:stop], self.weights[start:stop]
+
+
+class Conversations(Dataset):
+    """Whole conversations packed into rows (best fit): tokens, documents and weights, each (B, length + lookahead)."""
+
+    def __init__(self, encoded: Encoded, fingerprint: str, vocab: int, length: int, lookahead: int, pad: int):
+        self.encoded = encoded
+        self.content = fingerprint
+        self.vocab = vocab
+        self.length = length
+        self.width = length + lookahead
+        self.pad = pad
+        self.rows = best_fit(encoded.lengths, self.width)
+
+    @property
+    def ports(self) -> Ports:
+        return Ports(gives={"tokens": "ids B T", "documents": "ids B T", "weights": "real B T"}, sizes={"V": self.vocab, "T": self.length})
+
+    @property
+    def fingerprint(self) -> str:
+        return self.content
+
+    @property
+    def units_per_example(self) -> int:
+        return self.length
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def batch(self, rows: Tensor) -> Batch:
+        tokens = np.full((len(rows), self.width), self.pad, np.int64)
+        documents, weights = np.full_like(tokens, PADDING), np.zeros(tokens.shape, np.float32)
+        for place, row in enumerate(rows.tolist()):
+            at = 0
+            for number, index in enumerate(self.rows[row]):
+                ids, learned = self.encoded.talk(index, self.width)
+                where = (place, slice(at, at + len(ids)))
+                tokens[where], weights[where], documents[where] = ids, learned, number
+                at += len(ids)
+        return {"tokens": torch.from_numpy(tokens), "documents": torch.from_numpy(documents), "weights": torch.from_numpy(weights)}
+
+
+class Pairs(Dataset):
+    """A row is a question with two answers: chosen, rejected and their weights, each (B, length + lookahead), padded on the right."""
+
+    def __init__(self, encoded: Encoded, fingerprint: str, vocab: int, length: int, lookahead: int, pad: int):
+        self.encoded = encoded
+        self.content = fingerprint
+        self.vocab = vocab
+        self.length = length
+        self.width = length + lookahead
+        self.pad = pad
+
+    @property
+    def ports(self) -> Ports:
+        gives = {name: spec for part in ("chosen", "rejected") for name, spec in ((part, "ids B T"), (f"{part}_weights", "real B T"))}
+        return Ports(gives=gives, sizes={"V": self.vocab, "T": self.length})
+
+    @property
+    def fingerprint(self) -> str:
+        return self.content
+
+    @property
+    def units_per_example(self) -> int:
+        return 2 * self.length
+
+    def __len__(self) -> int:
+        return len(self.encoded.offsets) // 2
+
+    def batch(self, rows: Tensor) -> Batch:
+        batch: Batch = {}
+        for number, part in enumerate(("chosen", "rejected")):
+            tokens = np.full((len(rows), self.width), self.pad, np.int64)
+            weights = np.zeros(tokens.shape, np.float32)
+            for place, row in enumerate(rows.tolist()):
+                ids, learned = self.encoded.talk(2 * row + number, self.width)
+                tokens[place, : len(ids)], weights[place, : len(ids)] = ids, learned
+            batch |= {part: torch.from_numpy(tokens), f"{part}_weights": torch.from_numpy(weights)}
+        return batch

@@ -1,0 +1,119 @@
+"""Conversations as training data: answers to learn, or pairs of answers of which one was preferred."""
+
+from __future__ import annotations
+
+import glob
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+
+from ftheta.core.contract import Ports
+from ftheta.core.errors import DataError
+from ftheta.core.log import logger
+from ftheta.data.chat.conversations import BadConversation, Message, conversation, message, rows
+from ftheta.data.chat.prepare import Item
+from ftheta.data.sources.source_config import SourceConfig
+
+KNOWN = (".json", ".jsonl", ".ndjson")
+
+
+class ChatSource(SourceConfig):
+    """A source of conversations, which a template and a tokenizer turn into rows of tokens."""
+
+    path: str
+    """A .json file with a list, a .jsonl file with a conversation a line, a folder of these, or a pattern."""
+    template: str | None = None
+    """How conversations are written: `simple`, `chatml`, or a Jinja file; none: the model's own, else `simple`."""
+    on_bad: Literal["error", "skip"] = "error"
+    """What to do with a row that cannot be learned from: stop, or leave it out and say so."""
+    largest: int = Field(default=1 << 30, gt=0)
+    """Bytes; a larger file is refused."""
+
+    @abstractmethod
+    def talks(self, row: Any) -> tuple[list[Message], ...]:
+        """What is learned from a row. Raises BadConversation."""
+
+    def files(self) -> list[Path]:
+        """The files in a fixed order. Raises DataError when there is none."""
+        place = Path(self.path).expanduser()
+        if place.is_file():
+            return [place]
+        found = [file for file in place.rglob("*") if file.suffix in KNOWN] if place.is_dir() else [Path(file) for file in glob.glob(str(place), recursive=True)]
+        if not (files := sorted(file for file in found if file.is_file())):
+            raise DataError(f"data.source.path: no file {' or '.join(KNOWN)} at {place}")
+        return files
+
+    def items(self) -> list[Item]:
+        """Every usable row. Raises DataError naming file, row and reason for the first bad one (`on_bad: error`), and when nothing is left."""
+        found, bad = [], 0
+        for file in self.files():
+            for number, row in rows(file, self.largest):
+                try:
+                    found.append(Item(f"{file.name}:{number}", self.talks(row)))
+                except BadConversation as reason:
+                    if self.on_bad == "error":
+                        raise DataError(f"{file} row {number}: {reason}; set data.source.on_bad: skip to leave such rows out") from None
+                    bad += 1
+                    logger.warning("left out: %s row %d: %s", file, number, reason) if bad <= 5 else None
+        if bad:
+            logger.warning("data.source: %s of %s rows were left out", f"{bad:,}", f"{bad + len(found):,}")
+        if not found:
+            raise DataError(f"data.source.path: {self.path} holds no conversation that can be learned from")
+        return found
+
+
+class Chat(ChatSource):
+    """Conversations whose answers are learned: rows with `messages`, `conversations` or `instruction`, `input`, `output`."""
+
+    kind: Literal["chat"] = "chat"
+
+    def ports(self) -> Ports:
+        return Ports(gives={"tokens": "ids B T", "documents": "ids B T", "weights": "real B T"})
+
+    def talks(self, row: Any) -> tuple[list[Message], ...]:
+        return (conversation(row),)
+
+
+class Preferences(ChatSource):
+    """Questions with a preferred answer and another: `conversations` or `messages` or `prompt`, with `chosen` and `rejected`."""
+
+    kind: Literal["preferences"] = "preferences"
+
+    def ports(self) -> Ports:
+        return Ports(gives={"chosen": "ids B T", "chosen_weights": "real B T", "rejected": "ids B T", "rejected_weights": "real B T"})
+
+    def talks(self, row: Any) -> tuple[list[Message], ...]:
+        if not isinstance(row, Mapping):
+            raise BadConversation("expected an object with 'chosen' and 'rejected'")
+        return tuple(conversation({"messages": list(asked_and_answered(row, name))}) for name in ("chosen", "rejected"))
+
+
+def asked_and_answered(row: Mapping[str, Any], name: str) -> Iterator[dict[str, str]]:
+    """The question's messages, then the answer called `name`: as text, as a message, or as all of the messages."""
+    if name not in row:
+        raise BadConversation(f"'{name}' is missing")
+    answer = row[name]
+    if isinstance(answer, list):
+        for i, each in enumerate(answer):
+            yield said(each, f"{name}.{i}")
+        return
+    asked = row.get("messages", row.get("conversations", row.get("prompt")))
+    if isinstance(asked, str):
+        yield {"role": "user", "content": asked}
+    elif isinstance(asked, list) and asked:
+        for i, each in enumerate(asked):
+            yield said(each, f"question.{i}")
+    else:
+        raise BadConversation("has no question: give 'conversations', 'messages' or 'prompt'")
+    last = {"role": "assistant", "content": answer} if isinstance(answer, str) else said(answer, name)
+    if last["role"] != "assistant":
+        raise BadConversation(f"{name}: said by '{last['role']}', not by the assistant")
+    yield last
+
+
+def said(item: Any, place: str) -> dict[str, str]:
+    keys = ("from", "value") if isinstance(item, Mapping) and "from" in item else ("role", "content")
+    return message(item, place, *keys)._asdict()
