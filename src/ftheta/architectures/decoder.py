@@ -62,8 +62,11 @@ class DecoderConfig(ArchitectureConfig):
     """Bound on logits, c·tanh(z/c)."""
 
     def ports(self) -> Ports:
+        gives = {"hidden": "real B T D", "logits": "logits B T V"}
+        if "auxiliary" in self.feedforward.traits:
+            gives["auxiliary"] = "loss B T"
         return Ports(
-            takes={"tokens": "ids B T", "documents?": "ids B T"}, gives={"hidden": "real B T D", "logits": "logits B T V"},
+            takes={"tokens": "ids B T", "documents?": "ids B T"}, gives=gives,
             sizes={"V": self.vocab, "T": self.context}, traits=frozenset({"gradients"} | set(self.mixer.traits)),
         )
 
@@ -72,7 +75,7 @@ class DecoderConfig(ArchitectureConfig):
 
 
 class Decoder(Architecture):
-    """tokens (B, T) → hidden (B, T, D), logits (B, T, V)."""
+    """tokens (B, T) → hidden (B, T, D), logits (B, T, V), and where parts have something to add to the loss of every token auxiliary (B, T)."""
 
     def __init__(self, config: DecoderConfig):
         super().__init__()
@@ -106,11 +109,16 @@ class Decoder(Architecture):
         )
 
     def forward(self, tokens: Tensor, documents: Tensor | None = None, cache: Cache | None = None) -> Outputs:
-        hidden = self.trunk(tokens, documents, cache)
-        return Outputs({"hidden": hidden}, lazy={"logits": lambda: self.head(hidden)})
-
-    def trunk(self, tokens: Tensor, documents: Tensor | None = None, cache: Cache | None = None) -> Tensor:
         context = Context(self.position_of(tokens, documents, cache), documents, cache)
+        hidden = self.trunk(tokens, context)
+        ready = {"hidden": hidden}
+        if context.auxiliary:
+            ready["auxiliary"] = torch.stack(context.auxiliary).sum(0)
+        return Outputs(ready, lazy={"logits": lambda: self.head(hidden)})
+
+    def trunk(self, tokens: Tensor, context: Context) -> Tensor:
+        """hidden (B, T, D) after the last norm; the cache remembers these tokens."""
+        documents, cache = context.documents, context.cache
         hidden = self.embed(tokens).to(self.compute_dtype)
         if self.embed_norm is not None:
             hidden = self.embed_norm(hidden)

@@ -10,7 +10,14 @@ MIXERS = Catalogue(
         "gru": "ftheta.blocks.recurrent:GRU",
     },
 )
-FEEDFORWARDS = Catalogue("feedforward", {"mlp": "ftheta.blocks.feedforward:MLP", "gated": "ftheta.blocks.feedforward:Gated"})
+FEEDFORWARDS = Catalogue(
+    "feedforward",
+    {
+        "mlp": "ftheta.blocks.feedforward:MLP",
+        "gated": "ftheta.blocks.feedforward:Gated",
+        "moe": "ftheta.blocks.moe:MoE",
+    },
+)
 MESSAGE_PASSING = Catalogue("message_passing", {"gcn": "ftheta.blocks.message_passing:GCN"})
 NORMS = Catalogue("norm", {"layernorm": "ftheta.blocks.norm:LayerNorm", "rmsnorm": "ftheta.blocks.norm:RMSNorm"})
 POSITIONS = Catalogue(

@@ -8,8 +8,10 @@ FAMILIES = Catalogue(
         "gpt2": "ftheta.interop.huggingface.gpt2:GPT2",
         "llama": "ftheta.interop.huggingface.llama:Llama",
         "mistral": "ftheta.interop.huggingface.mistral:Mistral",
+        "mixtral": "ftheta.interop.huggingface.experts:Mixtral",
         "qwen2": "ftheta.interop.huggingface.qwen:Qwen2",
         "qwen3": "ftheta.interop.huggingface.qwen:Qwen3",
+        "qwen3_moe": "ftheta.interop.huggingface.experts:Qwen3MoE",
         "resnet": "ftheta.interop.huggingface.resnet:ResNet",
     },
 )
