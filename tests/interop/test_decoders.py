@@ -49,6 +49,16 @@ CASES = {
     "qwen2-window": ("Qwen2ForCausalLM", {"mixer": {"kind": "attention", "heads": 3, "bias": True, "output_bias": False, "window": 9}}),
     "qwen3": ("Qwen3ForCausalLM", {"mixer": attention(head_dim=12, qk_norm=NORM), "tie": True}),
     "qwen3-biases": ("Qwen3ForCausalLM", {"dim": 40, "mixer": {"kind": "attention", "heads": 5, "head_dim": 14, "bias": True, "qk_norm": NORM, "window": 11}}),
+    "mixtral": ("MixtralForCausalLM", {"feedforward": {"kind": "moe", "experts": 5, "active": 2, "hidden": 40}}),
+    "mixtral-window": ("MixtralForCausalLM", {
+        "mixer": attention(window=6, head_dim=10), "feedforward": {"kind": "moe", "experts": 3, "active": 1, "hidden": 24}, "tie": True,
+    }),
+    "qwen3_moe": ("Qwen3MoeForCausalLM", {
+        "mixer": attention(head_dim=10, qk_norm=NORM), "feedforward": {"kind": "moe", "experts": 7, "active": 3, "hidden": 24, "normalise": False},
+    }),
+    "qwen3_moe-window": ("Qwen3MoeForCausalLM", {
+        "mixer": attention(bias=True, qk_norm=NORM, window=8), "feedforward": {"kind": "moe", "experts": 4, "active": 4, "hidden": 24, "normalise": True},
+    }),
 }
 """Name → class there, and what differs from BASE."""
 
@@ -140,6 +150,7 @@ def test_their_folder_loads_here_and_round_trips_bit_equal(pairs, name, tmp_path
 @pytest.mark.parametrize("change", [
     {"mixer": attention(head_dim=10, causal=False)}, {"mixer": attention(window=5, bias=True)}, {"softcap": 3.0}, {"embed_norm": True}, {"dropout": 0.1},
     {"mixer": attention(qk_norm={"kind": "rmsnorm", "eps": 1e-3})}, {"norm": {"kind": "rmsnorm", "weight": False}},
+    {"feedforward": {"kind": "moe", "experts": 3, "normalise": False}},
     {"context": 24, "positions": rotary("dynamic", factor=2.0, original=8)},
 ], ids=str)
 def test_compositions_nobody_has_a_name_for_are_kept_under_ours(change, tmp_path):
@@ -160,6 +171,9 @@ def test_compositions_nobody_has_a_name_for_are_kept_under_ours(change, tmp_path
     ("qwen2-window", {"layer_types": ["full_attention", "sliding_attention"]}, "layer_types"),
     ("qwen2-window", {"layer_types": None, "max_window_layers": 1}, "max_window_layers"),
     ("qwen3", {"model_type": "qwen9"}, "model_type"),
+    ("mixtral", {"router_jitter_noise": 0.1}, "router_jitter_noise"),
+    ("qwen3_moe", {"decoder_sparse_step": 2}, "decoder_sparse_step"),
+    ("qwen3_moe", {"mlp_only_layers": [0]}, "mlp_only_layers"),
 ])
 def test_unsupported_fields_are_named(pairs, name, change, field, tmp_path):
     theirs = json.loads((pairs(name)[4] / "config.json").read_text())

@@ -70,9 +70,11 @@ class DecoderConfig(ArchitectureConfig):
         return self.norm_place == "before" and self.head is not None and self.head.dump() == {"kind": "linear", "bias": False}
 
     def ports(self) -> Ports:
-        logits = {} if self.head is None else {"logits": "logits B T V"}
+        gives = {"hidden": "real B T D", **({} if self.head is None else {"logits": "logits B T V"})}
+        if "auxiliary" in self.feedforward.traits:
+            gives["auxiliary"] = "loss B T"
         return Ports(
-            takes={"tokens": "ids B T", "documents?": "ids B T"}, gives={"hidden": "real B T D", **logits},
+            takes={"tokens": "ids B T", "documents?": "ids B T"}, gives=gives,
             sizes={"V": self.vocab, "T": self.context}, traits=frozenset({"gradients"} | set(self.mixer.traits)),
         )
 
@@ -81,7 +83,7 @@ class DecoderConfig(ArchitectureConfig):
 
 
 class Decoder(Architecture):
-    """tokens (B, T) → hidden (B, T, D), logits (B, T, V)."""
+    """tokens (B, T) → hidden (B, T, D), logits (B, T, V), and where parts have something to add to the loss of every token auxiliary (B, T)."""
 
     def __init__(self, config: DecoderConfig):
         super().__init__()
@@ -119,15 +121,19 @@ class Decoder(Architecture):
         return Residual(inner, before=norm, dropout=config.dropout)
 
     def forward(self, tokens: Tensor, documents: Tensor | None = None, cache: Cache | None = None) -> Outputs:
-        return self.outputs(self.trunk(tokens, documents, cache))
+        return self.outputs(tokens, Context(self.position_of(tokens, documents, cache), documents, cache))
 
-    def outputs(self, hidden: Tensor) -> Outputs:
-        head = self.head
-        return Outputs({"hidden": hidden}, lazy={} if head is None else {"logits": lambda: head(hidden)})
+    def outputs(self, tokens: Tensor, context: Context, added: Tensor | None = None) -> Outputs:
+        """What the model gives; `added` (B, T, D) goes to the embedded tokens."""
+        hidden, head = self.trunk(tokens, context, added), self.head
+        ready = {"hidden": hidden}
+        if context.auxiliary:
+            ready["auxiliary"] = torch.stack(context.auxiliary).sum(0)
+        return Outputs(ready, lazy={} if head is None else {"logits": lambda: head(hidden)})
 
-    def trunk(self, tokens: Tensor, documents: Tensor | None = None, cache: Cache | None = None, added: Tensor | None = None) -> Tensor:
-        """Hidden states (B, T, D); `added` (B, T, D) goes to the embedded tokens."""
-        context = Context(self.position_of(tokens, documents, cache), documents, cache)
+    def trunk(self, tokens: Tensor, context: Context, added: Tensor | None = None) -> Tensor:
+        """hidden (B, T, D) after the last norm; the cache remembers these tokens."""
+        documents, cache = context.documents, context.cache
         hidden = self.embed(tokens).to(self.compute_dtype)
         if added is not None:
             hidden = hidden + added.to(hidden.dtype)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from ftheta.architectures.architecture import Outputs
 from ftheta.architectures.decoder import Decoder, DecoderConfig
 from ftheta.blocks import MIXERS
-from ftheta.blocks.context import Cache
+from ftheta.blocks.context import Cache, Context
 from ftheta.core.config import Part, Slot, slot
 from ftheta.core.contract import Ports
 
@@ -55,4 +55,4 @@ class Encoder(Decoder):
         added = None
         if self.segment_embed is not None:
             added = self.segment_embed(torch.zeros_like(tokens) if segments is None else segments)
-        return self.outputs(self.trunk(tokens, documents, cache, added))
+        return self.outputs(tokens, Context(self.position_of(tokens, documents, cache), documents, cache), added)

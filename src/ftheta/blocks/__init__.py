@@ -10,7 +10,14 @@ MIXERS = Catalogue(
         "gru": "ftheta.blocks.recurrent:GRU",
     },
 )
-FEEDFORWARDS = Catalogue("feedforward", {"mlp": "ftheta.blocks.feedforward:MLP", "gated": "ftheta.blocks.feedforward:Gated"})
+FEEDFORWARDS = Catalogue(
+    "feedforward",
+    {
+        "mlp": "ftheta.blocks.feedforward:MLP",
+        "gated": "ftheta.blocks.feedforward:Gated",
+        "moe": "ftheta.blocks.moe:MoE",
+    },
+)
 VOCABULARY_HEADS = Catalogue("vocabulary head", {"linear": "ftheta.blocks.head:Head", "transformed": "ftheta.blocks.head:TransformedHead"})
 MESSAGE_PASSING = Catalogue("message_passing", {"gcn": "ftheta.blocks.message_passing:GCN"})
 NORMS = Catalogue("norm", {"layernorm": "ftheta.blocks.norm:LayerNorm", "rmsnorm": "ftheta.blocks.norm:RMSNorm"})

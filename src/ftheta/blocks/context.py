@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -38,6 +39,8 @@ class Context:
     """cosine and sine (B or 1, 1, T, head_dim) when positions are rotary."""
     values: Tensor | None = None
     """(B, T, width of the values) added to the values of the layer about to run."""
+    auxiliary: list[Tensor] = field(default_factory=list)
+    """(B, T) each: what parts add to the loss of every token."""
     biases: dict[tuple[bool, int | None], Tensor | None] = field(default_factory=dict)
     """What `bias` has worked out, by what it depends on."""
     borders: bool | None = None
@@ -92,6 +95,20 @@ class Context:
         if self.borders is None:
             self.borders = self.documents is not None and bool(((numbers := self.numbers()) != numbers[:, :1]).any())
         return self.borders
+
+
+class Informed(nn.Module, ABC):
+    """A part that is told the context: (B, T, D) → (B, T, D)."""
+
+    @abstractmethod
+    def forward(self, x: Tensor, context: Context) -> Tensor: ...
+
+
+def document_runs(documents: Tensor) -> Tensor:
+    """(B, T) number of each token's run of equal document numbers, counted over all rows: 0, 0, 1, 1, 1, 2, ..."""
+    starts = torch.ones_like(documents)
+    starts[:, 1:] = documents[:, 1:] != documents[:, :-1]
+    return starts.flatten().cumsum(0).view_as(documents) - 1
 
 
 def document_positions(documents: Tensor) -> Tensor:

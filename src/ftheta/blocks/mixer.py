@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from ftheta.blocks.context import Context
+from ftheta.blocks.context import Context, Informed
 
 
-class Mixer(nn.Module, ABC):
+class Mixer(Informed):
     """(B, T, D) → (B, T, D), tokens of one document only; remembers the past in `context.cache` when there is one."""
 
     head_dim: int | None = None

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from ftheta.blocks.context import Context
-from ftheta.blocks.mixer import Mixer
+from ftheta.blocks.context import Context, Informed
 
 
 class Residual(nn.Module):
-    """Wraps any inner part; the context goes to mixers, which alone read it."""
+    """Wraps any inner part; the context goes to the parts that read it."""
 
     def __init__(self, inner: nn.Module, before: nn.Module | None = None, after: nn.Module | None = None, skip: nn.Module | None = None, dropout: float = 0.0):
         super().__init__()
@@ -21,7 +20,7 @@ class Residual(nn.Module):
 
     def forward(self, x: Tensor, context: Context | None = None) -> Tensor:
         y = x if self.before is None else self.before(x)
-        y = self.inner(y, context) if isinstance(self.inner, Mixer) else self.inner(y)
+        y = self.inner(y, context) if isinstance(self.inner, Informed) else self.inner(y)
         if self.dropout:
             y = nn.functional.dropout(y, self.dropout, self.training)
         y = y + (x if self.skip is None else self.skip(x))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 import torch
@@ -11,6 +12,18 @@ from torch import Tensor, nn
 from ftheta.core.contract import Batch, Loss, Needs
 from ftheta.core.random import Draws
 from ftheta.objectives.objective import NO_GRADIENTS, Objective, Phase, Run
+
+
+def with_auxiliary(model: nn.Module, outputs: Mapping[str, Tensor], weights: Tensor, total: Tensor, count: Tensor | int) -> Loss:
+    """The loss of tokens, and in training what the model adds for each of them (`auxiliary`, such as the balance of experts).
+
+    total is Σ w_t · (loss of token t) with weights (B, T) and count tokens; the same weights keep both terms sums over the same tokens.
+    Outside of training the loss is that of the tokens alone, so that it can be compared between models.
+    """
+    if not model.training or "auxiliary" not in outputs:
+        return Loss(total, count)
+    extra = (outputs["auxiliary"] * weights).sum()
+    return Loss(total + extra, count, {"auxiliary": (extra.detach(), count)})
 
 
 def token_loss(model: nn.Module, hidden: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
@@ -43,9 +56,9 @@ class NextToken(Objective):
             counts = ((documents[:, 1:] == documents[:, :-1]) & (documents[:, 1:] >= 0)).float()
         if "weights" in batch:                                                            # of a conversation only the answers are learned
             counts = counts * batch["weights"][:, 1:]
-        hidden = run(inputs)["hidden"]
-        total = token_loss(model, hidden.flatten(0, 1), tokens[:, 1:].flatten(), counts.flatten())
-        return Loss(total, counts.sum())
+        outputs = run(inputs)
+        total = token_loss(model, outputs["hidden"].flatten(0, 1), tokens[:, 1:].flatten(), counts.flatten())
+        return with_auxiliary(model, outputs, counts, total, counts.sum())
 
     def tasks(self) -> dict[str, str]:
         return {"tokens": "text-generation"}
@@ -80,9 +93,10 @@ class Masked(Objective):
 
     def loss(self, model: nn.Module, run: Run, batch: Batch, phase: Phase) -> Loss:
         chosen = batch["chosen"]
-        hidden = run(batch)["hidden"][chosen]
+        outputs = run(batch)
+        hidden = outputs["hidden"][chosen]
         total = token_loss(model, hidden, batch["targets"][chosen], torch.ones(len(hidden), device=hidden.device))
-        return Loss(total, len(hidden))
+        return with_auxiliary(model, outputs, chosen.float(), total, len(hidden))
 
     def tasks(self) -> dict[str, str]:
         return {"tokens": "fill-mask"}

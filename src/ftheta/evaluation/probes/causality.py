@@ -79,7 +79,8 @@ def probe(model: Architecture, declared: frozenset[str], seed: int = 0) -> Proof
     vocab, length = ports.sizes["V"], min(LENGTH, ports.sizes["T"])
     tokens = torch.randint(vocab, (length,), generator=draw)
     other = (tokens + torch.randint(1, vocab, (length,), generator=draw)) % vocab        # differs everywhere
-    names = [name for name, spec in ports.gives.items() if spec.split()[1:3] == ["B", "T"]]
+    answers = {name: spec.split() for name, spec in ports.gives.items() if not spec.startswith("loss ")}     # terms of a loss may look anywhere
+    names = [name for name, (_, *dims) in answers.items() if dims[:2] == ["B", "T"]]
 
     # row t: inputs from t on are changed. Rows are compared with the same row of an unchanged batch, so that not even rounding differs.
     when = torch.arange(length)

@@ -16,7 +16,7 @@ from ftheta.blocks.initialise import normal
 
 HEAD_DIM = 4
 """Even, because rotary positions turn pairs."""
-SIZES = {"vocab": 32, "depth": 2, "context": 16, "hidden": 16, "head_dim": HEAD_DIM, "window": 5}
+SIZES = {"vocab": 32, "depth": 2, "context": 16, "hidden": 16, "head_dim": HEAD_DIM, "window": 5, "experts": 4, "active": 2}
 
 
 def shrink(config: ArchitectureConfig, sizes: Mapping[str, int] | None = None) -> ArchitectureConfig:

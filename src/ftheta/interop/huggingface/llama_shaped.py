@@ -29,6 +29,9 @@ DEFAULTS = {"num_key_value_heads": None, "head_dim": None, "hidden_act": "silu",
 INITIAL = ("std", "embed_std", "zero_outputs")
 """Fields that say how training starts, and nothing of what is computed."""
 
+LOSSES = ("balance", "z_loss")
+"""Fields of a mixture of experts that only training reads."""
+
 
 class LlamaShaped(Family):
     """A decoder whose config and tensors are called as Llama's."""
@@ -110,7 +113,7 @@ class LlamaShaped(Family):
             biases[f"{OURS}.output"] = f"{ATTENTION}.o_proj"
         matrices = self.feed_names(feed)
         names |= matrices
-        if feed.arguments["bias"]:
+        if feed.arguments.get("bias"):
             biases |= matrices
         if not config.tie:
             names["head"] = "lm_head"
@@ -131,7 +134,8 @@ def said(config: DecoderConfig) -> dict[str, Any]:
         **mixer, "kv_heads": mixer["kv_heads"] or mixer["heads"], "head_dim": mixer["head_dim"] or config.dim // mixer["heads"],
         "output_bias": mixer["bias"] if mixer["output_bias"] is None else mixer["output_bias"],
     }
-    data["feedforward"] = {**data["feedforward"], "hidden": hidden_width(config.feedforward, config.dim)}
+    feed = {name: value for name, value in data["feedforward"].items() if name not in LOSSES}
+    data["feedforward"] = {**feed, "hidden": hidden_width(config.feedforward, config.dim)}
     scaling = data["positions"]["scaling"]
     if scaling is not None and "original" in scaling:
         data["positions"] = {**data["positions"], "scaling": {**scaling, "original": scaling["original"] or config.context}}

@@ -1,0 +1,85 @@
+"""Mixture of experts: a router sends every token to a few of many gated networks (Shazeer et al. 2017, arXiv:1701.06538; Mixtral,
+arXiv:2401.04088). No token is dropped.
+
+With p = softmax(W x) over E experts and the K largest of them chosen, y = Σ_chosen g_i expert_i(x), g = p or p / Σ_chosen p.
+
+Two terms keep the router healthy. Both are sums over tokens of what belongs to one token, so they add up over micro-batches and processes
+as every loss here does:
+
+- balance: Σ_i f_i p_i(t), where f_i = E / (K T) · (how often expert i is chosen in the token's own document of T tokens). Its mean over
+  that document is the sequence-wise balance loss Σ_i f_i P_i of DeepSeek-V2 (arXiv:2405.04434, section 2.2.3). A loss that counts choices over the
+  whole batch (Switch, arXiv:2101.03961) is another one for every way of dividing the batch, and one that counts them over a row depends on
+  what a document was packed with.
+- z-loss: logsumexp(W x)², which keeps the router's logits small (Zoph et al. 2022, arXiv:2202.08906).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from ftheta.blocks.context import Context, Informed, document_runs
+from ftheta.blocks.feedforward import Activation, Gated, Hidden
+from ftheta.blocks.linear import Linear
+
+
+class MoE(Informed):
+    """A router, and experts that are gated networks; each computes its tokens of the whole batch in one go."""
+
+    def __init__(
+        self, dim: int, *,
+        experts: Annotated[int, Field(gt=0, description="How many there are.")] = 8,
+        active: Annotated[int, Field(gt=0, description="How many of them compute a token.")] = 2,
+        hidden: Hidden = None, activation: Activation = "silu",
+        normalise: Annotated[bool, Field(description="Whether the chosen experts' weights are made to sum to 1.")] = True,
+        balance: Annotated[float, Field(ge=0, description="Weight of the balance loss, which makes experts be chosen equally often.")] = 0.01,
+        z_loss: Annotated[float, Field(ge=0, description="Weight of the squared logsumexp of the router's logits.")] = 0.001,
+    ):
+        super().__init__()
+        if active > experts:
+            raise ValueError(f"active {active} must be at most experts {experts}")
+        self.active = active
+        self.normalise = normalise
+        self.balance = balance
+        self.z_loss = z_loss
+        self.router = Linear(dim, experts, bias=False)
+        self.experts = nn.ModuleList(Gated(dim, hidden=hidden, activation=activation) for _ in range(experts))
+
+    @staticmethod
+    def traits(arguments: Mapping[str, Any]) -> set[str]:
+        return {"auxiliary"} if arguments["balance"] or arguments["z_loss"] else set()
+
+    def forward(self, x: Tensor, context: Context) -> Tensor:
+        tokens = x.reshape(-1, x.shape[-1])                                               # (N, D)
+        logits = self.router(tokens)
+        logits = logits.to(torch.promote_types(x.dtype, torch.float32))
+        shares = logits.softmax(-1)                                                       # (N, E)
+        weights, chosen = shares.topk(self.active, dim=-1)                                # (N, K)
+        if self.normalise:
+            weights = weights / weights.sum(-1, keepdim=True)
+        if self.balance or self.z_loss:
+            documents = chosen.new_zeros(x.shape[:2]) if context.documents is None else context.documents
+            context.auxiliary.append(self.auxiliary(logits, shares, chosen, documents).view(x.shape[:2]))
+        return self.routed(tokens, weights.to(x.dtype), chosen).view(x.shape)
+
+    def routed(self, tokens: Tensor, weights: Tensor, chosen: Tensor) -> Tensor:
+        """Σ weights · expert(token) over the chosen experts: tokens sorted by expert, one product for each, and sorted back."""
+        order = chosen.flatten().argsort(stable=True)
+        counts = torch.bincount(chosen.flatten(), minlength=len(self.experts)).tolist()
+        parts = tokens[order // self.active].split(counts)
+        # an expert without tokens takes part in training all the same: its gradient is zero, not missing
+        results = [expert(part) for expert, part in zip(self.experts, parts, strict=True) if len(part) or torch.is_grad_enabled()]
+        back = torch.cat(results)[order.argsort()].view(*chosen.shape, -1)                # (N, K, D)
+        return (back * weights[..., None]).sum(1)
+
+    def auxiliary(self, logits: Tensor, shares: Tensor, chosen: Tensor, documents: Tensor) -> Tensor:
+        """(N,) what every token adds to the loss; documents (B, T) with B · T = N."""
+        runs = document_runs(documents).flatten()
+        picked = torch.zeros_like(shares).scatter_(1, chosen, 1.0)
+        loads = torch.zeros(int(runs[-1]) + 1, shares.shape[1], dtype=shares.dtype, device=shares.device).index_add_(0, runs, picked)
+        often = loads * (shares.shape[1] / loads.sum(1, keepdim=True))                    # E / (K T) · choices: 1 everywhere when balanced
+        return self.balance * (often[runs] * shares).sum(1) + self.z_loss * logits.logsumexp(-1).square()
