@@ -7,6 +7,7 @@ themselves; one that cannot be seen, or that nothing here knows how to look at, 
 
 from __future__ import annotations
 
+import base64
 import copy
 import functools
 import gzip
@@ -68,7 +69,11 @@ ENTRIES: dict[str, dict[str, Any]] = {
     "source text_files": {"path": "FILES", "on_bad": "skip", "largest": 300},
     "source text_lines": {"path": "FILES/lines.jsonl", "on_bad": "skip", "most_bad": 0.9},
     "source csv": {"path": "FILES/table.csv", "target": "kind"},
+    "tokenizer bpe": {"vocab": 320, "coverage": 0.9},
     "tokenizer byte_bpe": {"vocab": 280},
+    "tokenizer file": {"path": "FILES/ranks.tiktoken"},
+    "tokenizer unigram": {"vocab": 320, "coverage": 0.9},
+    "tokenizer wordpiece": {"vocab": 300, "coverage": 0.9},
 }
 """The entry as it is before a field is changed; FILES is a folder of small files."""
 
@@ -92,6 +97,9 @@ VALUES: dict[str, list[Any]] = {
     "source text_lines.field": ["title"],
     "source text_lines.path": ["FILES/a.txt"],
     "source text_lines.quarantine": ["FILES/bad.jsonl"],
+    "tokenizer file.lower": [False],
+    "tokenizer file.path": ["FILES/other.tiktoken"],
+    "tokenizer file.special": [{"eos": "a"}],
     "data.pack": [{"length": 8}],
     "data.pack.ramp": [[]],
     "data.source": [{"kind": "text_files", "path": "FILES"}],
@@ -221,6 +229,8 @@ def files() -> Path:
     rows = [f"{i},{i * i % 7},{'xyz'[i % 3]}" for i in range(30)]
     (folder / "table.csv").write_text("\n".join(["a,b,kind", *rows]) + "\n")
     (folder / "other.csv").write_text("\n".join(["a,b,kind", *rows[::-1]]) + "\n")
+    for name, letters in {"ranks": "abc", "other": "abcd"}.items():
+        (folder / f"{name}.tiktoken").write_text("".join(f"{base64.b64encode(letter.encode()).decode()} {i}\n" for i, letter in enumerate(letters)))
     draws = np.random.default_rng(0)
     for part in ("train", "t10k"):
         labels = np.arange(60, dtype=np.uint8) % 10
