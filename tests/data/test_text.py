@@ -3,11 +3,13 @@ import itertools
 import numpy as np
 import pytest
 import torch
+from tokenizers import Tokenizer, models
 
 from ftheta.core.errors import ConfigError, DataError
 from ftheta.data.clean.rules import Normalise, Quality
 from ftheta.data.sources.text import TextFiles
 from ftheta.data.text import Pack, Ramp, Split, prepare_text
+from ftheta.data.tokenizers.file import TokenizerFile
 from ftheta.data.tokenizers.trained import BOS, EOS, ByteBPE, Bytes, Characters
 from ftheta.data.tokens import TokenDataset
 
@@ -81,6 +83,30 @@ def test_rows_overlap_by_the_lookahead_and_name_their_documents(folder, tmp_path
     assert torch.equal(batch["tokens"][:-1, -1], batch["tokens"][1:, 0])
     borders = (batch["documents"][:, 1:] != batch["documents"][:, :-1])
     assert torch.equal(borders, batch["tokens"][:, 1:] == BOS)
+
+
+def test_one_token_may_both_begin_and_end_documents(folder, tmp_path):
+    made = Bytes().train([])
+    made.add_special_tokens(["<|endoftext|>"])
+    (tmp_path / "tokenizer.json").write_text(made.to_str())
+    (tmp_path / "tokenizer_config.json").write_text('{"bos_token": "<|endoftext|>", "eos_token": "<|endoftext|>"}')
+    text = prepare(folder, tmp_path / "cache", TokenizerFile(path=str(tmp_path)))
+    both = made.token_to_id("<|endoftext|>")
+    assert text.processor.borders == (both, both) and text.processor.encode("a")[0] == both
+    tokens = np.load(text.tokens / "train.npy")
+    assert len(np.flatnonzero(tokens == both)) == 2 * len(text.texts("train"))
+    usual = prepare(folder, tmp_path / "cache", Bytes())
+    for length in (16, 301):
+        ours = TokenDataset(text.tokens / "train.npy", "", 300, length, 1, text.processor.borders)
+        other = TokenDataset(usual.tokens / "train.npy", "", 300, length, 1)
+        rows = torch.arange(len(ours))
+        assert torch.equal(ours.batch(rows)["documents"], other.batch(rows)["documents"])
+
+
+def test_a_tokenizer_that_cannot_end_documents_is_refused(folder, tmp_path):
+    (tmp_path / "tokenizer.json").write_text(Tokenizer(models.BPE({"a": 0}, [])).to_str())
+    with pytest.raises(DataError, match="name one, as in special"):
+        prepare(folder, tmp_path / "cache", TokenizerFile(path=str(tmp_path)))
 
 
 def test_ramp_cuts_rows_and_keeps_every_target():

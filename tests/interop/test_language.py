@@ -93,3 +93,14 @@ def test_unsupported_outside_fields_are_named(tmp_path):
         (tmp_path / "f" / "config.json").write_text(json.dumps({**config, **change}))
         with pytest.raises(FolderError, match=field):
             load(tmp_path / "f")
+
+
+def test_a_tokenizer_with_more_ids_than_the_model_is_refused(tmp_path):
+    model = random_model(GPT2)
+    save(model, tmp_path / "ours")
+    transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "ours").save_pretrained(tmp_path / "theirs")
+    made = Bytes().train([])
+    made.add_tokens(["one more"])
+    (tmp_path / "theirs" / "tokenizer.json").write_text(made.to_str())
+    with pytest.raises(FolderError, match=r"ids up to 260, its model knows only 260 tokens"):
+        load(tmp_path / "theirs")

@@ -1,38 +1,158 @@
-"""Continuing a sequence of tokens with a causal model that remembers (attention caches, recurrent state)."""
+"""Continuing sequences of tokens with a causal model that remembers (attention caches, recurrent state), many at once.
+
+Rows of a batch are padded on the left; padding is a document of its own (-1), so a row sees only itself, its positions start at 0 and its
+draws are keyed by its own seed: what is written does not depend on what else is written beside it.
+
+A sequence by itself may be guessed ahead (`lookup`): when its last tokens came before, what followed them then is tried in one pass, and kept
+as far as it is what would have been chosen anyway (Saxena 2023, https://github.com/apoorvumang/prompt-lookup-decoding).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 import torch
+from torch import Tensor
 
 from ftheta.architectures.architecture import Architecture
 from ftheta.blocks.context import Cache
-from ftheta.inference.sampling import Sampling, choose
+from ftheta.inference.sampling import Sampling, adjusted, choose, without
+
+PADDING = -1
+"""The document of padding."""
+LONGEST_MATCH = 3
+"""Tokens at the end that are looked for earlier; fewer where these are not found."""
 
 
-@torch.no_grad()
-def continue_tokens(
-    model: Architecture, tokens: Sequence[int], sampling: Sampling, *, most: int, longest: int | None, end: int | None, banned: Sequence[int] = (),
-) -> Iterator[int]:
-    """Yield up to `most` new tokens after `tokens`, until `end` comes.
+@dataclass
+class Request:
+    """One sequence to continue, and what has come of it."""
 
-    `longest` is how many tokens the model can look at; when they are used up, it goes on from the last half of them.
+    prompt: list[int]
+    sampling: Sampling
+    most: int
+    sample: int = 0
+    """Which of several samples of one prompt; part of what keys its draws."""
+    lookup: int = 0
+    """At most this many tokens are guessed ahead."""
+    scored: bool = False
+    """Whether `scores` are wanted."""
+    allowed: Callable[[Sequence[int]], Sequence[int]] | None = None
+    """New tokens → those that may come next, the end among them where it may; None: all."""
+    new: list[int] = field(default_factory=list)
+    scores: list[float] = field(default_factory=list)
+    """log p of every new token by the model itself, before temperature and everything else."""
+    finish: str | None = None
+    """Why it ended: `stop` or `length`."""
+    window: list[int] = field(default_factory=list)
+    """The tokens the model looks at, the newest included."""
+
+
+class Generation:
+    """Several requests, a token each at a time.
+
+    `longest` is how many tokens the model can look at (None: any number); when a sequence has used them up, it goes on from the last half
+    of them. `end` ends a sequence, `banned` tokens never come. A request may be ended from outside by setting its `finish`.
     """
-    model.eval()
-    device = next(model.parameters()).device
-    history = list(tokens)
-    fresh = history if longest is None else history[-longest:]
-    cache = Cache()
-    for position in range(most):
-        if longest is not None and cache.length + len(fresh) > longest:
-            cache, fresh = Cache(), history[-max(1, longest // 2) :]
-        outputs = model(tokens=torch.tensor([fresh], device=device), cache=cache)
-        logits = model.head(outputs["hidden"][:, -1])[0].float()                          # type: ignore[operator]
-        logits[list(banned)] = float("-inf")
-        token = choose(logits, sampling, position)
-        if token == end:
+
+    def __init__(self, model: Architecture, requests: Sequence[Request], *, longest: int | None, end: int | None, banned: Sequence[int] = ()):
+        self.model = model.eval()
+        self.device = next(model.parameters()).device
+        self.live = list(requests)
+        self.longest, self.end, self.banned = longest, end, list(banned)
+        self.cache: Cache | None = None
+        for request in self.live:
+            request.window = request.prompt[-longest:] if longest is not None else list(request.prompt)
+
+    @torch.no_grad()
+    def step(self) -> list[Request]:
+        """Give every unfinished request its next token, or several that were guessed; those that were asked, none at the end."""
+        kept = [i for i, request in enumerate(self.live) if request.finish is None]
+        if len(kept) < len(self.live):
+            self.live = [self.live[i] for i in kept]
+            if self.cache is not None and kept:
+                self.cache.select(torch.tensor(kept, device=self.device))
+        if not self.live:
+            return []
+        self.make_room()
+        rows = [request.window[-1:] if self.cache is not None else list(request.window) for request in self.live]
+        guessed = self.guess()
+        rows[0] += guessed
+        logits = self.logits(rows, 1 + len(guessed))
+        for request, known in zip(self.live, logits, strict=True):
+            before = len(request.new)
+            for at, guess in enumerate([*guessed, None]):
+                self.extend(request, known[at])
+                if request.finish is not None or request.new[-1] != guess:
+                    break
+            if guessed:
+                self.forget(1 + len(guessed) - max(1, len(request.new) - before))
+        return self.live
+
+    def make_room(self) -> None:
+        """Start over from the last half of a sequence that is longer than the model can look at; the others from what they were looking at."""
+        if self.longest is None:
             return
-        yield token
-        history.append(token)
-        fresh = [token]
+        for request in self.live:
+            if len(request.window) > self.longest:
+                request.window = request.window[-max(1, self.longest // 2) :]
+                self.cache = None
+
+    def logits(self, rows: Sequence[Sequence[int]], last: int) -> Tensor:
+        """(B, last, V) for the last tokens of every row, the rows padded on the left; what was seen is remembered."""
+        longest = max(map(len, rows))
+        cache = self.cache = self.cache or Cache()
+        documents = None
+        if cache.documents is not None or any(len(row) < longest for row in rows):
+            documents = torch.tensor([[PADDING] * (longest - len(row)) + [0] * len(row) for row in rows], device=self.device)
+        tokens = torch.tensor([[0] * (longest - len(row)) + list(row) for row in rows], device=self.device)
+        inputs = {"tokens": tokens} if documents is None else {"tokens": tokens, "documents": documents}
+        hidden = self.model(**inputs, cache=cache)["hidden"]
+        found = self.model.head(hidden[:, -1])[:, None] if last == 1 else self.model.head(hidden[:, -last:])  # type: ignore[operator]
+        return found.float()
+
+    def extend(self, request: Request, logits: Tensor) -> None:
+        """Choose the next token from logits (V,)."""
+        chosen = without(logits, self.banned) if self.banned else logits
+        if request.allowed is not None:
+            allowed = torch.tensor(list(request.allowed(request.new)), dtype=torch.long, device=logits.device)
+            if not len(allowed):
+                request.finish = "stop"
+                return
+            chosen = torch.full_like(chosen, float("-inf")).index_copy(0, allowed, chosen[allowed])
+        chosen = adjusted(chosen, request.sampling, request.prompt, request.new, self.end)
+        token = choose(chosen, request.sampling, len(request.new), request.sample)
+        if token == self.end:
+            request.finish = "stop"
+            return
+        request.new.append(token)
+        request.window.append(token)
+        if request.scored:
+            request.scores.append(float(logits.log_softmax(-1)[token]))
+        if len(request.new) == request.most:
+            request.finish = "length"
+
+    def guess(self) -> list[int]:
+        """What may come next of a sequence by itself: what came after its last tokens when they came before."""
+        request = self.live[0]
+        if len(self.live) > 1 or not request.lookup:
+            return []
+        seen = [*request.prompt, *request.new]
+        most = min(request.lookup, request.most - len(request.new) - 1)
+        if self.longest is not None:
+            most = min(most, self.longest - len(request.window))
+        for length in range(LONGEST_MATCH, 0, -1) if most > 0 else ():
+            tail = seen[-length:]
+            for i in range(len(seen) - length - 1, -1, -1):
+                if seen[i : i + length] == tail:
+                    return seen[i + length : i + length + most]
+        return []
+
+    def forget(self, count: int) -> None:
+        """Take the last tokens out of an attention cache: they were guessed wrong."""
+        if count and self.cache is not None:
+            self.cache.states = {mixer: tuple(part[:, :, :-count] for part in state) for mixer, state in self.cache.states.items()}
+            self.cache.length -= count
+            if self.cache.documents is not None:
+                self.cache.documents = self.cache.documents[:, :-count]

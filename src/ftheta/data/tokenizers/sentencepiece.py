@@ -109,12 +109,8 @@ def build(found: SentencePiece) -> tuple[Tokenizer, dict[str, str]]:
         raise DataError(f"its model is of type {found.model}; only unigram (1) and BPE (2) are supported")
     tokenizer = Tokenizer(model)
     tokenizer.normalizer = normalizers.Sequence(normal_form(found))
-    if found.model == UNIGRAM:
-        # control and byte pieces stand in the same list as all others: text that spells one is cut after its first character, so it cannot become one
-        spelled_out = [piece for piece, _, kind in pieces if kind in (UNKNOWN, CONTROL, BYTE, UNUSED) and len(piece) > 1]
-        heads = "|".join(f"{re.escape(piece[0])}(?={re.escape(piece[1:])})" for piece in spelled_out)
-        if heads:
-            tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(heads), "merged_with_previous")
+    if found.model == UNIGRAM and (never := spelled_out(pieces, unknown)):
+        tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(never), "merged_with_previous")
     last: list[Any] = [decoders.Strip(" ", 1, 0)] if found.dummy_prefix else []
     tokenizer.decoder = decoders.Sequence([decoders.Replace(SPACE, " "), decoders.ByteFallback(), decoders.Fuse(), *last])
     own = [piece for piece, _, kind in pieces if kind in (CONTROL, UNKNOWN, USER_DEFINED)]
@@ -123,6 +119,20 @@ def build(found: SentencePiece) -> tuple[Tokenizer, dict[str, str]]:
     if found.model == BPE:
         tokenizer.add_tokens([piece for piece, _, kind in pieces if kind == USER_DEFINED and piece not in roles.values()])
     return tokenizer, roles
+
+
+def spelled_out(pieces: list[tuple[str, float, int]], unknown: int) -> str:
+    """A pattern that cuts text which spells a control or byte piece, so that it cannot become one: these stand in the same list as all others.
+
+    The cut is made where the other pieces would end the first of theirs.
+    """
+    hidden = [(piece if pieces[i][2] in (NORMAL, USER_DEFINED) else f"\0{i}", score) for i, (piece, score) in enumerate(scores(pieces))]
+    plain = Tokenizer(models.Unigram(hidden, unknown))
+    heads = []
+    for piece in (piece for piece, _, kind in pieces if kind not in (NORMAL, USER_DEFINED) and len(piece) > 1):
+        end = min(plain.encode(piece).offsets[0][1], len(piece) - 1)
+        heads.append(f"{re.escape(piece[:end])}(?={re.escape(piece[end:])})")
+    return "|".join(heads)
 
 
 def scores(pieces: list[tuple[str, float, int]]) -> list[tuple[str, float]]:

@@ -26,8 +26,8 @@ NORMAL_FORMS = {"NFC": normalizers.NFC, "NFKC": normalizers.NFKC}
 class CharacterTokenizer(TokenizerConfig):
     """What tokenizers over characters share."""
 
-    vocab: int = Field(default=4096, ge=300)
-    """Number of tokens, special ones (and, where rare characters are spelled in bytes, the 256 bytes) included."""
+    vocab: int = Field(default=4096, ge=16)
+    """Number of tokens, special ones included."""
     normal_form: Literal["NFC", "NFKC"] | None = None
     """Unicode normal form given to every text; NFKC also folds full-width letters and punctuation, which cannot be undone. None: text stays as it is."""
     coverage: float = Field(default=0.9995, gt=0, le=1)
@@ -70,6 +70,8 @@ def without_rare(texts: Sequence[str], kept: set[str]) -> Iterator[str]:
 class ByteFallback(CharacterTokenizer):
     """Pieces of words; a character without a token of its own is spelled in bytes, so nothing is unknown and every text comes back as it was."""
 
+    vocab: int = Field(default=4096, ge=270)
+    """Number of tokens, special ones and the 256 bytes included."""
     pattern: Literal["gpt2", "code"] = "gpt2"
     """How text is cut before pieces are sought: GPT-2's words, or pieces that suit source code."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
 from pydantic import Field
@@ -12,9 +12,15 @@ from ftheta.blocks.mixer import Mixer
 from ftheta.core.config import Config
 from ftheta.core.errors import UsageError
 from ftheta.data.processors.text import TextProcessor
-from ftheta.inference.generate import continue_tokens
+from ftheta.inference.beam import beam_search
+from ftheta.inference.generate import Generation, Request
 from ftheta.inference.sampling import Sampling
+from ftheta.inference.streaming import TextStream
 from ftheta.models.tasks.task import Task
+
+
+TOGETHER = 32
+"""Continuations made in one batch."""
 
 
 class Prompt(Sampling):
@@ -26,10 +32,20 @@ class Prompt(Sampling):
     """At most this many new tokens."""
     stop: tuple[str, ...] = ()
     """End before the first of these strings."""
+    samples: int = Field(default=1, gt=0)
+    """How many continuations; with beams, the best so many."""
+    beams: int = Field(default=1, gt=0)
+    """Search for the likeliest continuation with so many kept at every step, instead of sampling."""
+    length_penalty: float = 1.0
+    """With beams: log p is divided by length to this power, so more favours longer texts."""
+    lookup: int = Field(default=0, ge=0)
+    """Guess at most this many tokens ahead from what came after the same tokens before: the same text sooner, where text repeats itself."""
+    scores: bool = False
+    """Whether to give log p of every new token."""
 
 
-class Continuation(Config):
-    """The new text."""
+class Sample(Config):
+    """One new text."""
 
     text: str
     """What the model wrote after the prompt."""
@@ -37,6 +53,23 @@ class Continuation(Config):
     """How many tokens that was."""
     finish: str
     """Why it ended: `stop` (the model or a stop string) or `length`."""
+    scores: list[float] | None = None
+    """log p of every new token by the model itself, before temperature and the rest; with beams, the score of the whole."""
+
+
+class Continuation(Sample):
+    """The new text, and further ones if more were asked for."""
+
+    more: list[Sample] = []
+    """The second and later continuations."""
+
+
+class Limits(TypedDict):
+    """What holds for all sequences of a model."""
+
+    longest: int | None
+    end: int | None
+    banned: list[int]
 
 
 class TextGeneration(Task[Prompt, Continuation, TextProcessor]):
@@ -50,41 +83,78 @@ class TextGeneration(Task[Prompt, Continuation, TextProcessor]):
         return {"prompt": text}
 
     def run(self, inputs: Sequence[Prompt]) -> list[Continuation]:
-        return [self.answer(prompt) for prompt in inputs]
+        found: list[list[Sample]] = [self.search(prompt) if prompt.beams > 1 else [] for prompt in inputs]
+        asked = [(number, self.request(prompt, sample)) for number, prompt in enumerate(inputs) if prompt.beams == 1 for sample in range(prompt.samples)]
+        for start in range(0, len(asked), TOGETHER):
+            for number, sample in self.together(asked[start : start + TOGETHER], inputs):
+                found[number].append(sample)
+        return [Continuation(**first.dump(), more=rest) for first, *rest in found]
 
     def answer(self, prompt: Prompt) -> Continuation:
-        pieces = list(self.stream(prompt))
-        text = "".join(piece for piece, _ in pieces)
-        count = pieces[-1][1] if pieces else 0
-        return Continuation(text=text, tokens=count, finish="length" if count == prompt.most else "stop")
+        return self.run([prompt])[0]
+
+    def together(self, asked: Sequence[tuple[int, Request]], inputs: Sequence[Prompt]) -> Iterator[tuple[int, Sample]]:
+        """Finish these requests in one batch; (number of the prompt, sample) in their order."""
+        streams = {id(request): TextStream(self.processor, request.prompt, inputs[number].stop) for number, request in asked}
+        generation = self.generation([request for _, request in asked])
+        while touched := generation.step():
+            for request in touched:
+                stream = streams[id(request)]
+                if stream.stop or request.finish is not None:
+                    stream.add(request.new, last=request.finish is not None)
+                    if stream.stopped:
+                        request.finish = "stop"
+        for number, request in asked:
+            scores = request.scores if request.scored else None
+            yield number, Sample(text=streams[id(request)].shown, tokens=len(request.new), finish=request.finish or "length", scores=scores)
 
     def stream(self, prompt: Prompt) -> Iterator[tuple[str, int]]:
         """Pieces of new text with the number of tokens so far; never a broken character, never past a stop string."""
-        processor, sampling = self.processor, Sampling(**{name: getattr(prompt, name) for name in Sampling.model_fields})
-        start = processor.encode(prompt.prompt)
+        if prompt.beams > 1 or prompt.samples > 1:
+            answer = self.answer(prompt)
+            yield answer.text, answer.tokens
+            return
+        request = self.request(prompt, 0)
+        stream, generation = TextStream(self.processor, request.prompt, prompt.stop), self.generation([request])
+        while generation.step():
+            piece = stream.add(request.new, last=request.finish is not None)
+            if piece:
+                yield piece, len(request.new)
+            if stream.stopped:
+                return
+
+    def search(self, prompt: Prompt) -> list[Sample]:
+        """The best continuations by beam search."""
+        request = self.request(prompt, 0)
+        samples = []
+        for beam in beam_search(self.architecture, request, max(prompt.beams, prompt.samples), prompt.length_penalty, **self.limits())[: prompt.samples]:
+            stream = TextStream(self.processor, request.prompt, prompt.stop)
+            stream.add(beam.tokens, last=True)
+            finish = "stop" if stream.stopped else beam.finish
+            samples.append(Sample(text=stream.shown, tokens=len(beam.tokens), finish=finish, scores=[beam.score] if prompt.scores else None))
+        return samples
+
+    def request(self, prompt: Prompt, sample: int) -> Request:
+        start = self.processor.encode(prompt.prompt)
         if not start:
             raise UsageError("prompt: there is nothing to continue: give at least one character")
+        known = self.architecture.config.ports().sizes["V"]
+        if wrong := [token for token in prompt.bias if not 0 <= token < known]:
+            raise UsageError(f"bias: {wrong[0]} is no token id; they go from 0 to {known - 1:,}")
+        if prompt.lookup and not self.looks_back():
+            raise UsageError("lookup: this model carries a state that cannot be taken back; leave it out")
+        sampling = Sampling(**{name: getattr(prompt, name) for name in Sampling.model_fields})
+        return Request(start, sampling, prompt.most, sample, prompt.lookup, prompt.scores)
+
+    def generation(self, requests: Sequence[Request]) -> Generation:
+        return Generation(self.architecture, requests, **self.limits())
+
+    def limits(self) -> Limits:
+        """How far the model looks, which token ends a text and which never come."""
+        end = self.processor.id("eos")
+        banned = [i for i in map(self.processor.id, ("bos", "cls", "mask", "pad")) if i is not None and i != end]
         longest = self.architecture.config.ports().sizes.get("T") if self.looks_back() else None
-        end = processor.id("eos")
-        banned = [i for i in map(processor.id, ("bos", "cls", "mask", "pad")) if i is not None and i != end]
-        new: list[int] = []
-        shown = ""
-        held = max((len(stop) for stop in prompt.stop), default=0)
-        for token in continue_tokens(self.architecture, start, sampling, most=prompt.most, longest=longest, end=end, banned=banned):
-            new.append(token)
-            text = processor.decode_after(start, new)
-            found = min((at for at in (text.find(stop) for stop in prompt.stop if stop) if at >= 0), default=None)
-            if found is not None:
-                yield text[len(shown) : found], len(new)
-                return
-            whole = text if not text.endswith("\ufffd") else shown                        # a character may still be incomplete
-            safe = whole[: len(whole) - held] if held else whole
-            if len(safe) > len(shown):
-                yield safe[len(shown) :], len(new)
-                shown = safe
-        text = processor.decode_after(start, new)
-        if len(text) > len(shown):
-            yield text[len(shown) :], len(new)
+        return {"longest": longest, "end": end, "banned": banned}
 
     def looks_back(self) -> bool:
         """Whether the model looks at a window of tokens (attention), rather than carrying a state of fixed size."""
