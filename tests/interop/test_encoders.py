@@ -120,7 +120,7 @@ def bert_tokenizer() -> Tokenizer:
     letters = "abcdefghijklmnopqrstuvwxyz"
     vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *letters, *(f"##{c}" for c in letters), "the", "cat", "sat", "dog", ".", "?", "##ing", "run"]
     vocabulary += [f"[unused{i}]" for i in range(VOCAB - len(vocabulary))]
-    tokenizer = Tokenizer(models.WordPiece({token: i for i, token in enumerate(vocabulary)}, unk_token="[UNK]", max_input_chars_per_word=100))    # noqa: S106
+    tokenizer = Tokenizer(models.WordPiece({token: i for i, token in enumerate(vocabulary)}, unk_token="[UNK]", max_input_chars_per_word=100))
     tokenizer.normalizer = normalizers.BertNormalizer()
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     tokenizer.add_special_tokens(vocabulary[:5])

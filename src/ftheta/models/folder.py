@@ -21,15 +21,13 @@ from ftheta.core.config import Slot
 from ftheta.core.contract import Ports
 from ftheta.core.errors import FolderError
 from ftheta.data.processors import PROCESSORS
-from ftheta.data.processors.processor import Processor
 from ftheta.data.processors.text import TextProcessor
 from ftheta.interop import FAMILIES
+from ftheta.interop.huggingface.sentences import read_sentences
 from ftheta.interop.mapping import Family, Line, to_ours, to_theirs
 from ftheta.models.model import Model
 
 FORMAT = 1
-SENTENCES = "modules.json"
-"""The file by which sentence-transformers' folders are known."""
 
 
 def save(model: Model, folder: str | Path, *, card: str = "", extra: Mapping[str, Any] | None = None, replace: bool = False) -> Path:
@@ -109,14 +107,15 @@ def load_foreign(folder: Path) -> Model:
         config = family.import_config(theirs)
     except KeyError as error:
         raise FolderError(f"{place}: {error.args[0]} is missing") from None
+    sentences = read_sentences(folder, config)
+    config = sentences.config if sentences else config
     values = family.tidied(tensor_files.read(folder / "model.safetensors"))
     architecture = with_values(config, values, list(family.lines(config)), folder)
     facts: dict[str, Any] = {"labels": [label for _, label in sorted((int(k), v) for k, v in theirs.get("id2label", {}).items())]}
     sort = "text" if "tokens" in config.ports().takes else "image"
-    if sort == "image":
-        facts["channels"] = config.ports().sizes["C"]
+    facts |= {"longest": sentences.longest if sentences else None} if sort == "text" else {"channels": config.ports().sizes["C"]}
     processor = PROCESSORS.load(sort).load(facts, folder)
-    return Model(architecture, processor, usual_task(config.ports(), (folder / SENTENCES).exists()), {"from": str(folder), "format": kind})
+    return Model(architecture, processor, usual_task(config.ports(), sentences is not None), {"from": str(folder), "format": kind})
 
 
 def usual_task(ports: Ports, sentences: bool) -> str:

@@ -25,14 +25,18 @@ class TextProcessor(Processor):
 
     kind = "text"
 
-    def __init__(self, tokenizer: Tokenizer, labels: Sequence[str] = (), special: Mapping[str, str] | None = None):
-        """`special` says what this tokenizer calls `bos`, `mask`, `eos` and `pad`, where not `<bos>`, `<mask>`, `<eos>` and `<pad>`."""
+    def __init__(self, tokenizer: Tokenizer, labels: Sequence[str] = (), special: Mapping[str, str] | None = None, longest: int | None = None):
+        """`special` says what this tokenizer calls `bos`, `mask`, `eos` and `pad`, where not `<bos>`, `<mask>`, `<eos>` and `<pad>`.
+
+        `longest` is how many tokens of a text are read, where that is less than the model could.
+        """
         tokenizer.encode_special_tokens = True
         tokenizer.no_padding()
         tokenizer.no_truncation()
         self.tokenizer = tokenizer
         self.labels = list(labels)
         self.special = dict(special or {})
+        self.longest = longest
 
     @property
     def vocab(self) -> int:
@@ -106,10 +110,8 @@ class TextProcessor(Processor):
         return self.tokenizer.decode(list(ids), skip_special_tokens=True)
 
     def dump(self) -> dict[str, Any]:
-        facts: dict[str, Any] = {"kind": self.kind}
-        if self.labels:
-            facts["labels"] = self.labels
-        return {**facts, "special": self.special} if self.special else facts
+        facts = {"labels": self.labels, "special": self.special, "longest": self.longest}
+        return {"kind": self.kind, **{name: value for name, value in facts.items() if value}}
 
     def files(self) -> dict[str, bytes]:
         names = {name.strip("<>"): self.special.get(name.strip("<>"), name) for name in SPECIAL if self.id(name) is not None}
@@ -126,7 +128,7 @@ class TextProcessor(Processor):
         place = folder / "tokenizer.json"
         special = facts.get("special") if "kind" in facts else foreign_special(folder / CONFIG)
         try:
-            return cls(Tokenizer.from_str(place.read_text(encoding="utf-8")), facts.get("labels", ()), special)
+            return cls(Tokenizer.from_str(place.read_text(encoding="utf-8")), facts.get("labels", ()), special, facts.get("longest"))
         except OSError as error:
             raise FolderError(f"{place} cannot be read: {error.strerror}") from None
         except Exception as error:                                                        # the library raises bare Exception for bad files

@@ -28,7 +28,8 @@ class GPT2(Family):
         eps = norm.arguments.get("eps", 0.0)
         plain = {"kind": "attention", "heads": mixer.arguments.get("heads"), "kv_heads": None, "causal": True, "bias": True, "qk_norm": None}
         fits = (
-            mixer.dump() == plain and norm.dump() == {"kind": "layernorm", "eps": eps, "weight": True, "bias": True} and config.positions.dump() == {"kind": "learned", "offset": 0} and config.tie
+            mixer.dump() == plain and norm.dump() == {"kind": "layernorm", "eps": eps, "weight": True, "bias": True}
+            and config.positions.dump() == {"kind": "learned", "offset": 0} and config.tie
             and feed.kind == "mlp" and feed.arguments["bias"] and feed.arguments["activation"] in ACTIVATIONS
             and config.plain and not config.embed_norm and not config.value_embed and config.softcap is None
         )
