@@ -32,7 +32,8 @@ def read_sentences(folder: Path, config: ArchitectureConfig) -> Sentences | None
     pooling, said = "mean", folder / kinds.get("Pooling", "") / "config.json"
     if "Pooling" in kinds and said.exists():
         facts = contents(said)
-        chosen = [facts["pooling_mode"]] if isinstance(facts.get("pooling_mode"), str) else [name for name, value in facts.items() if name.startswith("pooling_mode_") and value is True]
+        flags = [name for name, value in facts.items() if name.startswith("pooling_mode_") and value is True]
+        chosen = [facts["pooling_mode"]] if isinstance(facts.get("pooling_mode"), str) else flags
         names = POOLINGS | {"mean": "mean", "cls": "first"}
         if len(chosen) != 1 or chosen[0] not in names:
             raise FolderError(f"{said}: {', '.join(chosen) or 'no pooling mode'} is not supported (supported: {', '.join(POOLINGS)})")
