@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -106,14 +106,10 @@ def prepare_text(source: TextSource, rules: Sequence[Rule], split: Split, tokeni
     account = json.loads((documents / "account.json").read_text())
     content = account["fingerprint"]
 
-    def train_tokenizer(attempt: Attempt) -> None:
-        texts = pq.read_table(documents / "train.parquet").column("text").to_pylist()
-        logger.info("training the tokenizer on %s documents ...", f"{len(texts):,}")
-        attempt.write_text("tokenizer.json", tokenizer.train(texts).to_str())
+    def training_texts() -> list[str]:
+        return pq.read_table(documents / "train.parquet").column("text").to_pylist()
 
-    place = stage(cache, "tokenizer", {"documents": content, "tokenizer": tokenizer.dump()}, train_tokenizer)
-    made = Tokenizer.from_file(str(place / "tokenizer.json"))
-    made.encode_special_tokens = True
+    made = trained_tokenizer(content, training_texts, tokenizer, cache)
 
     def tokenize(attempt: Attempt) -> None:
         logger.info("tokenizing ...")
@@ -126,6 +122,20 @@ def prepare_text(source: TextSource, rules: Sequence[Rule], split: Split, tokeni
     tokens = stage(cache, "tokens", {"documents": content, "tokenizer": digest(made.to_str())}, tokenize)
     account["tokens"] = json.loads((tokens / "counts.json").read_text())
     return PreparedText(documents, made, tokens, account)
+
+
+def trained_tokenizer(content: str, texts: Callable[[], list[str]], tokenizer: TokenizerConfig, cache: Path) -> Tokenizer:
+    """The tokenizer made from texts, which `content` is the address of; found again where it has been made before."""
+
+    def train(attempt: Attempt) -> None:
+        given = texts()
+        logger.info("training the tokenizer on %s documents ...", f"{len(given):,}")
+        attempt.write_text("tokenizer.json", tokenizer.train(given).to_str())
+
+    place = stage(cache, "tokenizer", {"documents": content, "tokenizer": tokenizer.dump()}, train)
+    made = Tokenizer.from_file(str(place / "tokenizer.json"))
+    made.encode_special_tokens = True
+    return made
 
 
 def documents_stage(source: TextSource, rules: Sequence[Rule], split: Split, cache: Path, seed: int) -> Path:

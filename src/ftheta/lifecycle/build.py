@@ -13,11 +13,12 @@ from ftheta.core.contract import Batch, Ports, check, fits, listing
 from ftheta.core.errors import ConfigError, Problem
 from ftheta.core.random import Draws
 from ftheta.data.augment import Augmentation
+from ftheta.data.labelled import prepare_labelled
 from ftheta.data.processors.plain import PlainProcessor
 from ftheta.data.processors.processor import Processor
 from ftheta.data.processors.text import TextProcessor
 from ftheta.data.source import Dataset, Ordered, Shuffled, Source
-from ftheta.data.sources.source_config import ResidentSource, TextSource
+from ftheta.data.sources.source_config import LabelledTextSource, ResidentSource, TextSource
 from ftheta.data.stages import digest, home
 from ftheta.data.text import Pack, Ramp, Split, prepare_text
 from ftheta.data.tokens import TokenDataset
@@ -51,11 +52,18 @@ def build_data(recipe: Recipe) -> Data:
             if name == "train" or text.account["tokens"][name]["tokens"] >= length + lookahead:
                 splits[name] = TokenDataset(text.tokens / f"{name}.npy", text.fingerprint(name), vocab, length, lookahead)
         return Data(splits["train"].ports, TextProcessor(text.tokenizer), splits, {name: text.texts(name) for name in ("train", "test")}, text.account)
+    if isinstance(section.source, LabelledTextSource):
+        prepared = prepare_labelled(section.source, section.tokenizer_or_default(), cache, recipe.seed)
+        return Data(prepared.splits["train"].ports, prepared.processor, prepared.splits, account=account_of(prepared.splits))
     if isinstance(section.source, ResidentSource):
         splits = section.source.splits(cache, recipe.seed)
-        account = {"splits": {name: {"examples": len(split)} for name, split in splits.items()}, "fingerprint": digest([s.fingerprint for s in splits.values()])}
-        return Data(splits["train"].ports, section.source.processor(splits["train"]), splits, account=account)
+        return Data(splits["train"].ports, section.source.processor(splits["train"]), splits, account=account_of(splits))
     return Data(section.source.ports(), PlainProcessor(), account={"source": source_name(section.source)})
+
+
+def account_of(splits: Mapping[str, Dataset]) -> dict[str, Any]:
+    """How large each split is, and what the data is recognised by."""
+    return {"splits": {name: {"examples": len(split)} for name, split in splits.items()}, "fingerprint": digest([s.fingerprint for s in splits.values()])}
 
 
 def misfits(recipe: Recipe, ports: Ports | None = None) -> list[str]:

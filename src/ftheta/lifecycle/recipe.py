@@ -21,7 +21,7 @@ from ftheta.data.augment import AUGMENTATIONS, Augmentation
 from ftheta.data.clean import RULES
 from ftheta.data.clean.rules import Rule
 from ftheta.data.sources import SOURCES
-from ftheta.data.sources.source_config import SourceConfig, TextSource
+from ftheta.data.sources.source_config import LabelledTextSource, SourceConfig, TextSource
 from ftheta.data.text import Pack, Split
 from ftheta.data.tokenizers import TOKENIZERS
 from ftheta.data.tokenizers.trained import TokenizerConfig
@@ -55,19 +55,23 @@ class DataConfig(Config):
 
     @model_validator(mode="after")
     def belongs(self) -> DataConfig:
-        text = isinstance(self.source, TextSource)
+        text, labelled = isinstance(self.source, TextSource), isinstance(self.source, LabelledTextSource)
         for name in ("clean", "split", "tokenizer", "pack"):
-            if getattr(self, name) and not text:
-                raise ConfigError([Problem((name,), f"is for text, and source '{source_name(self.source)}' gives no text: leave it out")])
+            if getattr(self, name) and not text and not (labelled and name == "tokenizer"):
+                sort = "labelled rows" if labelled else "no text"
+                raise ConfigError([Problem((name,), f"is for text, and source '{source_name(self.source)}' gives {sort}: leave it out")])
         if self.augment and "image" not in self.source.ports().gives:
             raise ConfigError([Problem(("augment",), f"is for images, and source '{source_name(self.source)}' gives none: leave it out")])
         return self
 
     def ports(self) -> Ports:
         """What a batch will give, with the sizes that are known before any data is read."""
-        if not isinstance(self.source, TextSource):
+        if not isinstance(self.source, TextSource | LabelledTextSource):
             return self.source.ports()
         vocab = self.tokenizer_or_default().size
+        if isinstance(self.source, LabelledTextSource):
+            ports = self.source.ports()
+            return Ports(gives=ports.gives, sizes={**ports.sizes, **({"V": vocab} if vocab else {})})
         return Ports(gives={"tokens": "ids B T", "documents": "ids B T"}, sizes={"T": (self.pack or Pack()).length, **({"V": vocab} if vocab else {})})
 
     def tokenizer_or_default(self) -> TokenizerConfig:

@@ -11,5 +11,7 @@ OBJECTIVES = Catalogue(
         "masked": "ftheta.objectives.language:Masked",
         "next_token": "ftheta.objectives.language:NextToken",
         "ppo": "ftheta.objectives.policy:PPO",
+        "span": "ftheta.objectives.reading:Spans",
+        "tagging": "ftheta.objectives.reading:Tagging",
     },
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,3 +47,28 @@ class TextSource(SourceConfig):
     @abstractmethod
     def documents(self) -> Iterator[Document]:
         """Every document, in a fixed order. Raises DataError naming file and byte for what cannot be read."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """A text, or a pair of texts, and its class."""
+
+    text: str
+    second: str | None
+    label: str
+
+
+class LabelledTextSource(SourceConfig):
+    """A source of labelled texts, which a tokenizer turns into rows of unequal length."""
+
+    longest: int
+    validation: float
+    test: float
+
+    @abstractmethod
+    def examples(self) -> list[Example]:
+        """Every example, in a fixed order. Raises DataError naming file and line for what cannot be read."""
+
+    @abstractmethod
+    def classes(self, examples: Sequence[Example]) -> list[str]:
+        """The names of the classes, in the order of their numbers."""
