@@ -8,21 +8,19 @@ from typing import Any
 
 import pytest
 import torch
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
 from ftheta.architectures.architecture import Architecture, ArchitectureConfig
 from ftheta.architectures.encoder import EncoderConfig
 from ftheta.core.errors import FolderError
-from ftheta.data.processors.text import TextProcessor
 from ftheta.evaluation.probes.small import scatter
 from ftheta.interop import FAMILIES
 from ftheta.interop.mapping import to_ours, to_theirs
 from ftheta.models.folder import load, save
 from ftheta.models.model import Model
+from wordpiece import VOCAB, bert_processor
 
 transformers = pytest.importorskip("transformers")
 
-VOCAB = 90
 SIZES: dict[str, list[dict[str, Any]]] = {
     "bert": [
         {"hidden_size": 36, "num_hidden_layers": 2, "num_attention_heads": 3, "intermediate_size": 50, "max_position_embeddings": 24},
@@ -114,22 +112,6 @@ def test_table_is_a_bijection_and_the_config_comes_back(family: str, size: int, 
     assert all(torch.equal(back[name], theta[name]) for name in theta)
     others = [name for name in FAMILIES.names() if FAMILIES.load(name)().export_config(config) is not None]
     assert others == [family]
-
-
-def bert_tokenizer() -> Tokenizer:
-    letters = "abcdefghijklmnopqrstuvwxyz"
-    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *letters, *(f"##{c}" for c in letters), "the", "cat", "sat", "dog", ".", "?", "##ing", "run"]
-    vocabulary += [f"[unused{i}]" for i in range(VOCAB - len(vocabulary))]
-    tokenizer = Tokenizer(models.WordPiece({token: i for i, token in enumerate(vocabulary)}, unk_token="[UNK]", max_input_chars_per_word=100))
-    tokenizer.normalizer = normalizers.BertNormalizer()
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    tokenizer.add_special_tokens(vocabulary[:5])
-    tokenizer.post_processor = processors.TemplateProcessing("[CLS] $A [SEP]", "[CLS] $A [SEP] $B:1 [SEP]:1", [("[CLS]", 2), ("[SEP]", 3)])
-    return tokenizer
-
-
-def bert_processor(labels: tuple[str, ...] = ()) -> TextProcessor:
-    return TextProcessor(bert_tokenizer(), {"cls": "[CLS]", "sep": "[SEP]", "mask": "[MASK]", "pad": "[PAD]", "unk": "[UNK]"}, labels=labels)
 
 
 TASKS = {

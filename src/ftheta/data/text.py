@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -111,15 +111,10 @@ def prepare_text(source: TextSource, rules: Sequence[Rule], split: Split, tokeni
     account = json.loads((documents / "account.json").read_text())
     content = account["fingerprint"]
 
-    def train_tokenizer(attempt: Attempt) -> None:
-        texts = pq.read_table(documents / "train.parquet").column("text").to_pylist()
-        logger.info("training the tokenizer on %s documents ...", f"{len(texts):,}")
-        made = tokenizer.train(texts)
-        for name, data in TextProcessor(made, tokenizer.roles(made)).files().items():
-            attempt.write(name, data)
+    def training_texts() -> list[str]:
+        return pq.read_table(documents / "train.parquet").column("text").to_pylist()
 
-    place = stage(cache, "tokenizer", {"documents": content, "tokenizer": tokenizer.key()}, train_tokenizer)
-    processor = TextProcessor.load({"kind": TextProcessor.kind}, place)
+    processor = made_processor(content, training_texts, tokenizer, cache)
     made, borders = processor.tokenizer, processor.borders
 
     def tokenize(attempt: Attempt) -> None:
@@ -133,6 +128,21 @@ def prepare_text(source: TextSource, rules: Sequence[Rule], split: Split, tokeni
     tokens = stage(cache, "tokens", {"documents": content, "tokenizer": digest(made.to_str()), "borders": list(borders)}, tokenize)
     account["tokens"] = json.loads((tokens / "counts.json").read_text())
     return PreparedText(documents, processor, tokens, account)
+
+
+def made_processor(content: str, texts: Callable[[], list[str]], tokenizer: TokenizerConfig, cache: Path) -> TextProcessor:
+    """The processor with the tokenizer made from texts, which `content` is the address of; found again where it has been made before."""
+
+    def make(attempt: Attempt) -> None:
+        given = texts()
+        logger.info("training the tokenizer on %s documents ...", f"{len(given):,}")
+        made = tokenizer.train(given)
+        processor = TextProcessor(made, tokenizer.roles(made))
+        processor.chat_template = tokenizer.chat_template()
+        for name, data in processor.files().items():
+            attempt.write(name, data)
+
+    return TextProcessor.load({"kind": TextProcessor.kind}, stage(cache, "tokenizer", {"documents": content, "tokenizer": tokenizer.key()}, make))
 
 
 def documents_stage(source: TextSource, rules: Sequence[Rule], split: Split, cache: Path, seed: int) -> Path:

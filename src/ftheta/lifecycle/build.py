@@ -15,11 +15,12 @@ from ftheta.core.random import Draws
 from ftheta.core.tensors import mismatches
 from ftheta.data.augment import Augmentation
 from ftheta.data.chat.prepare import prepare_chat
+from ftheta.data.labelled import prepare_labelled
 from ftheta.data.processors.plain import PlainProcessor
 from ftheta.data.processors.processor import Processor
 from ftheta.data.source import Dataset, Ordered, Shuffled, Source
 from ftheta.data.sources.chat import ChatSource
-from ftheta.data.sources.source_config import ResidentSource, TextSource
+from ftheta.data.sources.source_config import LabelledTextSource, ResidentSource, TextSource
 from ftheta.data.stages import digest, home
 from ftheta.data.text import Pack, Ramp, Split, prepare_text
 from ftheta.data.tokens import TokenDataset
@@ -62,11 +63,18 @@ def build_data(recipe: Recipe) -> Data:
         )
         splits = with_reference(recipe, chat.splits)
         return Data(splits["train"].ports, chat.processor, splits, account=chat.account)
+    if isinstance(section.source, LabelledTextSource):
+        prepared = prepare_labelled(section.source, section.tokenizer_or_default(), cache, recipe.seed)
+        return Data(prepared.splits["train"].ports, prepared.processor, prepared.splits, account=account_of(prepared.splits))
     if isinstance(section.source, ResidentSource):
         splits = section.source.splits(cache, recipe.seed)
-        account = {"splits": {name: {"examples": len(split)} for name, split in splits.items()}, "fingerprint": digest([s.fingerprint for s in splits.values()])}
-        return Data(splits["train"].ports, section.source.processor(splits["train"]), splits, account=account)
+        return Data(splits["train"].ports, section.source.processor(splits["train"]), splits, account=account_of(splits))
     return Data(section.source.ports(), PlainProcessor(), account={"source": source_name(section.source)})
+
+
+def account_of(splits: Mapping[str, Dataset]) -> dict[str, Any]:
+    """How large each split is, and what the data is recognised by."""
+    return {"splits": {name: {"examples": len(split)} for name, split in splits.items()}, "fingerprint": digest([s.fingerprint for s in splits.values()])}
 
 
 def misfits(recipe: Recipe, ports: Ports | None = None) -> list[str]:

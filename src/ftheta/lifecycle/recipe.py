@@ -24,7 +24,6 @@ from ftheta.data.augment import AUGMENTATIONS, Augmentation
 from ftheta.data.clean import RULES
 from ftheta.data.clean.rules import Rule
 from ftheta.data.sources import SOURCES
-from ftheta.data.sources.chat import ChatSource
 from ftheta.data.sources.source_config import SourceConfig, TextSource
 from ftheta.data.text import Pack, Split
 from ftheta.data.tokenizers import TOKENIZERS
@@ -61,21 +60,20 @@ class DataConfig(Config):
 
     @model_validator(mode="after")
     def belongs(self) -> DataConfig:
-        text, chat = isinstance(self.source, TextSource), isinstance(self.source, ChatSource)
         for name in ("clean", "split", "tokenizer", "pack"):
-            if getattr(self, name) and not (text or (chat and name != "clean")):
-                raise ConfigError([Problem((name,), f"is for text, and source '{source_name(self.source)}' gives no text: leave it out")])
+            if getattr(self, name) and name not in self.source.sections:
+                raise ConfigError([Problem((name,), f"is not for source '{source_name(self.source)}': leave it out")])
         if self.augment and "image" not in self.source.ports().gives:
             raise ConfigError([Problem(("augment",), f"is for images, and source '{source_name(self.source)}' gives none: leave it out")])
         return self
 
     def ports(self) -> Ports:
         """What a batch will give, with the sizes that are known before any data is read."""
-        if not isinstance(self.source, (TextSource, ChatSource)):
-            return self.source.ports()
-        vocab = self.tokenizer_or_default().size
-        gives = {"tokens": "ids B T", "documents": "ids B T"} if isinstance(self.source, TextSource) else self.source.ports().gives
-        return Ports(gives=gives, sizes={"T": (self.pack or Pack()).length, **({"V": vocab} if vocab else {})})
+        ports, sections = self.source.ports(), self.source.sections
+        gives = {"tokens": "ids B T", "documents": "ids B T"} if isinstance(self.source, TextSource) else ports.gives
+        vocab = self.tokenizer_or_default().size if "tokenizer" in sections else None
+        length = {"T": (self.pack or Pack()).length} if "pack" in sections else {}
+        return Ports(gives=gives, sizes={**ports.sizes, **length, **({"V": vocab} if vocab else {})})
 
     def tokenizer_or_default(self) -> TokenizerConfig:
         tokenizer = self.tokenizer or Slot(TOKENIZERS).parse("byte_bpe")

@@ -23,12 +23,11 @@ from ftheta.core.errors import FolderError
 from ftheta.data.processors import PROCESSORS
 from ftheta.data.processors.text import TextProcessor
 from ftheta.interop import FAMILIES
+from ftheta.interop.huggingface.sentences import read_sentences
 from ftheta.interop.mapping import Family, Line, to_ours, to_theirs
 from ftheta.models.model import Model
 
 FORMAT = 1
-SENTENCES = "modules.json"
-"""The file by which sentence-transformers' folders are known."""
 
 
 def save(model: Model, folder: str | Path, *, card: str = "", extra: Mapping[str, Any] | None = None, replace: bool = False) -> Path:
@@ -135,17 +134,18 @@ def load_foreign(folder: Path) -> Model:
     """A Hugging Face folder: `config.json`, `model.safetensors`, `tokenizer.json`."""
     family, config, theirs = foreign_config(folder)
     kind = theirs["model_type"]
+    sentences = read_sentences(folder, config)
+    config = sentences.config if sentences else config
     values = family.tidied(tensor_files.read(folder / "model.safetensors"))
     architecture = with_values(config, values, list(family.lines(config)), folder)
     facts: dict[str, Any] = {"labels": [label for _, label in sorted((int(k), v) for k, v in theirs.get("id2label", {}).items())]}
     sort = "text" if "tokens" in config.ports().takes else "image"
-    if sort == "image":
-        facts["channels"] = config.ports().sizes["C"]
+    facts |= {"longest": sentences.longest if sentences else None} if sort == "text" else {"channels": config.ports().sizes["C"]}
     processor = PROCESSORS.load(sort).load(facts, folder)
     known = config.ports().sizes.get("V", 0)
     if isinstance(processor, TextProcessor) and processor.vocab > known:
         raise FolderError(f"{folder}: its tokenizer has ids up to {processor.vocab - 1:,}, its model knows only {known:,} tokens: they are not of one model")
-    return Model(architecture, processor, usual_task(config.ports(), (folder / SENTENCES).exists()), {"from": str(folder), "format": kind})
+    return Model(architecture, processor, usual_task(config.ports(), sentences is not None), {"from": str(folder), "format": kind})
 
 
 def usual_task(ports: Ports, sentences: bool) -> str:

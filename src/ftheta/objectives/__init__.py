@@ -12,5 +12,7 @@ OBJECTIVES = Catalogue(
         "next_token": "ftheta.objectives.language:NextToken",
         "preference": "ftheta.objectives.preference:Preference",
         "ppo": "ftheta.objectives.policy:PPO",
+        "span": "ftheta.objectives.reading:Spans",
+        "tagging": "ftheta.objectives.reading:Tagging",
     },
 )

@@ -84,6 +84,8 @@ class Masked(Objective):
         tokens = batch["tokens"]
         length = tokens.shape[1]
         chosen = draws.uniform(length) < self.rate
+        if "documents" in batch:
+            chosen &= batch["documents"] >= 0                                            # padding is not to be guessed
         chosen[:, 0] |= ~chosen.any(dim=1)
         fate, other = draws.uniform(length), draws.uniform(length)
         row = torch.arange(len(tokens))[:, None]

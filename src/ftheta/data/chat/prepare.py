@@ -21,7 +21,7 @@ from ftheta.data.chat.template import ChatTemplate, Piece, named
 from ftheta.data.processors.text import TextProcessor
 from ftheta.data.source import Dataset
 from ftheta.data.stages import digest, stage
-from ftheta.data.text import SPLITS, Split, assign
+from ftheta.data.text import SPLITS, Split, assign, made_processor
 from ftheta.data.tokenizers.trained import TokenizerConfig
 
 
@@ -48,13 +48,11 @@ def prepare_chat(
     parts = assign([item.name for item in items], split, seed)
     content = digest([[item.name, [[list(message) for message in talk] for talk in item.talks]] for item in items])
 
-    def train_tokenizer(attempt: Attempt) -> None:
-        made = tokenizer.train([message.content for i in parts["train"] for talk in items[i].talks for message in talk])
-        for name, data in TextProcessor(made, tokenizer.roles(made)).files().items():
-            attempt.write(name, data)
+    def training_texts() -> list[str]:
+        return [message.content for i in parts["train"] for talk in items[i].talks for message in talk]
 
-    key = {"conversations": content, "split": split.dump(), "seed": seed, "tokenizer": dict(tokenizer.key())}
-    processor = TextProcessor.load({}, stage(cache, "tokenizer", key, train_tokenizer))
+    key = {"conversations": content, "split": split.dump(), "seed": seed}
+    processor = made_processor(digest(key), training_texts, tokenizer, cache)
     processor.chat_template = named(template) if template is not None else processor.chat_template or named("simple")
     rendering = processor.template()
 

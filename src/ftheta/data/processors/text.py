@@ -20,7 +20,6 @@ from ftheta.data.tokenizers.trained import TRAINED_ROLES
 
 CONTEXT = 8
 """Tokens before new ones that decide how these are shown: whether a space comes first, which bytes belong to a character begun before."""
-TEMPLATE = "chat_template.jinja"
 PADDING = -1
 """The document that padding belongs to, and the segment number of no text."""
 
@@ -29,20 +28,22 @@ class TextProcessor(Processor):
     """Encodes text after the token that begins one, decodes ids without control tokens; `frame` puts texts between the tokenizer's own.
 
     `roles` says which token is `bos`, `eos`, `pad`, `mask`, `cls`, `sep` or `unk`; `begin` and `end` are put around every text (`begin`
-    by itself is what begins a document). Left out, they are those of tokenizers trained here.
+    by itself is what begins a document). Left out, they are those of tokenizers trained here. `longest` is how many tokens of a text are
+    read, where that is less than the model could.
     """
 
     kind = "text"
 
     def __init__(
         self, tokenizer: Tokenizer, roles: Mapping[str, str] | None = None, begin: Sequence[str] | None = None, end: Sequence[str] = (),
-        labels: Sequence[str] = (),
+        labels: Sequence[str] = (), longest: int | None = None,
     ):
         tokenizer.encode_special_tokens = True
         tokenizer.no_padding()
         tokenizer.no_truncation()
         self.tokenizer = tokenizer
         self.labels = list(labels)
+        self.longest = longest
         self.chat_template: str | None = None
         """How conversations are written, as Jinja."""
         self.roles = {role: token for role, token in (TRAINED_ROLES if roles is None else roles).items() if tokenizer.token_to_id(token) is not None}
@@ -144,8 +145,8 @@ class TextProcessor(Processor):
         return self.decode([*tail, *ids])[len(self.decode(tail)) :]
 
     def dump(self) -> dict[str, Any]:
-        facts: dict[str, Any] = {"kind": self.kind, "begin": self.begin, "end": self.end}
-        return {**facts, "labels": self.labels} if self.labels else facts
+        facts = {"labels": self.labels, "longest": self.longest}
+        return {"kind": self.kind, "begin": self.begin, "end": self.end, **{name: value for name, value in facts.items() if value}}
 
     def files(self) -> dict[str, bytes]:
         config = {
@@ -153,7 +154,7 @@ class TextProcessor(Processor):
             **{f"{role}_token": token for role, token in self.roles.items()},
         }
         files = {"tokenizer.json": self.tokenizer.to_str(pretty=True).encode(), "tokenizer_config.json": (json.dumps(config, indent=1) + "\n").encode()}
-        return files if self.chat_template is None else {**files, TEMPLATE: self.chat_template.encode()}
+        return files if self.chat_template is None else {**files, controls.TEMPLATE: self.chat_template.encode()}
 
     @classmethod
     def load(cls, facts: Mapping[str, Any], folder: Path) -> Self:
@@ -164,15 +165,7 @@ class TextProcessor(Processor):
             raise FolderError(str(error).removeprefix("data.tokenizer.path: ")) from None
         labels = facts.get("labels", ())
         begin, end = (facts.get("begin"), facts.get("end", ())) if "kind" in facts else (taken.begin, taken.end)
-        loaded = cls(taken.tokenizer, taken.roles, begin, end, labels)
-        loaded.chat_template = chat_template(folder)
+        loaded = cls(taken.tokenizer, taken.roles, begin, end, labels, facts.get("longest"))
+        loaded.chat_template = controls.chat_template(folder)
         return loaded
 
-
-def chat_template(folder: Path) -> str | None:
-    """The template of a folder: a file of its own, or, as older ones have it, a field of `tokenizer_config.json`."""
-    place = folder / TEMPLATE
-    if place.exists():
-        return place.read_text(encoding="utf-8")
-    said = controls.beside(folder).get("chat_template")
-    return said if isinstance(said, str) else None

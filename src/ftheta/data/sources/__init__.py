@@ -15,5 +15,6 @@ SOURCES = Catalogue(
         "sklearn_table": "ftheta.data.sources.tables:SklearnTable",
         "text_files": "ftheta.data.sources.text:TextFiles",
         "text_lines": "ftheta.data.sources.lines:TextLines",
+        "text_table": "ftheta.data.sources.text_table:TextTable",
     },
 )

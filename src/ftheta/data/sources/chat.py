@@ -23,6 +23,8 @@ KNOWN = (".json", ".jsonl", ".ndjson")
 class ChatSource(SourceConfig):
     """A source of conversations, which a template and a tokenizer turn into rows of tokens."""
 
+    sections = frozenset({"split", "tokenizer", "pack"})
+
     path: str
     """A .json file with a list, a .jsonl file with a conversation a line, a folder of these, or a pattern."""
     template: str | None = None

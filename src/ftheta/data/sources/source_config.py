@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from ftheta.core.config import Config
 from ftheta.core.contract import Ports
@@ -15,6 +16,9 @@ from ftheta.data.source import Dataset
 
 class SourceConfig(Config, ABC):
     """Where data comes from; `kind` is its name in the catalogue."""
+
+    sections: ClassVar[frozenset[str]] = frozenset()
+    """Which further sections of `data` are for it: clean, split, tokenizer, pack."""
 
     @abstractmethod
     def ports(self) -> Ports:
@@ -44,6 +48,35 @@ class Document:
 class TextSource(SourceConfig):
     """A source of documents, which cleaning, splitting, a tokenizer and packing turn into rows of tokens."""
 
+    sections = frozenset({"clean", "split", "tokenizer", "pack"})
+
     @abstractmethod
     def documents(self) -> Iterator[Document]:
         """Every document, in a fixed order. Raises DataError naming file and byte for what cannot be read."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """A text, or a pair of texts, and its class."""
+
+    text: str
+    second: str | None
+    label: str
+
+
+class LabelledTextSource(SourceConfig):
+    """A source of labelled texts, which a tokenizer turns into rows of unequal length."""
+
+    sections = frozenset({"tokenizer"})
+
+    longest: int
+    validation: float
+    test: float
+
+    @abstractmethod
+    def examples(self) -> list[Example]:
+        """Every example, in a fixed order. Raises DataError naming file and line for what cannot be read."""
+
+    @abstractmethod
+    def classes(self, examples: Sequence[Example]) -> list[str]:
+        """The names of the classes, in the order of their numbers."""

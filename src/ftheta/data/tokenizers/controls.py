@@ -23,6 +23,7 @@ SPELLINGS: dict[str, tuple[str, ...]] = {
     "sep": ("[SEP]", "<sep>"),
     "unk": ("<unk>", "[UNK]"),
 }
+TEMPLATE = "chat_template.jinja"
 CONFIGS = ("special_tokens_map.json", "tokenizer_config.json")
 """Files that name roles; what the later one says counts."""
 
@@ -38,6 +39,15 @@ def beside(folder: Path) -> dict[str, Any]:
             except (OSError, ValueError, TypeError) as error:
                 raise DataError(f"{place} cannot be read: {error}") from None
     return facts
+
+
+def chat_template(folder: Path) -> str | None:
+    """How a model's conversations are written: a file of its own, or, as older folders have it, a field of `tokenizer_config.json`."""
+    place = folder / TEMPLATE
+    if place.exists():
+        return place.read_text(encoding="utf-8")
+    found = beside(folder).get("chat_template")
+    return found if isinstance(found, str) else None
 
 
 def said(facts: Mapping[str, Any]) -> dict[str, str]:

@@ -62,9 +62,12 @@ class TokenizerFile(TokenizerConfig):
     def roles(self, tokenizer: Tokenizer) -> dict[str, str]:
         return self.read().roles
 
+    def chat_template(self) -> str | None:
+        return controls.chat_template(find(Path(self.path).expanduser()).parent)
+
     def key(self) -> Mapping[str, Any]:
         place = find(Path(self.path).expanduser())
-        together = [place, *(place.parent / name for name in CONFIGS), *partners(place)]
+        together = [place, *(place.parent / name for name in (*CONFIGS, controls.TEMPLATE)), *partners(place)]
         return {**self.dump(), "path": [digest(each.read_bytes()) for each in together if each.exists()]}
 
 

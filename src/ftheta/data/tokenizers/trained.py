@@ -41,6 +41,10 @@ class TokenizerConfig(Config, ABC):
         """Which token of the made tokenizer plays which part (bos, eos, pad, mask, ...)."""
         return dict(TRAINED_ROLES)
 
+    def chat_template(self) -> str | None:
+        """How conversations are written, where that is known."""
+        return None
+
     def key(self) -> Mapping[str, Any]:
         """What decides the result beside the documents."""
         return self.dump()

@@ -25,8 +25,9 @@ class ReadingTask(Task[I, O, TextProcessor]):
 
     @property
     def longest(self) -> int:
-        """Tokens the model can read."""
-        return self.architecture.config.ports().sizes["T"]
+        """Tokens of a text that are read: what the model can, or less where the processor says so."""
+        most = self.architecture.config.ports().sizes["T"]
+        return min(most, self.processor.longest or most)
 
     def frame(self, texts: Sequence[tuple[str, str | None]]) -> list[Encoding]:
         return [self.processor.frame(first, second, self.longest) for first, second in texts]

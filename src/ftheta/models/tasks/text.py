@@ -18,7 +18,6 @@ from ftheta.inference.sampling import Sampling
 from ftheta.inference.streaming import TextStream
 from ftheta.models.tasks.task import Task
 
-
 TOGETHER = 32
 """Continuations made in one batch."""
 
@@ -60,7 +59,7 @@ class Sample(Config):
 class Continuation(Sample):
     """The new text, and further ones if more were asked for."""
 
-    more: list[Sample] = []
+    more: tuple[Sample, ...] = ()
     """The second and later continuations."""
 
 
@@ -88,7 +87,7 @@ class TextGeneration(Task[Prompt, Continuation, TextProcessor]):
         for start in range(0, len(asked), TOGETHER):
             for number, sample in self.together(asked[start : start + TOGETHER], inputs):
                 found[number].append(sample)
-        return [Continuation(**first.dump(), more=rest) for first, *rest in found]
+        return [Continuation(**first.dump(), more=tuple(rest)) for first, *rest in found]
 
     def answer(self, prompt: Prompt) -> Continuation:
         return self.run([prompt])[0]

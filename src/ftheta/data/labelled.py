@@ -1,0 +1,86 @@
+"""Labelled texts, or pairs of texts: split class by class, a tokenizer made from the training texts, batches padded to their longest row."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from tokenizers import Encoding, processors
+from torch import Tensor
+
+from ftheta.core.contract import Batch, Ports
+from ftheta.core.errors import DataError
+from ftheta.data.images import stratified
+from ftheta.data.processors.text import TextProcessor
+from ftheta.data.source import Dataset
+from ftheta.data.sources.source_config import LabelledTextSource
+from ftheta.data.stages import digest
+from ftheta.data.text import made_processor
+from ftheta.data.tokenizers.trained import TokenizerConfig
+
+PORTS = {"tokens": "ids B T", "documents": "ids B T", "segments": "ids B T", "label": "label B"}
+
+
+class LabelledTexts(Dataset):
+    """Encoded texts and the class of each."""
+
+    def __init__(self, encodings: Sequence[Encoding], label: Tensor, processor: TextProcessor, longest: int):
+        self.encodings = list(encodings)
+        self.label = label
+        self.processor = processor
+        self.longest = longest
+
+    @property
+    def ports(self) -> Ports:
+        return Ports(gives=PORTS, sizes={"V": self.processor.vocab, "T": self.longest, "K": len(self.processor.labels)})
+
+    @property
+    def fingerprint(self) -> str:
+        return digest([[encoding.ids for encoding in self.encodings], self.label.tolist(), self.processor.labels])
+
+    def __len__(self) -> int:
+        return len(self.encodings)
+
+    def batch(self, rows: Tensor) -> Batch:
+        return {**self.processor.batch([self.encodings[i] for i in rows.tolist()]), "label": self.label[rows]}
+
+
+class PreparedTexts(NamedTuple):
+    """What came of labelled texts."""
+
+    splits: dict[str, Dataset]
+    processor: TextProcessor
+
+
+def prepare_labelled(source: LabelledTextSource, tokenizer: TokenizerConfig, cache: Path, seed: int) -> PreparedTexts:
+    """Read, split, make the tokenizer and encode. Raises DataError for what cannot be read or is too little."""
+    examples = source.examples()
+    classes = source.classes(examples)
+    label = torch.tensor([classes.index(example.label) for example in examples])
+    shares = {name: share for name, share in (("validation", source.validation), ("test", source.test)) if share}
+    parts = stratified(label, shares, seed)
+    left = torch.ones(len(examples), dtype=torch.bool)
+    for rows in parts.values():
+        left[rows] = False
+    parts = {"train": left.nonzero().flatten(), **{name: rows for name, rows in parts.items() if len(rows)}}
+    if not len(parts["train"]):
+        raise DataError(f"data.source: {len(examples)} texts are too few to split")
+    texts = [text for i in parts["train"].tolist() for text in (examples[i].text, examples[i].second) if text is not None]
+    processor = framed(made_processor(digest(texts), lambda: texts, tokenizer, cache))
+    processor.labels = classes
+    splits: dict[str, Dataset] = {}
+    for name, rows in parts.items():
+        encodings = [processor.frame(examples[i].text, examples[i].second, source.longest) for i in rows.tolist()]
+        splits[name] = LabelledTexts(encodings, label[rows], processor, source.longest)
+    return PreparedTexts(splits, processor)
+
+
+def framed(processor: TextProcessor) -> TextProcessor:
+    """The processor with the tokens that begin and end a document put around texts, where its tokenizer does not say what stands there."""
+    if processor.tokenizer.post_processor is None:
+        first, last = (processor.tokenizer.id_to_token(i) for i in processor.borders)
+        marks = list({first: processor.borders[0], last: processor.borders[1]}.items())
+        processor.tokenizer.post_processor = processors.TemplateProcessing(f"{first} $A {last}", f"{first} $A {last} $B:1 {last}:1", marks)
+    return processor

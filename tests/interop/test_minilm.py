@@ -1,0 +1,75 @@
+"""A published sentence embedder (MiniLM-L6, stored in 8 bits a weight) scores here what is published for it on SemEval's STS tasks."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from scipy.stats import spearmanr
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+
+from ftheta.core import tensors
+from ftheta.models.folder import load, save
+
+pytestmark = pytest.mark.slow
+MIRROR = os.environ.get("FTHETA_MIRROR")
+PUBLISHED = {2013: 80.60, 2014: 75.60, 2015: 85.39, 2016: 78.99}
+"""100 · Spearman's ρ of all scored pairs of a year, in float32."""
+NEAR = 0.05
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The Hugging Face folder it was made from: w = int8 · scale of the row."""
+    if not MIRROR or not (Path(MIRROR) / "weights_minilm_l6_int8").is_dir():
+        pytest.skip("FTHETA_MIRROR names no folder with weights_minilm_l6_int8")
+    source, place = Path(MIRROR) / "weights_minilm_l6_int8", tmp_path_factory.mktemp("minilm")
+    for name in ("config.json", "modules.json", "sentence_bert_config.json", "tokenizer_config.json"):
+        (place / name).write_bytes((source / name).read_bytes())
+    stored = tensors.read(source / "model_int8.safetensors")
+    values = {
+        name: value.float() * stored[f"{name}.scale"].float()[:, None] if f"{name}.scale" in stored else value
+        for name, value in stored.items() if not name.endswith(".scale")
+    }
+    (place / "model.safetensors").write_bytes(b"".join(bytes(piece) for piece in tensors.pieces(values, {"format": "pt"})))
+    words = (Path(MIRROR) / "tokenizers" / "bert_base_uncased_vocab.txt").read_text(encoding="utf-8").split("\n")
+    vocabulary = {word: i for i, word in enumerate(words) if word}
+    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]", max_input_chars_per_word=100))
+    tokenizer.normalizer, tokenizer.pre_tokenizer = normalizers.BertNormalizer(lowercase=True), pre_tokenizers.BertPreTokenizer()
+    tokenizer.decoder = decoders.WordPiece()
+    first, last = vocabulary["[CLS]"], vocabulary["[SEP]"]
+    tokenizer.post_processor = processors.TemplateProcessing("[CLS] $A [SEP]", "[CLS] $A [SEP] $B:1 [SEP]:1", [("[CLS]", first), ("[SEP]", last)])
+    tokenizer.add_special_tokens(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"])
+    tokenizer.save(str(place / "tokenizer.json"))
+    return place
+
+
+def pairs(year: int) -> list[tuple[float, str, str]]:
+    """Scored pairs of a year's test files."""
+    found = []
+    for file in sorted((Path(str(MIRROR)) / "sts_2012_2016" / str(year)).glob("*.test.tsv")):
+        rows = (line.split("\t") for line in file.read_text(encoding="utf-8").splitlines())
+        found += [(float(row[0]), row[1], row[2]) for row in rows if row[0]]
+    return found
+
+
+def test_the_folder_says_what_it_is_and_round_trips(folder: Path, tmp_path: Path) -> None:
+    model = load(folder)
+    assert model.task.name == "sentence-similarity" and model.processor.longest == 256
+    near, far = model.predict({"source": "A man is eating food.", "sentences": ["A man eats something.", "The sky is blue."]}).similarities
+    assert near > 0.7 and far < 0.2
+    save(model, tmp_path / "m")
+    before, after = tensors.read(folder / "model.safetensors"), tensors.read(tmp_path / "m" / "model.safetensors")
+    assert before.keys() == after.keys() and all(torch.equal(before[name], after[name]) for name in before)
+
+
+@pytest.mark.parametrize("year", PUBLISHED)
+def test_spearman_is_as_published(folder: Path, year: int) -> None:
+    scored = pairs(year)
+    assert len(scored) == {2013: 1500, 2014: 3750, 2015: 3000, 2016: 1186}[year]
+    answers = load(folder).predict([{"source": a, "sentences": [b]} for _, a, b in scored])
+    found = 100 * float(spearmanr([score for score, _, _ in scored], [answer.similarities[0] for answer in answers]).statistic)
+    print(f"STS{year % 100}: {found:.2f}, published {PUBLISHED[year]:.2f}")
+    assert abs(found - PUBLISHED[year]) <= NEAR, f"STS{year % 100}: {found:.2f}, published {PUBLISHED[year]:.2f}"
