@@ -17,6 +17,16 @@ def generate(
     temperature: Annotated[float, typer.Option(min=0, help="Divides the logits; 0 takes the likeliest token.")] = 0.8,
     top_k: Annotated[int | None, typer.Option(min=1, help="Choose among this many likeliest tokens.")] = None,
     top_p: Annotated[float, typer.Option(help="Choose among the likeliest tokens that together hold this probability.")] = 0.95,
+    min_p: Annotated[float, typer.Option(min=0, max=1, help="Choose among tokens at least this share as likely as the likeliest.")] = 0.0,
+    typical: Annotated[float, typer.Option(help="Choose among tokens of typical surprise that together hold this probability.")] = 1.0,
+    repetition: Annotated[float, typer.Option(help="Divides logits of tokens in the prompt or the new text.")] = 1.0,
+    presence: Annotated[float, typer.Option(help="Taken from logits of tokens in the new text.")] = 0.0,
+    frequency: Annotated[float, typer.Option(help="Taken from a token's logit each time it is in the new text.")] = 0.0,
+    no_repeat: Annotated[int | None, typer.Option(min=1, help="No run of this many tokens comes twice.")] = None,
+    least: Annotated[int, typer.Option(min=0, help="At least this many new tokens.")] = 0,
+    samples: Annotated[int, typer.Option(min=1, help="How many continuations.")] = 1,
+    beams: Annotated[int, typer.Option(min=1, help="Search for the likeliest continuation with so many kept at every step.")] = 1,
+    lookup: Annotated[int, typer.Option(min=0, help="Guess at most this many tokens ahead: the same text, sooner where it repeats itself.")] = 0,
     seed: Annotated[int, typer.Option(help="Same seed, same text.")] = 0,
     stop: Annotated[list[str], typer.Option(help="End before this text; may be given several times.")] = [],  # noqa: B006
 ) -> None:
@@ -25,7 +35,16 @@ def generate(
     Example: ftheta generate runs/python-lm/model "def "
     """
     opened = ftheta.load(model)
-    fields = {"prompt": prompt, "most": most, "temperature": temperature, "top_k": top_k, "top_p": top_p, "seed": seed, "stop": stop}
+    fields = {
+        "prompt": prompt, "most": most, "temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p, "typical": typical,
+        "repetition": repetition, "presence": presence, "frequency": frequency, "no_repeat": no_repeat, "least": least, "samples": samples,
+        "beams": beams, "lookup": lookup, "seed": seed, "stop": stop,
+    }
+    if samples > 1:
+        answer = opened.predict(fields)
+        for sample in [answer, *answer.more]:
+            print(f"{prompt}{sample.text}\n")
+        return
     pieces = opened.stream(fields)
     first = next(pieces, "")                                                              # a model of another kind says so here, before anything is printed
     print(prompt, end=first, flush=True)

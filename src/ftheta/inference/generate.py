@@ -143,10 +143,12 @@ class Generation:
         if self.longest is not None:
             most = min(most, self.longest - len(request.window))
         for length in range(LONGEST_MATCH, 0, -1) if most > 0 else ():
-            tail = seen[-length:]
-            for i in range(len(seen) - length - 1, -1, -1):
-                if seen[i : i + length] == tail:
-                    return seen[i + length : i + length + most]
+            tail, found = seen[-length:], list[int]()
+            for i in range(len(seen) - length - 1, -1, -1):                               # the latest place that more than a few tokens follow
+                if len(found) < most and seen[i : i + length] == tail:
+                    found = max(found, seen[i + length : i + length + most], key=len)
+            if found:
+                return found
         return []
 
     def forget(self, count: int) -> None:
