@@ -29,14 +29,16 @@ from ftheta.core.contract import Batch, Ports, check
 from ftheta.core.errors import FthetaError
 from ftheta.core.random import Draws, generator, seed_all
 from ftheta.data.images import ImageDataset
+from ftheta.data.labelled import prepare_labelled
 from ftheta.data.processors.plain import PlainProcessor
 from ftheta.data.processors.text import TextProcessor
-from ftheta.data.sources.source_config import ResidentSource, TextSource
+from ftheta.data.sources.source_config import LabelledTextSource, ResidentSource, TextSource
 from ftheta.data.tokenizers.trained import Bytes
 from ftheta.data.tokens import TokenDataset
 from ftheta.evaluation.metrics.metric import Metric, Subject
 from ftheta.evaluation.probes.small import scatter
 from ftheta.experience.rollouts import RolloutsConfig
+from ftheta.lifecycle.checking import VARIANTS
 from ftheta.lifecycle.lifecycle import run
 from ftheta.lifecycle.recipe import ALL_SOURCES
 from ftheta.lifecycle.schema import catalogues, fields_of, parts
@@ -81,7 +83,7 @@ def stand_ins(specs: Mapping[str, str], sizes: Mapping[str, int]) -> Batch:
     def make(spec: str) -> Tensor:
         kind, *dims = spec.split()
         shape = [int(dim) if dim.isdigit() else known.get(dim, 4) for dim in dims]
-        highest = {"ids": known["V"], "label": known["K"], "edges": known["N"], "action": known["A"], "mask": 2}.get(kind)
+        highest = {"ids": known["V"], "label": known["K"], "place": known["T"], "edges": known["N"], "action": known["A"], "mask": 2}.get(kind)
         if highest is not None:
             found = torch.randint(highest, shape, generator=draws)
             return found.bool() if kind == "mask" else found
@@ -124,8 +126,8 @@ def architecture(config: ArchitectureConfig) -> Any:
 def objective(config: Objective) -> Any:
     """The prepared batch, and loss, count, metrics and gradients of every phase, on a model that fits."""
     needs = config.needs()
-    for kind in ARCHITECTURES.names():
-        model_config = Slot(ARCHITECTURES).parse(with_sizes(kind, HOSTS.get(kind, {})))
+    for kind, variant in [(name, variant) for name in ARCHITECTURES.names() for variant in VARIANTS.get(name, [{}])]:
+        model_config = Slot(ARCHITECTURES).parse(with_sizes(kind, {**HOSTS.get(kind, {}), **variant}))
         assert isinstance(model_config, ArchitectureConfig)
         ports = model_config.ports()
         reads = {**needs.reads, **{name: spec for name, spec in ports.takes.items() if name not in needs.feeds}}
@@ -164,6 +166,9 @@ def source(config: Any) -> Any:
     try:
         if isinstance(config, TextSource):
             return plain([list(config.documents()), leftovers(config)])
+        if isinstance(config, LabelledTextSource):
+            prepared = prepare_labelled(config, Bytes(), place(), 0)
+            return plain([{name: [len(split), split.fingerprint] for name, split in prepared.splits.items()}, prepared.processor.dump(), vars(config.ports())])
         if isinstance(config, ResidentSource):
             splits = config.splits(Path(), 0)
             return plain([{name: [len(split), split.fingerprint] for name, split in splits.items()}, config.processor(splits["train"]).dump(), vars(config.ports())])
@@ -196,6 +201,7 @@ def metric(config: Metric) -> Any:
 
 OBSERVERS: dict[str, Callable[[Any], Any]] = {
     "architecture": architecture,
+    "trunk": architecture,
     "objective": objective,
     "optimizer": optimizer,
     "source": source,
@@ -205,7 +211,7 @@ OBSERVERS: dict[str, Callable[[Any], Any]] = {
     "tokenizer": lambda config: plain([(made := config.train(TEXTS * 20)).to_str(), config.roles(made)]),
     "augmentation": lambda config: plain(config.change(torch.rand(16, 1, 9, 9, generator=generator("pictures")), Draws(torch.arange(16), 16, "observe"))),
 }
-HOSTED = ("mixer", "norm", "feedforward", "position", "message_passing", "environment", "rotary scaling")
+HOSTED = ("mixer", "norm", "feedforward", "position", "vocabulary head", "readout", "message_passing", "environment", "rotary scaling")
 """Sorts that are seen through whatever they are a part of."""
 HOSTS: dict[str, dict[str, Any]] = {
     "decoder": {"dim": 16, "depth": 1, "mixer": {"kind": "attention", "heads": 2}, "dropout": 0.1},

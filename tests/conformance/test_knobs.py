@@ -25,7 +25,7 @@ import numpy as np
 import pytest
 
 import tiny
-from ftheta.architectures import ARCHITECTURES
+from ftheta.architectures import ARCHITECTURES, TRUNKS
 from ftheta.core.config import Config, Slot, merge
 from ftheta.core.errors import ConfigError, FthetaError
 from ftheta.lifecycle import recipe as recipes
@@ -72,6 +72,7 @@ ENTRIES: dict[str, dict[str, Any]] = {
     "source sklearn_table": {"name": "iris"},
     "source text_files": {"path": "FILES", "on_bad": "skip", "largest": 300},
     "source text_lines": {"path": "FILES/lines.jsonl", "on_bad": "skip", "most_bad": 0.9},
+    "source text_table": {"path": "FILES/reviews.csv"},
     "source csv": {"path": "FILES/table.csv", "target": "kind"},
     "tokenizer bpe": {"vocab": 320, "coverage": 0.9},
     "tokenizer byte_bpe": {"vocab": 280},
@@ -99,6 +100,11 @@ VALUES: dict[str, list[Any]] = {
     "source text_files.exclude": [["*.txt"]],
     "source text_files.include": [["*.md"]],
     "source text_files.path": ["FILES/a.txt"],
+    "source text_table.label": ["stars"],
+    "source text_table.longest": [8],
+    "source text_table.path": ["FILES/reviews.jsonl"],
+    "source text_table.second": ["stars"],
+    "source text_table.text": ["other"],
     "source text_lines.field": ["title"],
     "source text_lines.path": ["FILES/a.txt"],
     "source text_lines.quarantine": ["FILES/bad.jsonl"],
@@ -237,6 +243,9 @@ def files() -> Path:
     for name, letters in {"ranks": "abc", "other": "abcd"}.items():
         (folder / f"{name}.tiktoken").write_text("".join(f"{base64.b64encode(letter.encode()).decode()} {i}\n" for i, letter in enumerate(letters)))
     (folder / "vocab.txt").write_text("[UNK]\n[CLS]\n[SEP]\na\n")
+    reviews = [{"text": f"a film of {i} words", "other": f"row {i}", "stars": str(i % 3), "label": "bad" if i % 2 else "good"} for i in range(24)]
+    (folder / "reviews.csv").write_text("\n".join([",".join(reviews[0]), *(",".join(row.values()) for row in reviews)]) + "\n")
+    (folder / "reviews.jsonl").write_text("\n".join(json.dumps(row) for row in reviews[::-1]) + "\n")
     draws = np.random.default_rng(0)
     for part in ("train", "t10k"):
         labels = np.arange(60, dtype=np.uint8) % 10
@@ -261,7 +270,7 @@ def parsed(knob: Knob, fields: dict[str, Any]) -> Any:
 def entry_fields(knob: Knob) -> dict[str, Any]:
     """The entry before the change, with all its fields."""
     fields = {"kind": knob.name, **HOSTS.get(knob.name, {}), **ENTRIES.get(str(knob), ENTRIES.get(f"{knob.sort} {knob.name}", {}))}
-    if knob.sort == ARCHITECTURES.sort:
+    if knob.sort in (ARCHITECTURES.sort, TRUNKS.sort):
         fields = with_sizes(knob.name, fields)
     return parsed(knob, fields).dump()
 

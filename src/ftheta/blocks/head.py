@@ -93,7 +93,7 @@ class LinearCrossEntropy(torch.autograd.Function):
     ) -> Tensor:
         exact = torch.promote_types(hidden.dtype, torch.float32)
         total = torch.zeros((), dtype=exact, device=hidden.device)
-        need = hidden.requires_grad or weight.requires_grad
+        need = hidden.requires_grad or weight.requires_grad or (bias is not None and bias.requires_grad)
         uniform = bool((weights == 1).all())
         grad_hidden = torch.empty_like(hidden) if need else None
         grad_weight = torch.zeros(weight.shape, dtype=exact, device=weight.device) if need else None
@@ -137,12 +137,13 @@ class LinearCrossEntropy(torch.autograd.Function):
                     grad_bias += grad.sum(0, dtype=exact)
         if need:
             assert grad_hidden is not None and grad_weight is not None
-            ctx.save_for_backward(grad_hidden, grad_weight.to(weight.dtype), None if grad_bias is None else grad_bias.to(weight.dtype))
+            kept = [grad_hidden, grad_weight.to(weight.dtype), *([] if grad_bias is None else [grad_bias.to(weight.dtype)])]
+            ctx.save_for_backward(*kept)
         return total
 
     @staticmethod
     @once_differentiable
     def backward(ctx: FunctionCtx, *grads: Tensor) -> tuple[Tensor | None, ...]:
         (scale,) = grads
-        kept = [None if grad is None else grad * scale.to(grad.dtype) for grad in ctx.saved_tensors]       # type: ignore[attr-defined]
-        return *kept, None, None, None, None
+        kept = [grad * scale.to(grad.dtype) for grad in ctx.saved_tensors]                # type: ignore[attr-defined]
+        return *kept, *[None] * (7 - len(kept))

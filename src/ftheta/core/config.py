@@ -196,7 +196,7 @@ def fill(cls: type[Config], fields: Mapping[str, Any], sizes: Mapping[str, int],
         inside = result.get(name, field.default)
         slot = slot_of(field.metadata)
         kind = inside.get("kind") if isinstance(inside, Mapping) else inside
-        if slot and kind in slot.catalogue and issubclass(slot.catalogue.load(kind), Config):
+        if slot and isinstance(kind, str) and kind in slot.catalogue and issubclass(slot.catalogue.load(kind), Config):
             result[name] = fill(slot.catalogue.load(kind), inside if isinstance(inside, Mapping) else {"kind": kind}, sizes, otherwise)
     return result
 

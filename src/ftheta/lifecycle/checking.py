@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from ftheta.architectures import ARCHITECTURES
 from ftheta.architectures.architecture import ArchitectureConfig
+from ftheta.blocks import READOUTS
 from ftheta.core.config import Config, fill
 from ftheta.core.contract import Ports
 from ftheta.core.contract import check as check_ports
@@ -25,6 +26,9 @@ EXAMPLES: dict[str, list[dict[str, Any]]] = {
     "text_table": [{"path": "reviews.csv"}],
 }
 """What a source must be told before it can answer for its ports, in each way that changes them; nothing is read."""
+
+VARIANTS: dict[str, list[dict[str, Any]]] = {"headed": [{"readout": name} for name in READOUTS.names()]}
+"""Ways to choose the parts of an architecture that change what it gives; one way, its defaults, where it is not named."""
 
 
 class Check(NamedTuple):
@@ -54,7 +58,7 @@ class Cell(NamedTuple):
 
 
 def compatibility() -> list[Cell]:
-    """Every source × architecture × objective with the reasons why it does not fit (none: it does, with one of the source's examples)."""
+    """Every source × architecture × objective with the reasons why it does not fit (none: it does, with one of the source's examples and the architecture's variants)."""
     cells = []
     for source in ALL_SOURCES.names():
         examples = [ports_of(source, example) for example in EXAMPLES.get(source, [{}])]
@@ -62,7 +66,10 @@ def compatibility() -> list[Cell]:
             for objective in OBJECTIVES.names():
                 config = OBJECTIVES.load(objective)()
                 assert isinstance(config, Objective)
-                reasons = [check_ports(ports, sized(ARCHITECTURES.load(architecture), ports).ports(), config.needs()) for ports in examples]
+                reasons = [
+                    check_ports(ports, sized(ARCHITECTURES.load(architecture), variant, ports).ports(), config.needs())
+                    for ports in examples for variant in VARIANTS.get(architecture, [{}])
+                ]
                 cells.append(Cell(source, architecture, objective, min(reasons, key=len)))
     return cells
 
@@ -77,6 +84,6 @@ def ports_of(source: str, example: Mapping[str, Any]) -> Ports:
     return config.ports()
 
 
-def sized(cls: type[ArchitectureConfig], ports: Ports) -> ArchitectureConfig:
-    """An architecture with its defaults, sizes taken from the data."""
-    return cls.parse(fill(cls, {"kind": cls.model_fields["kind"].default}, ports.sizes, STAND_IN))
+def sized(cls: type[ArchitectureConfig], fields: Mapping[str, Any], ports: Ports) -> ArchitectureConfig:
+    """An architecture with its defaults but for some fields, sizes taken from the data."""
+    return cls.parse(fill(cls, {"kind": cls.model_fields["kind"].default, **fields}, ports.sizes, STAND_IN))

@@ -100,6 +100,6 @@ def made_up(name: str, shape: str, sizes: Mapping[str, int], rows: int, lookahea
         documents = torch.zeros(dims, dtype=torch.int64)
         documents[::4, dims[1] // 2 :] = 1
         return documents
-    if kind in ("ids", "label", "action", "edges"):
+    if kind in ("ids", "label", "place", "action", "edges"):
         return torch.zeros(dims, dtype=torch.int64)
     return torch.ones(dims, dtype=torch.bool) if kind == "mask" else torch.zeros(dims)

@@ -1,0 +1,98 @@
+"""Labelled texts from files: read exactly or refused with file and line, split class by class, padded batches, a classifier from end to end."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import ftheta
+from ftheta.core.errors import ConfigError, DataError
+from ftheta.data.labelled import prepare_labelled
+from ftheta.data.sources.text_table import TextTable
+from ftheta.data.tokenizers.trained import Bytes
+from ftheta.lifecycle.recipe import load
+
+ROWS = [("Fine, \"really\" fine", "good"), ("bad", "bad"), ("so-so\tat best", "good"), ("中文 é", "bad")]
+
+
+def write(folder: Path, name: str, text: str) -> str:
+    (folder / name).write_text(text, encoding="utf-8")
+    return str(folder / name)
+
+
+def table(path: str, **fields: Any) -> TextTable:
+    return TextTable.parse({"kind": "text_table", "path": path, **fields})
+
+
+def test_the_same_rows_from_every_format(tmp_path: Path) -> None:
+    comma = write(tmp_path, "a.csv", 'label,text\ngood,"Fine, ""really"" fine"\nbad,bad\ngood,so-so\tat best\n\nbad,中文 é\n')
+    lines = write(tmp_path, "a.jsonl", "\n".join(json.dumps({"text": text, "label": label}) for text, label in ROWS))
+    assert [(e.text, e.label) for e in table(comma).examples()] == [(e.text, e.label) for e in table(lines).examples()] == ROWS
+    tabs = write(tmp_path, "a.tsv", 'x "1\t0\ny\t1\n')                                   # quotes mean nothing there
+    assert [(e.text, e.label) for e in table(tabs, header=False, text="1", label="2").examples()] == [('x "1', "0"), ("y", "1")]
+
+
+@pytest.mark.parametrize(("name", "text", "fields", "message"), [
+    ("a.csv", "text,label\nx,1\ny\n", {}, "line 3: 1 values, expected 2"), ("a.csv", "texts,label\nx,1\n", {}, "did you mean 'texts'"),
+    ("a.csv", "text,label\nx,\n", {}, "line 2: column 'label'"), ("a.csv", 'text,label\n"x,1\n', {}, "line 2"), ("a.jsonl", '{"text": "x"\n', {}, "line 1"),
+    ("a.jsonl", "[1]\n", {}, "expected a JSON object"), ("a.jsonl", '{"text": null, "label": 1}', {}, "holds None"), ("a.txt", "x", {}, "expected .csv"),
+    ("a.csv", "text,label\n", {}, "holds no rows"), ("a.csv", "text,label\nx,1\ny,1\n", {}, "nothing to tell apart"),
+])
+def test_what_cannot_be_used_is_refused_with_its_place(tmp_path: Path, name: str, text: str, fields: dict[str, Any], message: str) -> None:
+    source = table(write(tmp_path, name, text), **fields)
+    with pytest.raises(DataError, match=message):
+        source.classes(source.examples())
+
+
+def pairs(folder: Path, count: int = 40) -> str:
+    rows = [{"text": "word " * (i % 7 + 1), "other": f"number {i}", "label": 10 if i % 4 else 2} for i in range(count)]
+    return write(folder, "pairs.jsonl", "\n".join(map(json.dumps, rows)))
+
+
+def test_splits_are_of_every_class_and_batches_are_padded(tmp_path: Path) -> None:
+    source = table(pairs(tmp_path), second="other", longest=32)
+    prepared = prepare_labelled(source, Bytes(), tmp_path, 0)
+    assert prepared.processor.labels == ["2", "10"] and {name: len(split) for name, split in prepared.splits.items()} == {"train": 32, "validation": 4, "test": 4}
+    assert [int((split.batch(torch.arange(4))["label"] == 0).sum()) for name, split in prepared.splits.items() if name != "train"] == [1, 1]
+    train = prepared.splits["train"]
+    batch = train.batch(torch.arange(6))
+    assert batch["tokens"].shape[1] <= 32 and train.ports.sizes == {"V": 260, "T": 32, "K": 2}
+    for row in range(6):
+        alone = train.batch(torch.tensor([row]))
+        length = alone["tokens"].shape[1]
+        assert all(torch.equal(batch[name][row, :length], alone[name][0]) for name in ("tokens", "segments", "documents"))
+        assert (batch["documents"][row, length:] == -1).all() and (batch["tokens"][row, length:] == 3).all()
+        assert alone["segments"][0].max() == 1 and alone["tokens"][0, 0] == 0 and alone["tokens"][0, -1] == 2
+    assert prepare_labelled(source, Bytes(), tmp_path, 0).splits["train"].fingerprint == train.fingerprint
+    assert prepare_labelled(source, Bytes(), tmp_path, 1).splits["train"].fingerprint != train.fingerprint
+
+
+def recipe(path: str) -> dict[str, Any]:
+    return {
+        "format": 1, "name": "texts", "data": {"source": {"kind": "text_table", "path": path, "second": "other", "longest": 24}, "tokenizer": "bytes"},
+        "model": {"kind": "headed", "readout": {"kind": "classify", "pooling": "mean", "dropout": 0.0},
+                  "trunk": {"kind": "encoder", "dim": 16, "depth": 1, "segments": 2, "mixer": {"kind": "attention", "heads": 2, "causal": False}}},
+        "objective": "classification", "train": {"steps": 6, "batch": 8, "optimizer": {"kind": "adamw", "rate": 0.01}, "device": "cpu", "precision": "float32"},
+        "evaluate": ["accuracy"],
+    }
+
+
+def test_a_classifier_from_a_file_to_an_answer(tmp_path: Path) -> None:
+    ftheta.run(recipe(pairs(tmp_path)), out=tmp_path / "run")
+    model = ftheta.load(tmp_path / "run")
+    answer = model.predict({"text": "word word", "second": "number 9"})
+    assert model.task.name == "text-classification" and set(answer.probabilities) == {"2", "10"}
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert abs(next(line["loss"] for line in lines if "loss" in line) - 0.6931) < 0.1
+
+
+def test_sections_for_other_text_are_refused(tmp_path: Path) -> None:
+    path = pairs(tmp_path)
+    with pytest.raises(ConfigError, match=r"pack.*labelled rows"):
+        load({**recipe(path), "data": {**recipe(path)["data"], "pack": {"length": 8}}})
+    with pytest.raises(ConfigError, match="leaves none to train on"):
+        table(path, test=0.5, validation=0.5)
