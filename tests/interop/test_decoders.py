@@ -10,7 +10,7 @@ from ftheta.architectures.decoder import DecoderConfig
 from ftheta.core.errors import FolderError
 from ftheta.data.processors.text import TextProcessor
 from ftheta.data.tokenizers.trained import Bytes
-from ftheta.inference.generate import continue_tokens
+from ftheta.inference.generate import Generation, Request
 from ftheta.inference.sampling import Sampling
 from ftheta.interop.huggingface.llama_shaped import said
 from ftheta.models.folder import load, save
@@ -132,8 +132,11 @@ def test_greedy_text_is_theirs_with_a_cache(pairs, name):
     prompt = torch.randint(4, 260, (1, 12), generator=torch.Generator().manual_seed(3))
     greedy = {"do_sample": False, "top_k": None, "top_p": None, "temperature": None}
     expected = theirs.generate(prompt, max_new_tokens=20, min_new_tokens=20, eos_token_id=None, pad_token_id=0, **greedy)
-    found = list(continue_tokens(model.architecture, prompt[0].tolist(), Sampling(temperature=0), most=20, longest=None, end=None))
-    assert found == expected[0, 12:].tolist()
+    request = Request(prompt[0].tolist(), Sampling(temperature=0), most=20)
+    generation = Generation(model.architecture, [request], longest=None, end=None)
+    while request.finish is None:
+        generation.step()
+    assert request.new == expected[0, 12:].tolist()
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -69,6 +69,7 @@ def test_mnist_keeps_the_official_test_split(tmp_path: Path, monkeypatch: pytest
         (gzip.compress(struct.pack(">BBBB3I", 0, 0, 8, 3, 2, 2, 2) + b"1234567"), "7 follow"), (gzip.compress(b"\0\0\x08\x03"), "not an IDX"),
         (gzip.compress(struct.pack(">BBBB3I", 0, 0, 8, 3, 2**31, 2**31, 4) + b"1"), "1 follow"),
     ],
+    ids=range(6),                                                                         # the bytes hold the time of day
 )
 def test_damaged_idx_files_are_named(tmp_path: Path, data: bytes, said: str) -> None:
     (tmp_path / "x.gz").write_bytes(data)
