@@ -103,13 +103,35 @@ def load_foreign(folder: Path) -> Model:
         config = family.import_config(theirs)
     except KeyError as error:
         raise FolderError(f"{place}: {error.args[0]} is missing") from None
-    values = tensor_files.read(folder / "model.safetensors")
-    architecture = with_values(config, values, list(family.lines(config)), folder)
+    architecture = with_values(config, weights(folder), list(family.lines(config)), folder)
     if "tokens" in config.ports().takes:
         return Model(architecture, TextProcessor.load({}, folder), "text-generation", {"from": str(folder), "format": kind})
     processor: type[Processor] = PROCESSORS.load("image")
     labels = [label for _, label in sorted(((int(k), v) for k, v in theirs.get("id2label", {}).items()))]
     return Model(architecture, processor.load({"labels": labels, "channels": config.ports().sizes["C"]}, folder), "image-classification", {"from": str(folder), "format": kind})
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    """All tensors of a foreign folder: one safetensors file, or shards that `model.safetensors.index.json` lists."""
+    whole, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
+    if whole.exists():
+        return tensor_files.read(whole)
+    if index.exists():
+        places = read_json(index).get("weight_map")
+        if not isinstance(places, dict) or not all(isinstance(place, str) and Path(place).name == place for place in places.values()):
+            raise FolderError(f"{index}: weight_map must say for every tensor which file of this folder holds it")
+        found: dict[str, torch.Tensor] = {}
+        for shard in sorted(set(places.values())):
+            found |= tensor_files.read(folder / shard)
+        if missing := sorted(places.keys() - found.keys()):
+            raise FolderError(f"{index} lists tensors that no shard holds: {', '.join(missing[:5])}{' ...' if len(missing) > 5 else ''}")
+        return found
+    if pickled := sorted(path.name for path in folder.iterdir() if path.suffix in (".bin", ".pt", ".pth", ".ckpt")):
+        raise FolderError(
+            f"{folder / pickled[0]} may run code when it is read, so it is not; write the weights as safetensors first, in a place you trust them: "
+            f"transformers.AutoModelForCausalLM.from_pretrained('{folder}').save_pretrained('{folder}-safe')"
+        )
+    raise FolderError(f"{whole} is missing")
 
 
 def with_values(config: ArchitectureConfig, values: Mapping[str, torch.Tensor], lines: list[Line] | None, folder: Path) -> Architecture:
