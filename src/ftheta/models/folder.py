@@ -22,7 +22,7 @@ from ftheta.core.errors import FolderError
 from ftheta.data.processors import PROCESSORS
 from ftheta.data.processors.processor import Processor
 from ftheta.data.processors.text import TextProcessor
-from ftheta.interop import FAMILIES
+from ftheta.interop import FAMILIES, llama2c
 from ftheta.interop.mapping import Family, Line, to_ours, to_theirs
 from ftheta.models.model import Model
 
@@ -68,8 +68,11 @@ def expressed(config: ArchitectureConfig) -> tuple[str, dict[str, Any], list[Lin
 
 
 def load(folder: str | Path) -> Model:
-    """Open a model folder (ours, or a Hugging Face folder of a known family). Raises FolderError with every problem found."""
+    """Open a model folder (ours, or a Hugging Face folder of a known family) or a llama2.c file. Raises FolderError with every problem found."""
     folder = Path(folder)
+    if folder.is_file():
+        config, theta, tokenizer = llama2c.read(folder)
+        return Model(with_values(config, theta, None, folder), TextProcessor(tokenizer), "text-generation", {"from": str(folder), "format": "llama2.c"})
     if not folder.is_dir():
         raise FolderError(f"{folder} is not a folder; give a model folder, such as runs/NAME/model")
     if not (folder / "ftheta.json").exists() and (folder / "model" / "ftheta.json").exists():
