@@ -49,10 +49,10 @@ def test_auxiliary_is_the_formula():
     shares = block.router(x).softmax(-1)
     chosen = torch.zeros_like(shares).scatter_(2, shares.topk(2).indices, 1.0)
     f, p = chosen.mean(1) * 5 / 2, shares.mean(1)                                         # (B, E), DeepSeek-V2's f_i and P_i
-    assert torch.allclose(here.auxiliary[0].mean(1), 0.3 * (f * p).sum(1), atol=1e-12)
+    assert torch.allclose(here.auxiliary[0], 9 * 0.3 * (f * p).sum(1), atol=1e-12)
     block.balance, block.z_loss = 0.0, 0.2
     block(x, here)
-    assert torch.allclose(here.auxiliary[1], 0.2 * block.router(x).logsumexp(-1).square(), atol=1e-12)
+    assert torch.allclose(here.auxiliary[1], 0.2 * block.router(x).logsumexp(-1).square().sum(1), atol=1e-12)
 
 
 def test_balanced_choices_cost_least():
@@ -62,8 +62,8 @@ def test_balanced_choices_cost_least():
     same, different = context(length=4), context(length=4)
     block(torch.eye(12)[:4].double()[None], different)
     block(torch.eye(12)[:1].double().expand(1, 4, 12), same)
-    assert float(different.auxiliary[0].mean().detach()) == pytest.approx(1.0, abs=1e-3)
-    assert float(same.auxiliary[0].mean().detach()) == pytest.approx(4.0, abs=1e-2)
+    assert float(different.auxiliary[0].detach()) == pytest.approx(4 * 1.0, abs=1e-3)
+    assert float(same.auxiliary[0].detach()) == pytest.approx(4 * 4.0, abs=1e-2)
 
 
 def test_a_document_adds_the_same_wherever_it_stands():
@@ -71,10 +71,24 @@ def test_a_document_adds_the_same_wherever_it_stands():
     documents = torch.tensor([[7] * 4 + [3] * 5])
     packed = context(documents)
     block(x, packed)
+    alone = []
     for part in (slice(0, 4), slice(4, 9)):
-        alone = context(length=x[:, part].shape[1])
-        block(x[:, part], alone)
-        assert torch.allclose(packed.auxiliary[0][:, part], alone.auxiliary[0], atol=1e-12)
+        alone.append(context(length=x[:, part].shape[1]))
+        block(x[:, part], alone[-1])
+    assert torch.allclose(packed.auxiliary[0], alone[0].auxiliary[0] + alone[1].auxiliary[0], atol=1e-12)
+
+
+def test_tokens_that_do_not_count_add_nothing():
+    block, x = filled(experts=5), torch.randn(1, 9, 12, dtype=torch.float64)
+    some, fewer, padded = context(), context(length=6), context(torch.tensor([[0] * 6 + [-1] * 3]))
+    some.counted = torch.tensor([[True] * 6 + [False] * 3])
+    for here, part in ((some, x), (fewer, x[:, :6]), (padded, x)):
+        block(part, here)
+        assert torch.allclose(here.auxiliary[0], fewer.auxiliary[0] if fewer.auxiliary else here.auxiliary[0], atol=1e-12)
+    assert torch.allclose(some.auxiliary[0], fewer.auxiliary[0], atol=1e-12)
+
+
+def test_runs_are_counted_over_all_rows():
     assert document_runs(torch.tensor([[1, 1, 2], [2, 2, 2]])).tolist() == [[0, 0, 1], [2, 2, 2]]
 
 
@@ -94,7 +108,7 @@ def model_of(fields):
 
 
 def loss_of(model, batch, objective=None) -> Loss:
-    return (objective or NextToken()).loss(model, lambda b: model(tokens=b["tokens"], documents=b.get("documents")), batch, Phase("main"))
+    return (objective or NextToken()).loss(model, lambda b, counted: model(tokens=b["tokens"], documents=b.get("documents"), counted=counted), batch, Phase("main"))
 
 
 def test_training_adds_it_and_evaluation_does_not():
@@ -121,8 +135,11 @@ def test_micro_batches_and_packing_add_up():
 
     whole = gradients([(slice(0, 4), documents)])
     split = gradients([(slice(0, 1), documents[:1]), (slice(1, 4), documents[1:])])
-    alone = gradients([(slice(i, i + 1), torch.where(documents[i] == n, n, -1)[None]) for i in range(4) for n in documents[i].unique().tolist() if n >= 0])
-    for other in (split, alone):
+    each = [(i, n) for i in range(4) for n in documents[i].unique().tolist() if n >= 0]
+    padded = gradients([(slice(i, i + 1), torch.where(documents[i] == n, n, -1)[None]) for i, n in each])
+    losses = [loss_of(model, {"tokens": tokens[i, documents[i] == n][None]}) for i, n in each]
+    unpacked = sum(float(loss.count) for loss in losses), torch.autograd.grad(sum(loss.total for loss in losses), list(model.parameters()))
+    for other in (split, padded, unpacked):
         assert other[0] == whole[0]
         for a, b in zip(other[1], whole[1], strict=True):
             assert torch.allclose(a, b, atol=1e-10)
@@ -134,7 +151,7 @@ def test_masked_counts_the_chosen_tokens():
     chosen = torch.rand(3, 8) < 0.4
     chosen[:, 0] = True
     loss = loss_of(model, {"tokens": tokens, "targets": tokens, "chosen": chosen}, Masked())
-    assert torch.allclose(loss.metrics["auxiliary"][0], model(tokens=tokens)["auxiliary"][chosen].sum())
+    assert torch.allclose(loss.metrics["auxiliary"][0], model(tokens=tokens, counted=chosen)["auxiliary"].sum())
 
 
 def test_more_active_than_there_are_is_refused():

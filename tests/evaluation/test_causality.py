@@ -47,6 +47,7 @@ def test_the_catalogue_keeps_its_promises(name, built):
 MIXING = {
     "attention": {"kind": "attention", "heads": 2}, "grouped": {"kind": "attention", "heads": 4, "kv_heads": 2, "qk_norm": {"kind": "rmsnorm"}},
     "one head": {"kind": "attention", "heads": 1}, "lstm": {"kind": "lstm", "hidden": 700}, "gru": "gru",
+    "window": {"kind": "attention", "heads": 2, "window": 3, "head_dim": 6},
     "both ways": {"kind": "attention", "heads": 2, "causal": False},
 }
 PLACING = ("learned", "rotary", "none")
@@ -65,6 +66,15 @@ def test_composed_models(mixer, positions):
         assert proof.response > 0.1 and proof.across == 0.0 and proof.moved is not None and proof.moved < 1e-14
         if mixer == "both ways":
             assert proof.earliest == 0 and proof.leak > 1e-3
+
+
+@pytest.mark.parametrize("mixer", ["grouped", "lstm", "window"])
+def test_experts_round_as_their_groups_do_and_leak_nothing(mixer, monkeypatch):
+    built = decoder(mixer=MIXING[mixer], feedforward={"kind": "moe", "experts": 32, "active": 4})
+    proof = prove(built)
+    assert proof.holds and proof.causal and proof.across == 0.0, str(proof)
+    monkeypatch.setattr(Attention, "forward", lambda self, x, context: x + 1e-9 * x.mean(1, keepdim=True))
+    assert not prove(decoder(mixer=MIXING["grouped"], feedforward=built.feedforward.dump())).holds
 
 
 def test_encoders_see_both_ways():
@@ -163,8 +173,8 @@ def test_a_mixer_that_leaks_deep_inside_a_model_of_many_layers_is_caught(monkeyp
 def test_the_earliest_leak_is_named(monkeypatch):
     real = Decoder.trunk
 
-    def trunk(self, tokens, documents=None, cache=None):
-        hidden = real(self, tokens, documents, cache)
+    def trunk(self, tokens, context):
+        hidden = real(self, tokens, context)
         mixed = hidden.clone()
         mixed[:, 4] = mixed[:, 4] + hidden[:, -1]
         return mixed
@@ -189,7 +199,7 @@ def test_a_false_declaration_in_either_direction_is_caught(monkeypatch):
 
 def test_a_model_that_sees_nothing_proves_nothing(monkeypatch):
     monkeypatch.setitem(MIXERS.entries, "leaky", f"{__name__}:Blind")
-    monkeypatch.setattr(Decoder, "trunk", lambda self, tokens, documents=None, cache=None: torch.ones(*tokens.shape, self.config.dim, dtype=torch.float64))
+    monkeypatch.setattr(Decoder, "trunk", lambda self, tokens, context: torch.ones(*tokens.shape, self.config.dim, dtype=torch.float64))
     assert "nothing was shown" in str(prove(decoder(mixer={"kind": "leaky"})))
 
 
@@ -212,4 +222,4 @@ def test_other_inputs_are_refused():
 
 
 def test_feedforwards_are_all_covered():
-    assert set(FEEDFORWARDS.names()) == {"mlp", "gated"} and set(MIXERS.names()) == {"attention", "lstm", "gru"} and set(POSITIONS.names()) == set(PLACING)
+    assert set(FEEDFORWARDS.names()) == {"mlp", "gated", "moe"} and set(MIXERS.names()) == {"attention", "lstm", "gru"} and set(POSITIONS.names()) == set(PLACING)

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from ftheta.architectures.decoder import DecoderConfig
 from ftheta.core.errors import ConfigError, UsageError
 from ftheta.lifecycle.plan import Plan, plan, show
 from ftheta.lifecycle.planning.cost import cost_of, step_budget
@@ -163,6 +164,20 @@ def test_a_rehearsal_counts_live_storages_and_computes_nothing():
     assert rehearsal.live["weights"] == 4_000_000
     assert rehearsal.most == 4_000_000 + 2 * 2_000_000 + 4_000_000 + rehearsal.peak["activations"] - 8_000_000
     assert rehearsal.flops["activations"] == 2 * 2 * 500 * 1000 * 1000
+
+
+def test_a_rehearsal_routes_tokens_evenly():
+    fields = {"kind": "decoder", "vocab": 30, "dim": 16, "depth": 1, "context": 16, "mixer": {"kind": "attention", "heads": 2}}
+    counted = []
+    for feedforward in ({"kind": "moe", "experts": 8, "active": 2, "hidden": 32}, {"kind": "gated", "hidden": 64}):
+        rehearsal = Rehearsal()
+        with rehearsal:
+            model = DecoderConfig.parse({**fields, "feedforward": feedforward}).build()
+            rehearsal.part = "activations"
+            model(tokens=torch.zeros(4, 16, dtype=torch.long))["hidden"].sum().backward()
+        counted.append(rehearsal.flops["activations"])
+    router = 3 * 2 * 64 * 16 * 8                                                          # forward, and backward to both factors
+    assert counted[0] == counted[1] + router                                              # two of eight experts are as wide as one network
 
 
 def test_a_rehearsal_lets_code_look_at_whole_numbers_but_not_at_the_rest():

@@ -71,19 +71,22 @@ class DecoderConfig(ArchitectureConfig):
 
     def ports(self) -> Ports:
         gives = {"hidden": "real B T D", **({} if self.head is None else {"logits": "logits B T V"})}
-        if "auxiliary" in self.feedforward.traits:
-            gives["auxiliary"] = "loss B T"
-        return Ports(
-            takes={"tokens": "ids B T", "documents?": "ids B T"}, gives=gives,
-            sizes={"V": self.vocab, "T": self.context}, traits=frozenset({"gradients"} | set(self.mixer.traits)),
-        )
+        takes = {"tokens": "ids B T", "documents?": "ids B T"}
+        parts = self.mixer.traits | self.feedforward.traits
+        if "auxiliary" in parts:
+            takes["counted?"] = "mask B T"
+            gives["auxiliary"] = "loss B"
+        return Ports(takes=takes, gives=gives, sizes={"V": self.vocab, "T": self.context}, traits=parts - {"auxiliary"} | {"gradients"})
 
     def build(self) -> Decoder:
         return Decoder(self)
 
 
 class Decoder(Architecture):
-    """tokens (B, T) → hidden (B, T, D), logits (B, T, V), and where parts have something to add to the loss of every token auxiliary (B, T)."""
+    """tokens (B, T) → hidden (B, T, D), logits (B, T, V), and where parts add something to the loss auxiliary (B,).
+
+    `counted` (B, T) says which tokens the loss is about; parts that add to it ask (none: all of them).
+    """
 
     def __init__(self, config: DecoderConfig):
         super().__init__()
@@ -120,8 +123,8 @@ class Decoder(Architecture):
             return Residual(inner, after=norm, dropout=config.dropout)
         return Residual(inner, before=norm, dropout=config.dropout)
 
-    def forward(self, tokens: Tensor, documents: Tensor | None = None, cache: Cache | None = None) -> Outputs:
-        return self.outputs(tokens, Context(self.position_of(tokens, documents, cache), documents, cache))
+    def forward(self, tokens: Tensor, documents: Tensor | None = None, cache: Cache | None = None, counted: Tensor | None = None) -> Outputs:
+        return self.outputs(tokens, Context(self.position_of(tokens, documents, cache), documents, cache, counted=counted))
 
     def outputs(self, tokens: Tensor, context: Context, added: Tensor | None = None) -> Outputs:
         """What the model gives; `added` (B, T, D) goes to the embedded tokens."""

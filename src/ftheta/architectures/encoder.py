@@ -51,8 +51,10 @@ class Encoder(Decoder):
         super().__init__(config)
         self.segment_embed = nn.Embedding(config.segments, config.dim) if config.segments else None
 
-    def forward(self, tokens: Tensor, documents: Tensor | None = None, cache: Cache | None = None, segments: Tensor | None = None) -> Outputs:
+    def forward(
+        self, tokens: Tensor, documents: Tensor | None = None, cache: Cache | None = None, counted: Tensor | None = None, segments: Tensor | None = None,
+    ) -> Outputs:
         added = None
         if self.segment_embed is not None:
             added = self.segment_embed(torch.zeros_like(tokens) if segments is None else segments)
-        return self.outputs(tokens, Context(self.position_of(tokens, documents, cache), documents, cache), added)
+        return self.outputs(tokens, Context(self.position_of(tokens, documents, cache), documents, cache, counted=counted), added)

@@ -39,8 +39,10 @@ class Context:
     """cosine and sine (B or 1, 1, T, head_dim) when positions are rotary."""
     values: Tensor | None = None
     """(B, T, width of the values) added to the values of the layer about to run."""
+    counted: Tensor | None = None
+    """(B, T) which tokens the loss is about; None: all."""
     auxiliary: list[Tensor] = field(default_factory=list)
-    """(B, T) each: what parts add to the loss of every token."""
+    """(B,) each: what parts add to the loss of every row."""
     biases: dict[tuple[bool, int | None], Tensor | None] = field(default_factory=dict)
     """What `bias` has worked out, by what it depends on."""
     borders: bool | None = None

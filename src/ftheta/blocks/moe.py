@@ -3,14 +3,14 @@ arXiv:2401.04088). No token is dropped.
 
 With p = softmax(W x) over E experts and the K largest of them chosen, y = Σ_chosen g_i expert_i(x), g = p or p / Σ_chosen p.
 
-Two terms keep the router healthy. Both are sums over tokens of what belongs to one token, so they add up over micro-batches and processes
-as every loss here does:
+Two terms keep the router healthy. Both are sums over the tokens t that the loss is about, so they add up over micro-batches, packing and
+processes as every loss here does:
 
-- balance: Σ_i f_i p_i(t), where f_i = E / (K T) · (how often expert i is chosen in the token's own document of T tokens). Its mean over
-  that document is the sequence-wise balance loss Σ_i f_i P_i of DeepSeek-V2 (arXiv:2405.04434, section 2.2.3). A loss that counts choices over the
-  whole batch (Switch, arXiv:2101.03961) is another one for every way of dividing the batch, and one that counts them over a row depends on
+- balance: Σ_t Σ_i f_i p_i(t), where f_i = E / (K T) · (how often expert i is chosen by the T such tokens of t's own document). That is T times the
+  sequence-wise balance loss Σ_i f_i P_i of DeepSeek-V2 (arXiv:2405.04434, section 2.2.3), each document for itself. A loss that counts choices over
+  the whole batch (Switch, arXiv:2101.03961) is another one for every way of dividing the batch, and one that counts them over a row depends on
   what a document was packed with.
-- z-loss: logsumexp(W x)², which keeps the router's logits small (Zoph et al. 2022, arXiv:2202.08906).
+- z-loss: Σ_t logsumexp(W x_t)², which keeps the router's logits small (Zoph et al. 2022, arXiv:2202.08906).
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class MoE(Informed):
 
     @staticmethod
     def traits(arguments: Mapping[str, Any]) -> set[str]:
-        return {"auxiliary"} if arguments["balance"] or arguments["z_loss"] else set()
+        return {"regroups", "auxiliary"} if arguments["balance"] or arguments["z_loss"] else {"regroups"}
 
     def forward(self, x: Tensor, context: Context) -> Tensor:
         tokens = x.reshape(-1, x.shape[-1])                                               # (N, D)
@@ -63,7 +63,8 @@ class MoE(Informed):
             weights = weights / weights.sum(-1, keepdim=True)
         if self.balance or self.z_loss:
             documents = chosen.new_zeros(x.shape[:2]) if context.documents is None else context.documents
-            context.auxiliary.append(self.auxiliary(logits, shares, chosen, documents).view(x.shape[:2]))
+            counted = documents >= 0 if context.counted is None else context.counted
+            context.auxiliary.append(self.auxiliary(logits, shares, chosen, documents, counted))
         return self.routed(tokens, weights.to(x.dtype), chosen).view(x.shape)
 
     def routed(self, tokens: Tensor, weights: Tensor, chosen: Tensor) -> Tensor:
@@ -76,10 +77,11 @@ class MoE(Informed):
         back = torch.cat(results)[order.argsort()].view(*chosen.shape, -1)                # (N, K, D)
         return (back * weights[..., None]).sum(1)
 
-    def auxiliary(self, logits: Tensor, shares: Tensor, chosen: Tensor, documents: Tensor) -> Tensor:
-        """(N,) what every token adds to the loss; documents (B, T) with B · T = N."""
-        runs = document_runs(documents).flatten()
-        picked = torch.zeros_like(shares).scatter_(1, chosen, 1.0)
+    def auxiliary(self, logits: Tensor, shares: Tensor, chosen: Tensor, documents: Tensor, counted: Tensor) -> Tensor:
+        """(B,) what every row adds to the loss, for documents (B, T) and their counted tokens."""
+        runs, counts = document_runs(documents).flatten(), counted.flatten().to(shares.dtype)
+        picked = torch.zeros_like(shares).scatter_(1, chosen, 1.0) * counts[:, None]
         loads = torch.zeros(int(runs[-1]) + 1, shares.shape[1], dtype=shares.dtype, device=shares.device).index_add_(0, runs, picked)
-        often = loads * (shares.shape[1] / loads.sum(1, keepdim=True))                    # E / (K T) · choices: 1 everywhere when balanced
-        return self.balance * (often[runs] * shares).sum(1) + self.z_loss * logits.logsumexp(-1).square()
+        often = loads * (shares.shape[1] / loads.sum(1, keepdim=True).clamp(min=1))       # f: 1 everywhere when balanced
+        each = self.balance * (often[runs] * shares).sum(1) + self.z_loss * logits.logsumexp(-1).square()
+        return (each * counts).view(documents.shape).sum(1)

@@ -1,7 +1,7 @@
 """What architectures, objectives and data promise each other, and `check`, which says whether they fit.
 
 A port is a kind and its dimensions: `"ids B T"`, `"logits B T V"`, `"edges 2 E"`; `*` stands for any one dimension. A port of kind
-`loss` holds what a model adds to the loss of every token, such as the balance of its experts; training adds it, no answer depends on it. Names
+`loss` holds what a model adds to the loss of its own accord, such as the balance of its experts; training adds it, no answer depends on it. Names
 ending in `?` are optional. Dimensions: B batch, T time, D dim, V vocab, H heads, C channels, K classes, N nodes, E edges,
 A actions.
 """

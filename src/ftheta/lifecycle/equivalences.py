@@ -382,8 +382,11 @@ def pad(rows: list[Tensor], left: bool) -> tuple[Tensor, Tensor, list[slice]]:
 
 
 def outputs_of(parts: Sequence[Mapping[str, Tensor]], places: list[slice], bench: Bench) -> dict[str, Tensor]:
-    """The named outputs of each row at its real tokens."""
-    return {f"{key}:{i}": part[key][:, place] for i, (part, place) in enumerate(zip(parts, places, strict=True)) for key in bench.ports.gives}
+    """The named outputs of each row at its real tokens, and those that are of the row as a whole."""
+    found = {}
+    for i, (part, place) in enumerate(zip(parts, places, strict=True)):
+        found |= {f"{key}:{i}": part[key][:, place] if spec.split()[2:3] == ["T"] else part[key] for key, spec in bench.ports.gives.items()}
+    return found
 
 
 def repeated(bench: Bench) -> Iterator[Finding]:

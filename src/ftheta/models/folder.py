@@ -22,7 +22,7 @@ from ftheta.core.contract import Ports
 from ftheta.core.errors import FolderError
 from ftheta.data.processors import PROCESSORS
 from ftheta.data.processors.text import TextProcessor
-from ftheta.interop import FAMILIES
+from ftheta.interop import FAMILIES, llama2c
 from ftheta.interop.huggingface.sentences import read_sentences
 from ftheta.interop.mapping import Family, Line, to_ours, to_theirs
 from ftheta.models.model import Model
@@ -90,7 +90,10 @@ def config_of(folder: str | Path) -> ArchitectureConfig:
 
 
 def load(folder: str | Path) -> Model:
-    """Open a model folder (ours, or a Hugging Face folder of a known family). Raises FolderError with every problem found."""
+    """Open a model folder (ours, or a Hugging Face folder of a known family) or a llama2.c file. Raises FolderError with every problem found."""
+    if Path(folder).is_file():
+        config, theta, tokenizer = llama2c.read(Path(folder))
+        return Model(with_values(config, theta, None, Path(folder)), TextProcessor(tokenizer), "text-generation", {"from": str(folder), "format": "llama2.c"})
     folder = find(folder)
     if not (folder / "ftheta.json").exists():
         return load_foreign(folder)
@@ -136,7 +139,7 @@ def load_foreign(folder: Path) -> Model:
     kind = theirs["model_type"]
     sentences = read_sentences(folder, config)
     config = sentences.config if sentences else config
-    values = family.tidied(tensor_files.read(folder / "model.safetensors"))
+    values = family.tidied(weights(folder))
     architecture = with_values(config, values, list(family.lines(config)), folder)
     facts: dict[str, Any] = {"labels": [label for _, label in sorted((int(k), v) for k, v in theirs.get("id2label", {}).items())]}
     sort = "text" if "tokens" in config.ports().takes else "image"
@@ -161,6 +164,29 @@ def usual_task(ports: Ports, sentences: bool) -> str:
     words = {"logits B K": "text-classification", "logits B T K": "token-classification"}
     other = "fill-mask" if "bidirectional" in ports.traits else "text-generation"
     return words.get(ports.gives.get("logits", ""), other)
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    """All tensors of a foreign folder: one safetensors file, or shards that `model.safetensors.index.json` lists."""
+    whole, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
+    if whole.exists():
+        return tensor_files.read(whole)
+    if index.exists():
+        places = read_json(index).get("weight_map")
+        if not isinstance(places, dict) or not all(isinstance(place, str) and Path(place).name == place for place in places.values()):
+            raise FolderError(f"{index}: weight_map must say for every tensor which file of this folder holds it")
+        found: dict[str, torch.Tensor] = {}
+        for shard in sorted(set(places.values())):
+            found |= tensor_files.read(folder / shard)
+        if missing := sorted(places.keys() - found.keys()):
+            raise FolderError(f"{index} lists tensors that no shard holds: {', '.join(missing[:5])}{' ...' if len(missing) > 5 else ''}")
+        return found
+    if pickled := sorted(path.name for path in folder.iterdir() if path.suffix in (".bin", ".pt", ".pth", ".ckpt")):
+        raise FolderError(
+            f"{folder / pickled[0]} may run code when it is read, so it is not; write the weights as safetensors first, in a place you trust them: "
+            f"transformers.AutoModelForCausalLM.from_pretrained('{folder}').save_pretrained('{folder}-safe')"
+        )
+    raise FolderError(f"{whole} is missing")
 
 
 def with_values(config: ArchitectureConfig, values: Mapping[str, torch.Tensor], lines: list[Line] | None, folder: Path) -> Architecture:

@@ -14,15 +14,15 @@ from ftheta.core.random import Draws
 from ftheta.objectives.objective import NO_GRADIENTS, Objective, Phase, Run
 
 
-def with_auxiliary(model: nn.Module, outputs: Mapping[str, Tensor], weights: Tensor, total: Tensor, count: Tensor | int) -> Loss:
-    """The loss of tokens, and in training what the model adds for each of them (`auxiliary`, such as the balance of experts).
+def with_auxiliary(model: nn.Module, outputs: Mapping[str, Tensor], total: Tensor, count: Tensor | int) -> Loss:
+    """The loss of tokens, and in training what the model adds of its own accord (`auxiliary`, such as the balance of experts): a sum over
+    the tokens that were fed as `counted`, so that both terms have the same count.
 
-    total is Σ w_t · (loss of token t) with weights (B, T) and count tokens; the same weights keep both terms sums over the same tokens.
     Outside of training the loss is that of the tokens alone, so that it can be compared between models.
     """
     if not model.training or "auxiliary" not in outputs:
         return Loss(total, count)
-    extra = (outputs["auxiliary"] * weights).sum()
+    extra = outputs["auxiliary"].sum()
     return Loss(total + extra, count, {"auxiliary": (extra.detach(), count)})
 
 
@@ -49,16 +49,17 @@ class NextToken(Objective):
     def loss(self, model: nn.Module, run: Run, batch: Batch, phase: Phase) -> Loss:
         tokens = batch["tokens"]
         inputs: Batch = {"tokens": tokens[:, :-1]}
-        counts = torch.ones_like(tokens[:, 1:], dtype=torch.float32)
+        counted = torch.ones_like(tokens[:, 1:], dtype=torch.bool)
         if "documents" in batch:
             documents = batch["documents"]
             inputs["documents"] = documents[:, :-1]
-            counts = ((documents[:, 1:] == documents[:, :-1]) & (documents[:, 1:] >= 0)).float()
+            counted = (documents[:, 1:] == documents[:, :-1]) & (documents[:, 1:] >= 0)
         if "weights" in batch:                                                            # of a conversation only the answers are learned
-            counts = counts * batch["weights"][:, 1:]
-        outputs = run(inputs)
+            counted = counted & (batch["weights"][:, 1:] > 0)
+        counts = counted.float()
+        outputs = run(inputs, counted=counted)
         total = token_loss(model, outputs["hidden"].flatten(0, 1), tokens[:, 1:].flatten(), counts.flatten())
-        return with_auxiliary(model, outputs, counts, total, counts.sum())
+        return with_auxiliary(model, outputs, total, counts.sum())
 
     def tasks(self) -> dict[str, str]:
         return {"tokens": "text-generation"}
@@ -95,10 +96,10 @@ class Masked(Objective):
 
     def loss(self, model: nn.Module, run: Run, batch: Batch, phase: Phase) -> Loss:
         chosen = batch["chosen"]
-        outputs = run(batch)
+        outputs = run(batch, counted=chosen)
         hidden = outputs["hidden"][chosen]
         total = token_loss(model, hidden, batch["targets"][chosen], torch.ones(len(hidden), device=hidden.device))
-        return with_auxiliary(model, outputs, chosen.float(), total, len(hidden))
+        return with_auxiliary(model, outputs, total, len(hidden))
 
     def tasks(self) -> dict[str, str]:
         return {"tokens": "fill-mask"}

@@ -1,8 +1,8 @@
 """The proof of what a sequence model declares about itself: what each output can know of each input.
 
 Future inputs of a small float64 copy are changed and the outputs before them compared: a causal model's do not move at all, not in the
-last bit; a bidirectional one's do. Two documents laid in one row must not see each other either, and a document must give the same
-wherever in a row it stands.
+last bit (but for the rounding of parts that compute tokens in groups); a bidirectional one's do. Two documents laid in one row must not
+see each other either, and a document must give the same wherever in a row it stands.
 """
 
 from __future__ import annotations
@@ -79,20 +79,22 @@ def probe(model: Architecture, declared: frozenset[str], seed: int = 0) -> Proof
     vocab, length = ports.sizes["V"], min(LENGTH, ports.sizes["T"])
     tokens = torch.randint(vocab, (length,), generator=draw)
     other = (tokens + torch.randint(1, vocab, (length,), generator=draw)) % vocab        # differs everywhere
-    answers = {name: spec.split() for name, spec in ports.gives.items() if not spec.startswith("loss ")}     # terms of a loss may look anywhere
-    names = [name for name, (_, *dims) in answers.items() if dims[:2] == ["B", "T"]]
+    names = [name for name, spec in ports.gives.items() if spec.split()[1:3] == ["B", "T"]]
 
     # row t: inputs from t on are changed. Rows are compared with the same row of an unchanged batch, so that not even rounding differs.
     when = torch.arange(length)
     changed = torch.where(when[None, :] >= when[:, None], other, tokens)
     change = difference(model(tokens=tokens.expand(length, -1)), model(tokens=changed), names)
     before = when[None, :] < when[:, None]
-    leaks = torch.where(before, change, 0.0)
+    # a part that computes tokens in groups of changing size rounds as the group does, and nothing less than that can be told from a leak
+    rounding = SAME * float(change.max()) if "regroups" in ports.traits else 0.0
+    leaks = torch.where(before & (change > rounding), change, 0.0)
     leak = float(leaks.max())
     earliest = int(leaks.amax(0).nonzero()[0]) if leak else None
     response = float(torch.where(before, 0.0, change).max())
 
     across, moved = documents(model, tokens, other, names) if "documents?" in ports.takes or "documents" in ports.takes else (None, None)
+    across = 0.0 if across is not None and across <= rounding else across
     return Proof(declared, leak, earliest, response, across, moved, tuple(contradictions(declared, leak, earliest, response, across, moved)))
 
 
