@@ -6,8 +6,6 @@ the worst of the finished ones at its present length, as transformers does by de
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from collections.abc import Sequence
 from typing import NamedTuple
 

@@ -109,7 +109,8 @@ def load_foreign(folder: Path) -> Model:
         processor = TextProcessor.load({}, folder)
         known = config.ports().sizes["V"]
         if processor.vocab > known:
-            raise FolderError(f"{folder}: its tokenizer has ids up to {processor.vocab - 1:,}, its model knows only {known:,} tokens: they are not of one model")
+            ids = f"its tokenizer has ids up to {processor.vocab - 1:,}, its model knows only {known:,} tokens"
+            raise FolderError(f"{folder}: {ids}: they are not of one model")
         return Model(architecture, processor, "text-generation", {"from": str(folder), "format": kind})
     image: type[Processor] = PROCESSORS.load("image")
     labels = [label for _, label in sorted(((int(k), v) for k, v in theirs.get("id2label", {}).items()))]

@@ -1,6 +1,7 @@
 """Tokenizers from files give the ids that the files' own programs give."""
 
 import base64
+import itertools
 import json
 import os
 from pathlib import Path
@@ -21,8 +22,10 @@ FILES = Path(os.environ.get("FTHETA_MIRROR") or "/nowhere") / "tokenizers"
 needs_files = pytest.mark.skipif(not FILES.is_dir(), reason="FTHETA_MIRROR is not set or holds no folder tokenizers/")
 SPELLED = "a <s> </s> <unk> <pad> [CLS] [MASK] <0x0A> <|endoftext|> <eod> <sep> b"
 TEXTS = [
-    "Hello world", "It's the cat's; we'll see they've 12,345.67 items!", "  two  spaces \n\n\t tab \r\n end  ", "中文分词，龘鱻。繁體字与１２３全角！", "日本語テキスト 한국어 العربية हिन्दी",
-    "def f(x):\n    return [x[0] + 1, {}]  # (ok)", "🙂👨‍👩‍👧 é e\u0301 naïve ﬁ ①", "x" * 50 + "internationalisation", "▁under ▁", SPELLED, "wide\u3000space\u00a0nbsp\u200b", "",
+    "Hello world", "It's the cat's; we'll see they've 12,345.67 items!", "  two  spaces \n\n\t tab \r\n end  ", "中文分词，龘鱻。繁體字与１２３全角！",
+    "日本語テキスト 한국어 العربية हिन्दी",
+    "def f(x):\n    return [x[0] + 1, {}]  # (ok)",
+    "🙂👨‍👩‍👧 é e\u0301 naïve ﬁ ①", "x" * 50 + "internationalisation", "▁under ▁", SPELLED, "wide\u3000space\u00a0nbsp\u200b", "",
 ]
 
 
@@ -62,7 +65,7 @@ def test_bert(name, lower):
 def merged(parts, rank):
     """Plain BPE: while any two neighbours make a known piece, join the leftmost pair of those that make the best one."""
     while True:
-        best = min(((rank[a + b], i) for i, (a, b) in enumerate(zip(parts, parts[1:], strict=False)) if a + b in rank), default=None)
+        best = min(((rank[a + b], i) for i, (a, b) in enumerate(itertools.pairwise(parts)) if a + b in rank), default=None)
         if best is None:
             return parts
         i = best[1]
