@@ -45,9 +45,10 @@ def measure(language: str, fields: dict[str, Any], vocab: int) -> dict[str, Any]
     processor = TextProcessor(made, config.roles(made))
     unknown, ids = made.token_to_id("<unk>"), [processor.encode(text, start=False) for text in held]
     count = sum(map(len, ids))
+    exact = sum(processor.decode(row) == text for row, text in zip(ids, held, strict=True)) / len(held)
     return {
         "seconds": seconds, "vocab": processor.vocab, "tokens": count, "bytes_per_token": sum(len(text.encode()) for text in held) / count,
-        "unknown": sum(row.count(unknown) for row in ids) / count, "exact": sum(processor.decode(row) == text for row, text in zip(ids, held, strict=True)) / len(held),
+        "unknown": sum(row.count(unknown) for row in ids) / count, "exact": exact,
     }
 
 
@@ -64,7 +65,8 @@ def main() -> None:
     for name, results in found.items():
         first = results[0]
         more = f", {first['unknown']:.1%} unknown" if first["unknown"] else ""
-        rows.append(Row(f"{name} ({first['vocab']:,} tokens)", "", f"{first['bytes_per_token']:.2f} bytes a token, {first['exact']:.0%} of texts come back exactly{more}"))
+        figures = f"{first['bytes_per_token']:.2f} bytes a token, {first['exact']:.0%} of texts come back exactly{more}"
+        rows.append(Row(f"{name} ({first['vocab']:,} tokens)", "", figures))
     publish("tokenizers", "Tokenizers", rows, {"results": found}, options.quick)
 
 

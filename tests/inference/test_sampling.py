@@ -38,9 +38,11 @@ def test_top_k():
 
 
 @pytest.mark.parametrize("fields, other", [
-    ({"repetition": 1.3}, lambda: theirs.RepetitionPenaltyLogitsProcessor(1.3)), ({"repetition": 0.5}, lambda: theirs.RepetitionPenaltyLogitsProcessor(0.5)),
+    ({"repetition": 1.3}, lambda: theirs.RepetitionPenaltyLogitsProcessor(1.3)),
+    ({"repetition": 0.5}, lambda: theirs.RepetitionPenaltyLogitsProcessor(0.5)),
     ({"no_repeat": 1}, lambda: theirs.NoRepeatNGramLogitsProcessor(1)), ({"no_repeat": 2}, lambda: theirs.NoRepeatNGramLogitsProcessor(2)),
-    ({"no_repeat": 3}, lambda: theirs.NoRepeatNGramLogitsProcessor(3)), ({"bias": {3: 2.5, 7: -4.0}}, lambda: theirs.SequenceBiasLogitsProcessor([[[3], 2.5], [[7], -4.0]])),
+    ({"no_repeat": 3}, lambda: theirs.NoRepeatNGramLogitsProcessor(3)),
+    ({"bias": {3: 2.5, 7: -4.0}}, lambda: theirs.SequenceBiasLogitsProcessor([[[3], 2.5], [[7], -4.0]])),
     ({"least": 9}, lambda: theirs.MinNewTokensLengthLogitsProcessor(5, 9, 4, "cpu")), ({"least": 8}, lambda: theirs.MinNewTokensLengthLogitsProcessor(5, 8, 4, "cpu")),
 ], ids=lambda value: str(value) if isinstance(value, dict) else "theirs")
 def test_changed_logits(fields, other):

@@ -16,7 +16,8 @@ from ftheta.models.vocabulary import add_tokens
 
 @pytest.mark.parametrize("fields", [{}, {"tie": False}, {"value_embed": True}, {"vocab": 270}])
 def test_rows_are_means_and_logits_of_old_tokens_stay(tmp_path, fields):
-    architecture = DecoderConfig.parse({"vocab": 260, "dim": 16, "depth": 2, "context": 32, "std": 0.5, "mixer": {"kind": "attention", "heads": 2}, **fields}).build()
+    small = {"vocab": 260, "dim": 16, "depth": 2, "context": 32, "std": 0.5, "mixer": {"kind": "attention", "heads": 2}}
+    architecture = DecoderConfig.parse({**small, **fields}).build()
     architecture.initialise(0)
     model = Model(architecture, TextProcessor(Bytes().train([])), "text-generation")
     more = add_tokens(model, ["hello", "你好"])
@@ -44,6 +45,7 @@ def test_what_cannot_be_added():
     for tokens, message in ((["<bos>"], "already known"), ([""], "empty"), (["ab", "ab"], "already known")):
         with pytest.raises(UsageError, match=message):
             add_tokens(model, tokens)
-    pictures = Model(ResNetConfig.parse({"channels": 1, "classes": 2, "depths": [1], "widths": [4]}).build(), ImageProcessor(["a", "b"], 1), "image-classification")
+    small = ResNetConfig.parse({"channels": 1, "classes": 2, "depths": [1], "widths": [4]})
+    pictures = Model(small.build(), ImageProcessor(["a", "b"], 1), "image-classification")
     with pytest.raises(UsageError, match="no vocabulary"):
         add_tokens(pictures, ["x"])

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ftheta.architectures.architecture import Architecture
 from ftheta.blocks.context import Cache
-from ftheta.inference.sampling import Sampling, adjusted, choose, without
+from ftheta.inference.sampling import NEVER, Sampling, adjusted, choose, without
 
 PADDING = -1
 """The document of padding."""
@@ -117,11 +117,11 @@ class Generation:
         chosen = without(logits, self.banned) if self.banned else logits
         if request.allowed is not None:
             allowed = torch.tensor(list(request.allowed(request.new)), dtype=torch.long, device=logits.device)
-            if not len(allowed):
-                request.finish = "stop"
-                return
-            chosen = torch.full_like(chosen, float("-inf")).index_copy(0, allowed, chosen[allowed])
+            chosen = torch.full_like(chosen, NEVER).index_copy(0, allowed, chosen[allowed])
         chosen = adjusted(chosen, request.sampling, request.prompt, request.new, self.end)
+        if (request.allowed is not None or request.sampling.no_repeat is not None) and float(chosen.max()) == NEVER:
+            request.finish = "stop"                                                       # nothing may come any more
+            return
         token = choose(chosen, request.sampling, len(request.new), request.sample)
         if token == self.end:
             request.finish = "stop"

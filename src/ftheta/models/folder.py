@@ -147,7 +147,8 @@ def load_foreign(folder: Path) -> Model:
     processor = PROCESSORS.load(sort).load(facts, folder)
     known = config.ports().sizes.get("V", 0)
     if isinstance(processor, TextProcessor) and processor.vocab > known:
-        raise FolderError(f"{folder}: its tokenizer has ids up to {processor.vocab - 1:,}, its model knows only {known:,} tokens: they are not of one model")
+        ids = f"its tokenizer has ids up to {processor.vocab - 1:,}, its model knows only {known:,} tokens"
+        raise FolderError(f"{folder}: {ids}: they are not of one model")
     return Model(architecture, processor, usual_task(config.ports(), sentences is not None), {"from": str(folder), "format": kind})
 
 

@@ -1,6 +1,7 @@
 """Tokenizers from files give the ids that the files' own programs give."""
 
 import base64
+import importlib
 import itertools
 import json
 import os
@@ -24,7 +25,8 @@ SPELLED = "a <s> </s> <unk> <pad> [CLS] [MASK] <0x0A> <|endoftext|> <eod> <sep> 
 TEXTS = [
     "Hello world", "It's the cat's; we'll see they've 12,345.67 items!", "  two  spaces \n\n\t tab \r\n end  ", "中文分词，龘鱻。繁體字与１２３全角！",
     "日本語テキスト 한국어 العربية हिन्दी",
-    "def f(x):\n    return [x[0] + 1, {}]  # (ok)", "🙂👨‍👩‍👧 é e\u0301 naïve ﬁ ①", "x" * 50 + "internationalisation", "▁under ▁", SPELLED, "wide\u3000space\u00a0nbsp\u200b", "",
+    "def f(x):\n    return [x[0] + 1, {}]  # (ok)",
+    "🙂👨‍👩‍👧 é e\u0301 naïve ﬁ ①", "x" * 50 + "internationalisation", "▁under ▁", SPELLED, "wide\u3000space\u00a0nbsp\u200b", "",
 ]
 
 
@@ -144,7 +146,7 @@ def test_sentencepiece_bpe(name, hello):
         assert ids(taken.tokenizer, text) == expected
         assert taken.tokenizer.decode(expected) == text.replace("▁", " ")
     vocabulary = {piece: i for i, (piece, _, _) in enumerate(found.pieces)}
-    merges = transformers.convert_slow_tokenizer.generate_merges(vocabulary, {piece: score for piece, score, kind in found.pieces if kind == sp.NORMAL})
+    merges = importlib.import_module("transformers.convert_slow_tokenizer").generate_merges(vocabulary, {piece: score for piece, score, kind in found.pieces if kind == sp.NORMAL})
     other = transformers.LlamaTokenizer(vocab=vocabulary, merges=merges)
     assert all(ids(taken.tokenizer, text) == theirs(other, text) for text in TEXTS if not text.startswith((" ", "▁")))
 

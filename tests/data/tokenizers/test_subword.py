@@ -13,12 +13,15 @@ from ftheta.data.processors.text import TextProcessor
 from ftheta.data.tokenizers.subword import BPE, Unigram, WordPiece
 
 CORPUS = [
-    "def add(a, b):\n    return a + b  # sum of two numbers\n", "the quick brown fox jumps over the lazy dog and the lazy cat sleeps. " * 3,
-    "天地玄黄，宇宙洪荒。日月盈昃，辰宿列张。", "寒来暑往，秋收冬藏。闰余成岁，律吕调阳。" * 2, "a naïve café — déjà vu! 1234 5678\n\n\tindented\n",
+    "def add(a, b):\n    return a + b  # sum of two numbers\n",
+    "the quick brown fox jumps over the lazy dog and the lazy cat sleeps. " * 3,
+    "天地玄黄，宇宙洪荒。日月盈昃，辰宿列张。",
+    "寒来暑往，秋收冬藏。闰余成岁，律吕调阳。" * 2, "a naïve café — déjà vu! 1234 5678\n\n\tindented\n",
     "some more words, that are long enough to learn pieces from: internationalisation, tokenisation, normalisation, realisation",
 ] * 40 + [inspect.getsource(argparse)[:10000]]
 ODD = [
-    "", " ", "  two  spaces \n\t tab\u00a0\u3000wide", "龘鱻 are rare", "🙂👨‍👩‍👧 é e\u0301 ﬁ ①，！", "<bos><mask> </eos> <unk> <0x41> [CLS] ##ing ▁a", "\x00\x01\x7f",
+    "", " ", "  two  spaces \n\t tab\u00a0\u3000wide", "龘鱻 are rare", "🙂👨‍👩‍👧 é e\u0301 ﬁ ①，！",
+    "<bos><mask> </eos> <unk> <0x41> [CLS] ##ing ▁a", "\x00\x01\x7f",
     "def f(x):\r\n        return x[0]\n",
 ]
 KINDS = [BPE(vocab=400, coverage=0.99), BPE(vocab=400, pattern="code"), Unigram(vocab=400, coverage=0.98), Unigram(vocab=400, pattern="code")]

@@ -13,6 +13,7 @@ from ftheta.core.config import Config
 from ftheta.core.errors import UsageError
 from ftheta.data.processors.text import TextProcessor
 from ftheta.inference.beam import beam_search
+from ftheta.inference.constrained import form
 from ftheta.inference.generate import Generation, Request
 from ftheta.inference.sampling import Sampling
 from ftheta.inference.streaming import TextStream
@@ -39,6 +40,10 @@ class Prompt(Sampling):
     """With beams: log p is divided by length to this power, so more favours longer texts."""
     lookup: int = Field(default=0, ge=0)
     """Guess at most this many tokens ahead from what came after the same tokens before: the same text sooner, where text repeats itself."""
+    regex: str | None = None
+    """A regular expression that the whole new text matches (needs the extra `constrained`)."""
+    json_schema: dict[str, Any] | None = None
+    """A JSON Schema that the new text is JSON of (needs the extra `constrained`)."""
     scores: bool = False
     """Whether to give log p of every new token."""
 
@@ -142,8 +147,12 @@ class TextGeneration(Task[Prompt, Continuation, TextProcessor]):
             raise UsageError(f"bias: {wrong[0]} is no token id; they go from 0 to {known - 1:,}")
         if prompt.lookup and not self.looks_back():
             raise UsageError("lookup: this model carries a state that cannot be taken back; leave it out")
+        if sum((prompt.regex is not None, prompt.json_schema is not None, prompt.beams > 1)) > 1:
+            raise UsageError("regex, json_schema, beams: only one of them at a time")
+        formed = prompt.regex is not None or prompt.json_schema is not None
+        allowed = form(self.processor.tokenizer, self.processor.id("eos"), regex=prompt.regex, schema=prompt.json_schema) if formed else None
         sampling = Sampling(**{name: getattr(prompt, name) for name in Sampling.model_fields})
-        return Request(start, sampling, prompt.most, sample, prompt.lookup, prompt.scores)
+        return Request(start, sampling, prompt.most, sample, prompt.lookup, prompt.scores, allowed)
 
     def generation(self, requests: Sequence[Request]) -> Generation:
         return Generation(self.architecture, requests, **self.limits())
