@@ -20,6 +20,7 @@ from ftheta.core.contract import Batch, Ports
 from ftheta.core.device import pick
 from ftheta.core.random import generator
 from ftheta.data.source import Dataset
+from ftheta.data.sources.source_config import TextSource
 from ftheta.evaluation.metrics.metric import Subject
 from ftheta.evaluation.probes.small import reduced
 from ftheta.experience.rollouts import RolloutsConfig
@@ -130,7 +131,7 @@ def shorter(recipe: Recipe) -> Recipe:
         data["pack"] = {"length": min(data["pack"]["length"], LENGTH)}
     elif isinstance(recipe.data.source, RolloutsConfig):
         data["source"] |= {"envs": ENVIRONMENTS, "horizon": HORIZON, "epochs": 1}             # several rollouts within the few steps
-    elif "tokens" in recipe.data.ports().gives:
+    elif isinstance(recipe.data.source, TextSource):
         data["pack"] = {"length": LENGTH}
     return recipe.replace(data=data)
 

@@ -117,7 +117,8 @@ def batch_of(trainer: Trainer) -> Batch:
     batch = dict(trainer.source.batch(0, trainer.slots, trainer.model))
     if "documents" in batch and len(trainer.slots) and int(trainer.slots[0]) == 0:
         batch["documents"] = batch["documents"].clone()
-        batch["documents"][0, batch["documents"].shape[1] // 2 :] = PADDING
+        real = int((batch["documents"][0] != PADDING).sum())                              # how wide the batch is depends on its other rows
+        batch["documents"][0, real // 2 :] = PADDING
     return batch
 
 
@@ -144,6 +145,9 @@ def packed(bench: Bench) -> Iterator[Finding]:
     """Three documents in every row against each document by itself: none sees another, positions and states start again."""
     if "documents?" not in bench.ports.takes:
         yield Finding("gradients", None, 0, "no documents are packed into rows")
+        return
+    if any(spec.split()[1:3] != ["B", "T"] for spec in bench.recipe.objective.needs().reads.values()):
+        yield Finding("gradients", None, 0, "a row is one document with one answer")
         return
 
     def pair(dtype: torch.dtype) -> tuple[list[Named], Named]:
@@ -382,11 +386,12 @@ def pad(rows: list[Tensor], left: bool) -> tuple[Tensor, Tensor, list[slice]]:
 
 
 def outputs_of(parts: Sequence[Mapping[str, Tensor]], places: list[slice], bench: Bench) -> dict[str, Tensor]:
-    """The named outputs of each row at its real tokens, and those that are of the row as a whole."""
-    found = {}
-    for i, (part, place) in enumerate(zip(parts, places, strict=True)):
-        found |= {f"{key}:{i}": part[key][:, place] if spec.split()[2:3] == ["T"] else part[key] for key, spec in bench.ports.gives.items()}
-    return found
+    """The named outputs of each row, of those for every token at its real ones."""
+    along = {key: spec.split()[1:3] == ["B", "T"] for key, spec in bench.ports.gives.items()}
+    return {
+        f"{key}:{i}": part[key][:, place] if along[key] else part[key]
+        for i, (part, place) in enumerate(zip(parts, places, strict=True)) for key in bench.ports.gives
+    }
 
 
 def repeated(bench: Bench) -> Iterator[Finding]:
