@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ftheta.adaptation.adaptation import Adaptation
 from ftheta.architectures import ARCHITECTURES
 from ftheta.architectures.architecture import Architecture, ArchitectureConfig, Estimator, call
 from ftheta.core.catalog import Catalogue
@@ -28,11 +29,14 @@ from ftheta.core.config import Slot, fill
 from ftheta.core.contract import Batch, Ports, check
 from ftheta.core.errors import FthetaError
 from ftheta.core.random import Draws, generator, seed_all
+from ftheta.data.chat.prepare import prepare_chat
 from ftheta.data.images import ImageDataset
 from ftheta.data.labelled import prepare_labelled
 from ftheta.data.processors.plain import PlainProcessor
 from ftheta.data.processors.text import TextProcessor
+from ftheta.data.sources.chat import ChatSource
 from ftheta.data.sources.source_config import LabelledTextSource, ResidentSource, TextSource
+from ftheta.data.text import Split
 from ftheta.data.tokenizers.trained import Bytes
 from ftheta.data.tokens import TokenDataset
 from ftheta.evaluation.metrics.metric import Metric, Subject
@@ -138,12 +142,27 @@ def objective(config: Objective) -> Any:
     model = scatter(model_config.build(), 0)
     rows = torch.arange(SIZES["B"])
     batch = config.prepare(stand_ins(reads, ports.sizes), Draws(rows, len(rows), "observe"))
+    before = scatter(model_config.build(), 1)
+    batch |= config.reference(before, lambda part: call(before, part), batch) if config.compares else {}
     seen: list[Any] = [batch]
     for phase in config.phases():
         seed_all("observe")
         loss = config.loss(model, lambda part, **more: call(model, part, **more), batch, phase)
         seen.append([loss.total, loss.count, loss.metrics, torch.autograd.grad(loss.total, list(model.parameters()), allow_unused=True)])
     return plain(seen)
+
+
+def adaptation(config: Adaptation) -> Any:
+    """Which parameters move, what is added, and what the model then gives, in training and in use."""
+    model = scatter(Slot(ARCHITECTURES).parse(with_sizes("decoder", {**HOSTS["decoder"], "depth": 4, "dropout": 0.0})).build(), 0)
+    config.apply(model, 0)
+    scatter(model, 1)
+    seen = []
+    for training in (True, False):
+        model.train(training)
+        seed_all("observe")
+        seen.append(call(model, stand_ins(model.config.ports().takes, model.config.ports().sizes))["hidden"])
+    return plain([{name: parameter.requires_grad for name, parameter in model.named_parameters()}, model.theta(), seen])
 
 
 def optimizer(config: OptimizerConfig) -> Any:
@@ -166,6 +185,9 @@ def source(config: Any) -> Any:
     try:
         if isinstance(config, TextSource):
             return plain([list(config.documents()), leftovers(config)])
+        if isinstance(config, ChatSource):
+            chat = prepare_chat(config.items(), config.template, Split(), Bytes(), 64, 1, place(), 0)
+            return plain([{name: split.fingerprint for name, split in chat.splits.items()}, chat.account, vars(config.ports())])
         if isinstance(config, LabelledTextSource):
             prepared = prepare_labelled(config, Bytes(), place(), 0)
             return plain([{name: [len(split), split.fingerprint] for name, split in prepared.splits.items()}, prepared.processor.dump(), vars(config.ports())])
@@ -200,6 +222,7 @@ def metric(config: Metric) -> Any:
 
 
 OBSERVERS: dict[str, Callable[[Any], Any]] = {
+    "adaptation": adaptation,
     "architecture": architecture,
     "trunk": architecture,
     "objective": objective,

@@ -26,10 +26,15 @@ import pytest
 
 import tiny
 from ftheta.architectures import ARCHITECTURES, TRUNKS
+from ftheta.architectures.decoder import DecoderConfig
 from ftheta.core.config import Config, Slot, merge
 from ftheta.core.errors import ConfigError, FthetaError
+from ftheta.data.processors.text import TextProcessor
+from ftheta.data.tokenizers.trained import Bytes
 from ftheta.lifecycle import recipe as recipes
 from ftheta.lifecycle.schema import catalogues, fields_of, sections
+from ftheta.models.folder import save
+from ftheta.models.model import Model
 from observe import HOSTS, TEXTS, observe, observe_run, place, plain, with_sizes
 
 
@@ -57,6 +62,9 @@ def knobs() -> list[Knob]:
 
 ENTRIES: dict[str, dict[str, Any]] = {
     "environment cartpole": {"limit": 4},
+    "objective preference.margin": {"form": "simpo"},
+    "source chat": {"path": "FILES/talks.jsonl", "on_bad": "skip", "largest": 100_000},
+    "source preferences": {"path": "FILES/pairs.jsonl", "on_bad": "skip", "largest": 100_000},
     "metric loss": {"objective": "next_token", "rows": 8},
     "metric mean_return": {"episodes": 4},
     "metric generated": {"samples": 20},
@@ -84,6 +92,16 @@ ENTRIES: dict[str, dict[str, Any]] = {
 """The entry (or, where a field needs another, that field's) as it is before a field is changed; FILES is a folder of small files."""
 
 VALUES: dict[str, list[Any]] = {
+    "adapt": ["lora"],
+    "adaptation lora.targets": [["query"]],
+    "objective preference.smoothing": [0.2],
+    "start": ["FILES/model"],
+    "source chat.largest": [10],
+    "source chat.path": ["FILES/pairs.jsonl"],
+    "source chat.template": ["chatml"],
+    "source preferences.largest": [10],
+    "source preferences.path": ["FILES/talks.jsonl"],
+    "source preferences.template": ["chatml"],
     "architecture forest.max_features": [1],
     "architecture kmeans.restarts": [20],
     "architecture kmeans.tolerance": [1.0],
@@ -128,7 +146,10 @@ VALUES: dict[str, list[Any]] = {
 """Other values for fields whose other values cannot be guessed from their types."""
 
 LANGUAGE = "language"
+GIVEN = {"tokenizer": {"kind": "file", "path": "FILES/model/tokenizer.json"}}
 RUNS: dict[str, tuple[str, dict[str, Any]]] = {
+    "adapt": (LANGUAGE, {"start": "FILES/model", "data": GIVEN}),
+    "start": (LANGUAGE, {"data": GIVEN}),
     "data.augment": ("gan", {"data": {"augment": []}}),
     "data.pack.ramp": (LANGUAGE, {"data": {"pack": {"ramp": [{"until": 0.5, "length": 4}]}}}),
     "train.epochs": (LANGUAGE, {"train": {"steps": None, "epochs": 0.5}}),
@@ -246,6 +267,13 @@ def files() -> Path:
     reviews = [{"text": f"a film of {i} words", "other": f"row {i}", "stars": str(i % 3), "label": "bad" if i % 2 else "good"} for i in range(24)]
     (folder / "reviews.csv").write_text("\n".join([",".join(reviews[0]), *(",".join(row.values()) for row in reviews)]) + "\n")
     (folder / "reviews.jsonl").write_text("\n".join(json.dumps(row) for row in reviews[::-1]) + "\n")
+    model = DecoderConfig.parse({**tiny.language(folder)["model"], "vocab": 260, "context": 16}).build()
+    model.initialise(1)
+    save(Model(model, TextProcessor(Bytes().train([])), "text-generation"), folder / "model", replace=True)
+    talks = [{"instruction": f"what is {i}?", "output": f"it is {i}"} for i in range(24)]
+    talks_and_pairs = {"talks": [*talks, {"instruction": "no answer"}], "pairs": [{"prompt": t["instruction"], "chosen": t["output"], "rejected": "no"} for t in talks] + [{}]}
+    for name, rows in talks_and_pairs.items():
+        (folder / f"{name}.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n")
     draws = np.random.default_rng(0)
     for part in ("train", "t10k"):
         labels = np.arange(60, dtype=np.uint8) % 10
@@ -328,7 +356,7 @@ def base_of(knob: Knob) -> tuple[dict[str, Any], int | None]:
     broken = change.pop("broken", None)
     recipe = tiny.language(tiny.write_texts(place() / "texts")) if name == LANGUAGE else getattr(tiny, name)()
     recipe = merge(recipe, {"train": {"steps": 8}} if name != LANGUAGE else {})
-    return merge(recipe, change), broken
+    return resolved(merge(recipe, change)), broken
 
 
 @functools.cache

@@ -173,8 +173,8 @@ def test_a_mixer_that_leaks_deep_inside_a_model_of_many_layers_is_caught(monkeyp
 def test_the_earliest_leak_is_named(monkeypatch):
     real = Decoder.trunk
 
-    def trunk(self, tokens, context):
-        hidden = real(self, tokens, context)
+    def trunk(self, tokens, context, added=None):
+        hidden = real(self, tokens, context, added)
         mixed = hidden.clone()
         mixed[:, 4] = mixed[:, 4] + hidden[:, -1]
         return mixed
@@ -199,7 +199,7 @@ def test_a_false_declaration_in_either_direction_is_caught(monkeypatch):
 
 def test_a_model_that_sees_nothing_proves_nothing(monkeypatch):
     monkeypatch.setitem(MIXERS.entries, "leaky", f"{__name__}:Blind")
-    monkeypatch.setattr(Decoder, "trunk", lambda self, tokens, context: torch.ones(*tokens.shape, self.config.dim, dtype=torch.float64))
+    monkeypatch.setattr(Decoder, "trunk", lambda self, tokens, context, added=None: torch.ones(*tokens.shape, self.config.dim, dtype=torch.float64))
     assert "nothing was shown" in str(prove(decoder(mixer={"kind": "leaky"})))
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ftheta.core.errors import FolderError
-from ftheta.inference.generate import continue_tokens
+from ftheta.inference.generate import Generation, Request
 from ftheta.inference.sampling import Sampling
 from ftheta.interop.llama2c import read_pieces
 from ftheta.models.folder import load, save
@@ -27,7 +27,11 @@ def model():
 def test_the_golden_story_token_for_token(model, tmp_path):
     golden = (STORIES / "golden.txt").read_text().rstrip("\n")
     assert sum(parameter.numel() for parameter in model.architecture.parameters()) == 260_032
-    tokens = list(continue_tokens(model.architecture, [1], Sampling(temperature=0), most=256, longest=512, end=None))
+    request = Request([1], Sampling(temperature=0), most=256)
+    generation = Generation(model.architecture, [request], longest=512, end=None)
+    while request.finish is None:
+        generation.step()
+    tokens = request.new
     assert model.processor.decode(tokens) == golden
     assert model.generate("", most=256, temperature=0) == golden
     begun = model.processor.encode(golden)

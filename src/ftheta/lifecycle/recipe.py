@@ -62,7 +62,8 @@ class DataConfig(Config):
     def belongs(self) -> DataConfig:
         for name in ("clean", "split", "tokenizer", "pack"):
             if getattr(self, name) and name not in self.source.sections:
-                raise ConfigError([Problem((name,), f"is not for source '{source_name(self.source)}': leave it out")])
+                taken = ", ".join(sorted(self.source.sections)) or "none of clean, split, tokenizer and pack"
+                raise ConfigError([Problem((name,), f"source '{source_name(self.source)}' has no use for it (it takes {taken}): leave it out")])
         if self.augment and "image" not in self.source.ports().gives:
             raise ConfigError([Problem(("augment",), f"is for images, and source '{source_name(self.source)}' gives none: leave it out")])
         return self

@@ -92,7 +92,7 @@ def test_a_classifier_from_a_file_to_an_answer(tmp_path: Path) -> None:
 
 def test_sections_for_other_text_are_refused(tmp_path: Path) -> None:
     path = pairs(tmp_path)
-    with pytest.raises(ConfigError, match=r"pack.*labelled rows"):
+    with pytest.raises(ConfigError, match=r"data.pack: source 'text_table' has no use for it \(it takes tokenizer\)"):
         load({**recipe(path), "data": {**recipe(path)["data"], "pack": {"length": 8}}})
     with pytest.raises(ConfigError, match="leaves none to train on"):
         table(path, test=0.5, validation=0.5)

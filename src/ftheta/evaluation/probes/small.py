@@ -33,14 +33,14 @@ def found(data: Any, field: str) -> list[int]:
 
 
 def reduced(data: Any, limits: Mapping[str, int]) -> Any:
-    """Plain data with numbers of these names no larger than their limits, every `dim` a width that all heads below it divide, and every `dropout` 0."""
+    """Plain data with numbers of these names no larger than their limits, every `dropout` 0, and, where widths have a limit, every `dim` one that all heads below it divide."""
     if isinstance(data, list):
         return [reduced(item, limits) for item in data]
     if not isinstance(data, Mapping):
         return data
     result = {}
     for name, value in data.items():
-        if name == "dim" and isinstance(value, int):
+        if name == "dim" and "hidden" in limits and isinstance(value, int):
             heads = math.lcm(*found(data, "heads"))
             result[name] = heads * HEAD_DIM if heads > 1 else limits["hidden"]
         elif name in limits and isinstance(value, int) and not isinstance(value, bool):
