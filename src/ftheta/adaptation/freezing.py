@@ -11,6 +11,9 @@ from ftheta.adaptation.adaptation import Adaptation, freeze, release
 from ftheta.architectures.architecture import Architecture
 from ftheta.core.errors import ConfigError, Problem
 
+HEADS = ("head", "readout")
+"""What architectures call the part that answers."""
+
 
 class Full(Adaptation):
     """Every parameter moves."""
@@ -35,7 +38,7 @@ class LastLayers(Adaptation):
         freeze(model.parameters())
         for layer in stack[-self.layers :]:
             release(layer.parameters())
-        release([*own(model, "norm"), *own(model, "head")])
+        release([parameter for part in ("norm", *HEADS) for parameter in own(model, part)])
 
 
 class Probe(Adaptation):
@@ -44,7 +47,7 @@ class Probe(Adaptation):
     kind: Literal["probe"] = "probe"
 
     def apply(self, model: Architecture, seed: int) -> None:
-        head = own(model, "head")
+        head = [parameter for part in HEADS for parameter in own(model, part)]
         if not head:
             raise ConfigError([Problem(("adapt",), f"a probe trains the head alone, and '{model.config.name}' has none of its own: choose last_layers or lora")])
         freeze(model.parameters())

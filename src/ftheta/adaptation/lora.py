@@ -15,7 +15,8 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ftheta.adaptation.adaptation import Adaptation, freeze
+from ftheta.adaptation.adaptation import Adaptation, freeze, release
+from ftheta.adaptation.freezing import HEADS
 from ftheta.architectures.architecture import Architecture
 from ftheta.blocks.initialise import uniform
 from ftheta.blocks.linear import Linear
@@ -38,7 +39,7 @@ class LoRA(Adaptation):
     """Whether the length of every row is learned apart from its direction (DoRA)."""
 
     def apply(self, model: Architecture, seed: int) -> None:
-        maps = {name: part for name, part in model.named_modules() if isinstance(part, Linear) and name != "head"}
+        maps = {name: part for name, part in model.named_modules() if isinstance(part, Linear) and name.split(".")[0] not in HEADS}
         for i, target in enumerate(self.targets or ()):
             if not any(matches(name, target) for name in maps):
                 near = suggest(target, {name.rpartition(".")[2] for name in maps}, "maps")
@@ -47,6 +48,7 @@ class LoRA(Adaptation):
         if not chosen:
             raise ConfigError([Problem(("adapt",), f"'{model.config.name}' has no linear maps to adapt: choose last_layers or full")])
         freeze(model.parameters())
+        release(parameter for name, parameter in model.named_parameters() if name.split(".")[0] == "readout")      # new with this model, so learned whole
         for name in sorted(chosen):
             parent, _, own = name.rpartition(".")
             base = maps[name]

@@ -12,6 +12,7 @@ import traceback
 import typer
 
 from ftheta.cli.certify import certify
+from ftheta.cli.chat import chat
 from ftheta.cli.check import check
 from ftheta.cli.compare import compare
 from ftheta.cli.doctor import doctor
@@ -29,7 +30,7 @@ app = typer.Typer(
     name="ftheta", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
     help="Any model is y = f(x; θ): one recipe, one command, one folder.\n\nExample: ftheta run python-lm",
 )
-for verb in (run, check, plan, certify, generate, predict, evaluate, compare, verify, doctor):
+for verb in (run, check, plan, certify, generate, chat, predict, evaluate, compare, verify, doctor):
     app.command()(verb)
 app.command("list")(list_)
 

@@ -40,6 +40,8 @@ class Request:
     """Whether `scores` are wanted."""
     allowed: Callable[[Sequence[int]], Sequence[int]] | None = None
     """New tokens → those that may come next, the end among them where it may; None: all."""
+    end: int | None = None
+    """The token that ends this sequence; None: the one that ends all."""
     new: list[int] = field(default_factory=list)
     scores: list[float] = field(default_factory=list)
     """log p of every new token by the model itself, before temperature and everything else."""
@@ -114,16 +116,17 @@ class Generation:
 
     def extend(self, request: Request, logits: Tensor) -> None:
         """Choose the next token from logits (V,)."""
+        end = self.end if request.end is None else request.end
         chosen = without(logits, self.banned) if self.banned else logits
         if request.allowed is not None:
             allowed = torch.tensor(list(request.allowed(request.new)), dtype=torch.long, device=logits.device)
             chosen = torch.full_like(chosen, NEVER).index_copy(0, allowed, chosen[allowed])
-        chosen = adjusted(chosen, request.sampling, request.prompt, request.new, self.end)
+        chosen = adjusted(chosen, request.sampling, request.prompt, request.new, end)
         if (request.allowed is not None or request.sampling.no_repeat is not None) and float(chosen.max()) == NEVER:
             request.finish = "stop"                                                       # nothing may come any more
             return
         token = choose(chosen, request.sampling, len(request.new), request.sample)
-        if token == self.end:
+        if token == end:
             request.finish = "stop"
             return
         request.new.append(token)

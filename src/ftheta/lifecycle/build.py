@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from ftheta.architectures.architecture import Architecture, ArchitectureConfig
+from ftheta.architectures.headed import Headed
 from ftheta.core.contract import Batch, Ports, check, fits, listing
 from ftheta.core.errors import ConfigError, Problem
 from ftheta.core.random import Draws
@@ -118,12 +119,23 @@ def starting_model(recipe: Recipe, sizes: Mapping[str, int]) -> Architecture:
     """What training begins with: initial parameters, or those of `start`, prepared for the adaptation. Raises FolderError, ConfigError."""
     model = build_model(recipe.architecture(sizes), recipe.seed)
     if recipe.start is not None:
-        theirs = load_model(recipe.start).architecture.theta()
-        if found := mismatches(theirs, model.theta()):
-            raise ConfigError([Problem(("model",), f"the parameters of {recipe.start} do not fit: {line}") for line in found])
-        model.load_theta(theirs)
+        begin_from(model, load_model(recipe.start).architecture, recipe.start)
         recipe.adapt.apply(model, recipe.seed)
     return model
+
+
+def begin_from(model: Architecture, start: Architecture, folder: str) -> None:
+    """Take over the parameters of a start of the same kind, or, for a model on top of a trunk, those of the trunk; what is new stays as it is.
+
+    Raises ConfigError with every parameter that does not fit.
+    """
+    theirs, mine = start.theta(), model.theta()
+    if isinstance(model, Headed) and not isinstance(start, Headed):
+        theirs = {f"trunk.{name}": value for name, value in theirs.items() if not name.startswith("head.")}
+        mine = {name: value for name, value in mine.items() if name.startswith("trunk.")}
+    if found := mismatches(theirs, mine):
+        raise ConfigError([Problem(("model",), f"the parameters of {folder} do not fit: {line}") for line in found])
+    model.load_theta(theirs)
 
 
 def build_source(recipe: Recipe, data: Data) -> Source:

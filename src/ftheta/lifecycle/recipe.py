@@ -15,7 +15,7 @@ from ruamel.yaml.error import YAMLError
 from ftheta.adaptation import ADAPTATIONS
 from ftheta.adaptation.adaptation import Adaptation
 from ftheta.adaptation.freezing import Full
-from ftheta.architectures import ARCHITECTURES
+from ftheta.architectures import ARCHITECTURES, TRUNKS
 from ftheta.architectures.architecture import ArchitectureConfig
 from ftheta.core.config import SLIPS, Config, Slot, describe, fill, merge
 from ftheta.core.contract import Ports
@@ -189,7 +189,9 @@ def continued(data: Mapping[str, Any], origin: str) -> dict[str, Any]:
     except FolderError as error:
         raise ConfigError([Problem(("start",), str(error))], origin) from None
     model, section = data.get("model") or {}, data.get("data")
-    if isinstance(model, Mapping):
+    if isinstance(model, Mapping) and model.get("kind") == "headed" and theirs["kind"] in TRUNKS:
+        model = {**model, "trunk": merge({**theirs, "head": None}, model.get("trunk") or {})}
+    elif isinstance(model, Mapping):
         if model.get("kind", theirs["kind"]) != theirs["kind"]:
             raise ConfigError([Problem(("model", "kind"), f"'{model['kind']}', but {folder} holds a {theirs['kind']}: leave it out")], origin)
         model = merge(theirs, model)

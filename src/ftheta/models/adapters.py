@@ -33,6 +33,9 @@ def save_adapter(model: Architecture, adapt: LoRA, folder: Path, base: str) -> P
     """Write the low-rank changes inside `model` as a PEFT folder that goes with the model folder `base`, atomically."""
     changes = {name: part for name, part in model.named_modules() if isinstance(part, LowRank)}
     theirs = outside_names(model)
+    own = {parameter for change in changes.values() for parameter in change.parameters()}
+    if others := [name for name, parameter in model.named_parameters() if parameter.requires_grad and parameter not in own]:
+        raise UsageError(f"{others[0]} was learned too, so the adapter alone would not be the model: keep the merged model")
     if missing := [name for name in changes if len(theirs.get(name, ((), ""))[0]) != 1]:
         raise UsageError(f"'{model.config.name}' as composed has no name of its own for {missing[0]} in the ecosystem: keep the merged model")
     tensors: dict[str, Tensor] = {}

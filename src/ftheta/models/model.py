@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ftheta.architectures.architecture import Architecture
@@ -45,6 +45,16 @@ class Model:
     ) -> str:
         """The continuation of a text, at most `most` tokens. Raises UsageError when the model does something else."""
         return "".join(self.stream(Prompt(prompt=prompt, most=most, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed, stop=stop)))
+
+    def chat(self, messages: Sequence[Mapping[str, str]], *, most: int = 300, temperature: float = 0.7, top_p: float = 0.95, seed: int = 0) -> str:
+        """What the model says next in a conversation of `{"role": ..., "content": ...}`. Raises UsageError when it was not trained on conversations."""
+        return "".join(self.stream({"messages": list(messages), "most": most, "temperature": temperature, "top_p": top_p, "seed": seed}))
+
+    def ensure_chat(self) -> None:
+        """Raise UsageError when this model cannot talk."""
+        if not isinstance(self.task, TextGeneration):
+            raise UsageError(f"this model does '{self.task.name}' and does not talk: use predict")
+        self.task.processor.template()
 
     def stream(self, prompt: Prompt | Mapping[str, Any]) -> Iterator[str]:
         """As `generate`, piece by piece. Raises ConfigError for a field that does not fit."""

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from tokenizers import Tokenizer
 
 from ftheta.core.atomic import Attempt
 from ftheta.core.errors import DataError
@@ -60,7 +59,7 @@ def prepare_chat(
         logger.info("rendering %s conversations ...", f"{len(items):,}")
         for part in SPLITS:
             talks = [talk for i in parts[part] for talk in items[i].talks]
-            write(attempt, part, (encoded(processor.tokenizer, pieces(rendering, talk, items, part)) for talk in talks))
+            write(attempt, part, (processor.spoken(pieces(rendering, talk, items, part)) for talk in talks))
 
     place = stage(cache, "chat", {**key, "template": processor.chat_template, "vocabulary": digest(processor.tokenizer.to_str())}, encode)
     pairs = len(items[0].talks) == 2
@@ -90,19 +89,6 @@ def pieces(template: ChatTemplate, talk: Sequence[Message], items: Sequence[Item
     except DataError as error:
         name = next((item.name for item in items if any(talk is each for each in item.talks)), part)
         raise DataError(f"{name}: {error}") from None
-
-
-def encoded(tokenizer: Tokenizer, rendered: Iterable[Piece]) -> tuple[list[int], list[int]]:
-    """Token ids and whether each is learned: contents as plain text, the template's own words with their control tokens."""
-    ids: list[int] = []
-    weights: list[int] = []
-    for piece in rendered:
-        tokenizer.encode_special_tokens = piece.content
-        found = tokenizer.encode(piece.text, add_special_tokens=False).ids
-        ids += found
-        weights += [int(piece.learned)] * len(found)
-    tokenizer.encode_special_tokens = True
-    return ids, weights
 
 
 def write(attempt: Attempt, part: str, talks: Iterable[tuple[list[int], list[int]]]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -12,7 +12,8 @@ from tokenizers import Encoding, Tokenizer
 
 from ftheta.core.contract import Batch
 from ftheta.core.errors import DataError, FolderError, UsageError
-from ftheta.data.chat.template import ChatTemplate
+from ftheta.data.chat.conversations import Message
+from ftheta.data.chat.template import ChatTemplate, Piece
 from ftheta.data.processors.processor import Processor
 from ftheta.data.tokenizers import controls
 from ftheta.data.tokenizers.file import read_tokenizer
@@ -135,6 +136,24 @@ class TextProcessor(Processor):
         if self.chat_template is None:
             raise UsageError("this model has no chat template: it was not trained on conversations; use generate")
         return ChatTemplate(self.chat_template, self.roles.get("bos", ""), self.roles.get("eos", ""))
+
+    def spoken(self, pieces: Iterable[Piece]) -> tuple[list[int], list[int]]:
+        """Token ids of a rendered conversation and whether each is learned: contents as plain text, the template's own words with control tokens."""
+        ids: list[int] = []
+        learned: list[int] = []
+        for piece in pieces:
+            self.tokenizer.encode_special_tokens = piece.content
+            found = self.tokenizer.encode(piece.text, add_special_tokens=False).ids
+            ids += found
+            learned += [int(piece.learned)] * len(found)
+        self.tokenizer.encode_special_tokens = True
+        return ids, learned
+
+    def turn_end(self) -> int | None:
+        """The token that ends what the assistant says."""
+        pieces = self.template().pieces([Message("user", "a"), Message("assistant", "b")])
+        after = [piece for piece in pieces[[piece.content for piece in pieces].index(True) + 1 :] if piece.learned and not piece.content]
+        return next(iter(self.spoken(after)[0]), None)
 
     def decode(self, ids: Sequence[int]) -> str:
         return self.tokenizer.decode(list(ids), skip_special_tokens=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, TypedDict
+from typing import Any, Literal, TypedDict
 
 import torch
 from pydantic import Field
@@ -11,6 +11,7 @@ from pydantic import Field
 from ftheta.blocks.mixer import Mixer
 from ftheta.core.config import Config
 from ftheta.core.errors import UsageError
+from ftheta.data.chat.conversations import Message
 from ftheta.data.processors.text import TextProcessor
 from ftheta.inference.beam import beam_search
 from ftheta.inference.constrained import form
@@ -23,11 +24,22 @@ TOGETHER = 32
 """Continuations made in one batch."""
 
 
+class Said(Config):
+    """One message of a conversation."""
+
+    role: Literal["system", "user", "assistant", "tool"]
+    """Who said it."""
+    content: str
+    """What was said."""
+
+
 class Prompt(Sampling):
     """What to continue, and how."""
 
-    prompt: str
+    prompt: str = ""
     """The text to continue."""
+    messages: tuple[Said, ...] = ()
+    """Instead of a prompt: a conversation, in which the model is to speak next (models with a chat template)."""
     most: int = Field(default=200, gt=0)
     """At most this many new tokens."""
     stop: tuple[str, ...] = ()
@@ -139,9 +151,7 @@ class TextGeneration(Task[Prompt, Continuation, TextProcessor]):
         return samples
 
     def request(self, prompt: Prompt, sample: int) -> Request:
-        start = self.processor.encode(prompt.prompt)
-        if not start:
-            raise UsageError("prompt: there is nothing to continue: give at least one character")
+        start, end = self.beginning(prompt)
         known = self.architecture.config.ports().sizes["V"]
         if wrong := [token for token in prompt.bias if not 0 <= token < known]:
             raise UsageError(f"bias: {wrong[0]} is no token id; they go from 0 to {known - 1:,}")
@@ -152,7 +162,20 @@ class TextGeneration(Task[Prompt, Continuation, TextProcessor]):
         formed = prompt.regex is not None or prompt.json_schema is not None
         allowed = form(self.processor.tokenizer, self.processor.id("eos"), regex=prompt.regex, schema=prompt.json_schema) if formed else None
         sampling = Sampling(**{name: getattr(prompt, name) for name in Sampling.model_fields})
-        return Request(start, sampling, prompt.most, sample, prompt.lookup, prompt.scores, allowed)
+        return Request(start, sampling, prompt.most, sample, prompt.lookup, prompt.scores, allowed, end)
+
+    def beginning(self, prompt: Prompt) -> tuple[list[int], int | None]:
+        """The tokens to go on from, and the token that ends the answer where it is not the usual one."""
+        if prompt.messages and prompt.prompt:
+            raise UsageError("prompt, messages: give one of them")
+        if not prompt.messages:
+            if not (start := self.processor.encode(prompt.prompt)):
+                raise UsageError("prompt: there is nothing to continue: give at least one character")
+            return start, None
+        talk = [Message(message.role, message.content) for message in prompt.messages]
+        if talk[-1].role == "assistant":
+            raise UsageError("messages: the assistant has spoken last: somebody else must say something first")
+        return self.processor.spoken(self.processor.template().pieces(talk, ask=True))[0], self.processor.turn_end()
 
     def generation(self, requests: Sequence[Request]) -> Generation:
         return Generation(self.architecture, requests, **self.limits())

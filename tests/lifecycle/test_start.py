@@ -1,0 +1,130 @@
+"""`start` and `adapt`: training goes on from a model folder, ours or the ecosystem's; `chat` and `preferences` teach it to answer."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tests import tiny
+
+import ftheta
+from ftheta.core.config import merge
+from ftheta.core.errors import ConfigError, DataError, Stopped, UsageError
+from ftheta.lifecycle.recipe import load
+from ftheta.models.adapters import merge_adapter
+
+TALKS = [{"instruction": f"what is {i}?", "output": f"it is {i}"} for i in range(30)]
+PAIRS = [{"prompt": talk["instruction"], "chosen": talk["output"], "rejected": "中文 no"} for talk in TALKS]
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A trained byte model of the Llama shape."""
+    folder = tmp_path_factory.mktemp("base")
+    recipe = merge(tiny.language(tiny.write_texts(folder / "texts")), {
+        "data": {"pack": {"length": 64}}, "evaluate": [],
+        "model": {"dropout": 0.0, "positions": "rotary", "norm": "rmsnorm", "feedforward": {"kind": "gated", "hidden": 32}},
+    })
+    ftheta.run(recipe, out=folder / "run")
+    return folder / "run"
+
+
+def file(folder: Path, rows: list[dict[str, Any]]) -> str:
+    (folder / "rows.jsonl").write_text("\n".join(json.dumps(row, ensure_ascii=False) for row in rows), encoding="utf-8")
+    return str(folder / "rows.jsonl")
+
+
+def recipe(base: Path, source: dict[str, Any], **more: Any) -> dict[str, Any]:
+    return {
+        "format": 1, "name": "on", "start": str(base), "data": {"source": source, "pack": {"length": 64}}, "objective": "next_token",
+        "train": {"steps": 40, "batch": 4, "optimizer": {"kind": "adamw", "rate": 0.03}, "precision": "float32", "threads": 1}, **more,
+    }
+
+
+def losses(folder: Path) -> list[float]:
+    return [line["loss"] for line in map(json.loads, (folder / "metrics.jsonl").read_text().splitlines()) if "loss" in line]
+
+
+def test_lora_on_conversations_learns_and_its_adapter_is_the_difference(base: Path, tmp_path: Path) -> None:
+    data = recipe(base, {"kind": "chat", "path": file(tmp_path, TALKS)}, adapt={"kind": "lora", "rank": 4})
+    outcome = ftheta.run(data, out=tmp_path / "run")
+    assert losses(tmp_path / "run")[-1] < losses(tmp_path / "run")[0] - 0.1
+    tuned, plain = ftheta.load(outcome.model_folder), ftheta.load(base)
+    assert tuned.architecture.theta().keys() == plain.architecture.theta().keys()
+    still = [name for name, value in tuned.architecture.theta().items() if torch.equal(value, plain.architecture.theta()[name])]
+    assert {"embed.weight", "norm.weight"} <= set(still) and "layers.0.mix.inner.query.weight" not in still
+    merge_adapter(plain.architecture, tmp_path / "run" / "adapter")
+    for name, value in plain.architecture.theta().items():
+        torch.testing.assert_close(value, tuned.architecture.theta()[name], atol=1e-6, rtol=1e-5)
+    assert ftheta.run(data, out=tmp_path / "run").fresh is False
+    assert isinstance(tuned.chat([{"role": "user", "content": "what is 3?"}], most=5), str)
+    assert "chat_template.jinja" in {path.name for path in outcome.model_folder.iterdir()}
+
+
+def test_an_interrupted_adaptation_continues_exactly(base: Path, tmp_path: Path) -> None:
+    data = recipe(base, {"kind": "chat", "path": file(tmp_path, TALKS)}, adapt={"kind": "lora", "rank": 2, "dropout": 0.2, "magnitude": True})
+    data["train"] |= {"checkpoint": {"every": 10}, "log_every": 1}
+
+    def interrupt(kind: str, facts: Mapping[str, Any]) -> None:
+        if kind == "metrics" and facts["step"] == 17:
+            signal.raise_signal(signal.SIGTERM)
+
+    whole = ftheta.run(data, out=tmp_path / "whole")
+    with pytest.raises(Stopped):
+        ftheta.run(data, out=tmp_path / "again", listeners=[interrupt])
+    ftheta.run(data, out=tmp_path / "again")
+    one, two = (ftheta.load(tmp_path / name / "model").architecture.theta() for name in ("whole", "again"))
+    assert all(torch.equal(one[name], two[name]) for name in one) and whole.fresh
+
+
+def test_preferences_move_answers_apart(base: Path, tmp_path: Path) -> None:
+    data = recipe(base, {"kind": "preferences", "path": file(tmp_path, PAIRS)}, objective={"kind": "preference", "beta": 0.5})
+    ftheta.run(data, out=tmp_path / "run")
+    lines = [line for line in map(json.loads, (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()) if "reward_margin" in line]
+    assert abs(lines[0]["loss"] - 0.6931) < 1e-3 and lines[-1]["loss"] < 0.4
+    assert lines[-1]["preferred"] > 0.9 and lines[-1]["reward_margin"] > lines[0]["reward_margin"] + 0.5
+
+
+def test_a_reader_starts_from_an_encoder(tmp_path: Path) -> None:
+    encoder = merge(tiny.language(tiny.write_texts(tmp_path / "texts")), {
+        "objective": "masked", "model": {"kind": "encoder", "mixer": {"kind": "attention", "heads": 2, "causal": False}, "dropout": 0.0},
+        "data": {"pack": {"length": 32}}, "evaluate": [],
+    })
+    ftheta.run(encoder, out=tmp_path / "base")
+    rows = [{"text": f"a {'good' if i % 2 else 'bad'} film {i}", "label": str(i % 2)} for i in range(60)]
+    data = recipe(tmp_path / "base", {"kind": "text_table", "path": file(tmp_path, rows), "longest": 32}, model={"kind": "headed"}, objective="classification")
+    del data["data"]["pack"]
+    start = ftheta.load(tmp_path / "base").architecture.theta()
+    probe = ftheta.load(ftheta.run({**data, "adapt": "probe"}, out=tmp_path / "probe").model_folder).architecture.theta()
+    assert all(torch.equal(probe[f"trunk.{name}"], value) for name, value in start.items() if not name.startswith("head."))
+    ftheta.run({**data, "adapt": {"kind": "lora", "rank": 2}}, out=tmp_path / "lora")
+    assert not (tmp_path / "lora" / "adapter").exists()
+    full = ftheta.load(ftheta.run(data, out=tmp_path / "full").model_folder)
+    assert not torch.equal(full.architecture.theta()["trunk.embed.weight"], start["embed.weight"])
+    assert full.predict("a good film").label in ("0", "1")
+
+
+def test_mistakes(base: Path, tmp_path: Path) -> None:
+    good = recipe(base, {"kind": "chat", "path": file(tmp_path, TALKS)})
+    with pytest.raises(ConfigError, match=r"start: .*nowhere is not a folder"):
+        load({**good, "start": str(tmp_path / "nowhere")})
+    with pytest.raises(ConfigError, match=r"model.kind: 'resnet', but .* holds a decoder"):
+        load({**good, "model": {"kind": "resnet"}})
+    with pytest.raises(ConfigError, match=r"data.tokenizer: text must become the tokens that the model of .* knows"):
+        load(merge(good, {"data": {"tokenizer": "characters"}}))
+    with pytest.raises(ConfigError, match="adapt: changes a model that is there already"):
+        load({**good, "start": None, "adapt": "lora", "model": {"kind": "decoder", "depth": 1, "dim": 8}})
+    with pytest.raises(ConfigError, match=r"the parameters of .* do not fit"):
+        ftheta.run({**good, "model": {"dim": 32}}, out=tmp_path / "wider")
+    with pytest.raises(ConfigError, match="compares with the model that training starts from"):
+        no = merge(recipe(base, {"kind": "preferences", "path": file(tmp_path, PAIRS)}, objective="preference"), {"data": {"tokenizer": "bytes"}})
+        ftheta.run({**no, "start": None, "model": {"kind": "decoder", "depth": 1, "dim": 8, "mixer": {"kind": "attention", "heads": 2}}}, out=tmp_path / "no")
+    with pytest.raises(DataError, match=r"rows.jsonl row 2: message 1 of the assistant is empty; set data.source.on_bad: skip"):
+        ftheta.run(recipe(base, {"kind": "chat", "path": file(tmp_path, [TALKS[0], {"instruction": "x", "output": ""}])}), out=tmp_path / "bad")
+    with pytest.raises(UsageError, match="no chat template"):
+        ftheta.load(base).chat([{"role": "user", "content": "hello"}])
