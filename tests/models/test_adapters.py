@@ -69,6 +69,20 @@ def test_an_adapter_made_by_peft_is_read(family: str, tmp_path: Path) -> None:
     torch.testing.assert_close(back(tokens=torch.arange(20)[None])["logits"], theirs(torch.arange(20)[None]).logits, atol=1e-5, rtol=1e-4)
 
 
+def test_a_composition_without_a_name_outside_round_trips_under_our_names(tmp_path: Path) -> None:
+    config = DecoderConfig.parse({"kind": "decoder", "vocab": 260, "dim": 16, "depth": 1, "context": 8, "embed_norm": True, "mixer": {"kind": "attention", "heads": 2}})
+    model, back = config.build(), config.build()
+    model.initialise(0)
+    back.initialise(0)
+    LoRA(rank=2).apply(model, 0)
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            parameter.data.add_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(len(name))))
+    merge_adapter(back, save_adapter(model, LoRA(rank=2), tmp_path / "adapter", "base"))
+    LoRA().finish(model)
+    assert all(torch.allclose(value, back.theta()[name], atol=1e-6) for name, value in model.theta().items())
+
+
 def test_an_adapter_that_does_not_fit_is_refused(tmp_path: Path) -> None:
     small = ftheta.load(base("llama", tmp_path)).architecture
     LoRA(rank=2).apply(small, 0)

@@ -106,4 +106,4 @@ def transposed(model: Architecture, changes: Mapping[str, Any]) -> bool:
 
 def table(model: Architecture) -> list[Line]:
     outside = expressed(model.config)
-    return outside[2] if outside else [Line((name.replace(".base.weight", ".weight"),), name) for name in model.theta()]
+    return outside[2] if outside else [Line((name,), name) for name in (each.replace(".base.weight", ".weight") for each in model.theta())]
