@@ -143,14 +143,14 @@ def build_source(recipe: Recipe, data: Data) -> Source:
     seed, train = recipe.seed, recipe.train
     if isinstance(recipe.data.source, RolloutsConfig):
         return recipe.data.source.source(train.batch or 64, seed)
-    return Shuffled(data.splits["train"], batch_rows(recipe, data.splits["train"]), seed, Preparation(recipe.objective, recipe.data.augment))
+    return Shuffled(data.splits["train"], batch_rows(recipe, data.splits["train"]), seed, Preparation(recipe.objective.with_tokens(data.processor.id), recipe.data.augment))
 
 
 def build_validation(recipe: Recipe, data: Data) -> Source | None:
     """The validation split in its own order, unchanged by augmentation; None when there is none."""
     if "validation" not in data.splits or recipe.train.validation is None:
         return None
-    return Ordered(data.splits["validation"], batch_rows(recipe, data.splits["train"]), recipe.seed, Preparation(recipe.objective, ()))
+    return Ordered(data.splits["validation"], batch_rows(recipe, data.splits["train"]), recipe.seed, Preparation(recipe.objective.with_tokens(data.processor.id), ()))
 
 
 def build_ramp(recipe: Recipe) -> Ramp | None:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import ClassVar, Literal
+from collections.abc import Callable, Mapping
+from typing import ClassVar, Literal, Self
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
 from ftheta.core.contract import Batch, Loss, Needs
+from ftheta.core.errors import ConfigError, Problem
 from ftheta.core.random import Draws
+from ftheta.data.tokenizers.trained import MASK
 from ftheta.objectives.objective import NO_GRADIENTS, Objective, Phase, Run
 
 
@@ -71,8 +73,8 @@ class Masked(Objective):
     kind: Literal["masked"] = "masked"
     rate: float = Field(default=0.15, gt=0, lt=1)
     """Share of tokens to predict."""
-    mask_id: int = Field(default=1, ge=0)
-    """The token that stands for a hidden one (`<mask>` is 1 in tokenizers trained here)."""
+    mask_id: int | None = Field(default=None, ge=0)
+    """The token that stands for a hidden one; none: the one the tokenizer has for it (1 in those trained here)."""
 
     def needs(self) -> Needs:
         return Needs(
@@ -80,6 +82,13 @@ class Masked(Objective):
             traits={"bidirectional": "the model only looks back, so it would guess hidden tokens from one side; choose an encoder, or objective 'next_token'",
                     "gradients": NO_GRADIENTS},
         )
+
+    def with_tokens(self, id_of: Callable[[str], int | None]) -> Self:
+        if self.mask_id is not None:
+            return self
+        if (found := id_of("mask")) is None:
+            raise ConfigError([Problem(("objective", "mask_id"), "the tokenizer has no token that stands for a hidden one: say which id shall")])
+        return self.replace(mask_id=found)
 
     def prepare(self, batch: Batch, draws: Draws) -> Batch:
         tokens = batch["tokens"]
@@ -91,7 +100,7 @@ class Masked(Objective):
         fate, other = draws.uniform(length), draws.uniform(length)
         row = torch.arange(len(tokens))[:, None]
         random = tokens[row, (other * length).long()]                                    # a random token of the same row
-        shown = torch.where(fate < 0.8, torch.full_like(tokens, self.mask_id), torch.where(fate < 0.9, random, tokens))
+        shown = torch.where(fate < 0.8, torch.full_like(tokens, MASK if self.mask_id is None else self.mask_id), torch.where(fate < 0.9, random, tokens))
         return {**batch, "tokens": torch.where(chosen, shown, tokens), "targets": tokens, "chosen": chosen}
 
     def loss(self, model: nn.Module, run: Run, batch: Batch, phase: Phase) -> Loss:

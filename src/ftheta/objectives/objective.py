@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Self
 
 from torch import nn
 
@@ -54,6 +54,10 @@ class Objective(Config, ABC):
     @abstractmethod
     def loss(self, model: nn.Module, run: Run, batch: Batch, phase: Phase) -> Loss:
         """The loss of one (micro-)batch. `run(batch)` applies the model to the tensors its ports name."""
+
+    def with_tokens(self, id_of: Callable[[str], int | None]) -> Self:
+        """The objective, told the ids of the control tokens it needs by the part they play. Raises ConfigError when one is missing."""
+        return self
 
     @property
     def compares(self) -> bool:

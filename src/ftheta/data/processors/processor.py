@@ -22,6 +22,10 @@ class Processor(ABC):
         """The name of a class: its number, unless the processor knows better."""
         return str(index)
 
+    def id(self, role: str) -> int | None:
+        """The id of the control token that plays a part, such as `eos`; None where there is none."""
+        return None
+
     def files(self) -> dict[str, bytes]:
         """Files it keeps in the model folder."""
         return {}

@@ -35,6 +35,7 @@ class MeanLoss(Metric):
     @torch.no_grad()
     def measure(self, subject: Subject) -> Result:
         dataset, model = split_of(subject, "loss"), subject.model.architecture.eval()
+        objective = self.objective.with_tokens(subject.model.processor.id)
 
         def run(batch: Batch, **more: Tensor) -> Outputs:
             return call(model, batch, **more)
@@ -42,8 +43,8 @@ class MeanLoss(Metric):
         totals, counts = [], []
         for row in range(min(self.rows, len(dataset))):
             rows = torch.tensor([row])
-            batch = self.objective.prepare(dataset.batch(rows), Draws(torch.tensor([0]), 1, subject.seed, "evaluate", row))
-            loss = self.objective.loss(model, run, batch, self.objective.phases()[-1])
+            batch = objective.prepare(dataset.batch(rows), Draws(torch.tensor([0]), 1, subject.seed, "evaluate", row))
+            loss = objective.loss(model, run, batch, objective.phases()[-1])
             totals.append(float(loss.total))
             counts.append(float(1 if loss.count is None else loss.count))
         sums = {"numerator": np.array(totals), "denominator": np.array(counts)}
