@@ -35,7 +35,9 @@ from ftheta.data.labelled import prepare_labelled
 from ftheta.data.processors.plain import PlainProcessor
 from ftheta.data.processors.text import TextProcessor
 from ftheta.data.sources.chat import ChatSource
-from ftheta.data.sources.source_config import LabelledTextSource, ResidentSource, TextSource
+from ftheta.data.sources.source_config import LabelledTextSource, ResidentSource, TaggedSentence, TextSource
+from ftheta.data.sources.tagged import TaggedText
+from ftheta.data.tagged import prepare_tagged
 from ftheta.data.text import Split
 from ftheta.data.tokenizers.trained import Bytes
 from ftheta.data.tokens import TokenDataset
@@ -191,6 +193,9 @@ def source(config: Any) -> Any:
         if isinstance(config, LabelledTextSource):
             prepared = prepare_labelled(config, Bytes(), place(), 0)
             return plain([{name: [len(split), split.fingerprint] for name, split in prepared.splits.items()}, prepared.processor.dump(), vars(config.ports())])
+        if isinstance(config, TaggedText):
+            prepared = prepare_tagged(config.parts(), config.longest, Bytes(), place())
+            return plain([{name: [len(split), split.fingerprint] for name, split in prepared.splits.items()}, vars(config.ports())])
         if isinstance(config, ResidentSource):
             splits = config.splits(Path(), 0)
             return plain([{name: [len(split), split.fingerprint] for name, split in splits.items()}, config.processor(splits["train"]).dump(), vars(config.ports())])
@@ -248,7 +253,7 @@ HOSTS: dict[str, dict[str, Any]] = {
     "rollouts": {"envs": 4, "horizon": 8, "epochs": 2},
 }
 """Fields that make an architecture or source small; others are left at their defaults."""
-SUBJECTS = {"accuracy": "images", "bits_per_byte": "language", "samples": "language", "loss": "language", "generated": "gan", "mean_return": "policy"}
+SUBJECTS = {"accuracy": "images", "entities": "tags", "bits_per_byte": "language", "samples": "language", "loss": "language", "generated": "gan", "mean_return": "policy"}
 """Which of the subjects below a metric looks at."""
 SHARED = "a line that stands in the training documents as well\n"
 TEXTS = [
@@ -279,8 +284,8 @@ def host_of(sort: str) -> tuple[Catalogue, str, dict[str, Any]]:
 
 def subjects(name: str) -> Subject:
     """Small models with something to be measured on; made anew each time, always the same."""
-    kind = {"images": "resnet", "language": "decoder", "policy": "actor_critic"}.get(name, name)
-    more = {"language": {"dropout": 0.0}, "policy": {"features": 4, "actions": 2}}.get(name, {})
+    kind = {"images": "resnet", "language": "decoder", "policy": "actor_critic", "tags": "headed"}.get(name, name)
+    more = {"language": {"dropout": 0.0}, "tags": {"readout": "tag"}, "policy": {"features": 4, "actions": 2}}.get(name, {})
     config = Slot(ARCHITECTURES).parse(with_sizes(kind, {**HOSTS.get(kind, {}), **more}))
     assert isinstance(config, ArchitectureConfig)
     model: Architecture = scatter(config.build(), 0)
@@ -292,6 +297,11 @@ def subjects(name: str) -> Subject:
         np.save(place() / "tokens.npy", ids)
         rows = TokenDataset(place() / "tokens.npy", "", SIZES["V"], SIZES["T"] - 1, 1)
         return Subject(Model(model, processor, "text-generation"), {"test": rows}, {"test": TEXTS[1:], "train": [SHARED]}, 0)
+    if name == "tags":
+        words, tags = ("a", "b", "c"), ("O", "B-x", "B-y")
+        sentences = [TaggedSentence(tuple(words[(i + k) % 3] for k in range(4)), tuple(tags[(i + k) % 3] for k in range(4))) for i in range(60)]
+        prepared = prepare_tagged({"train": sentences, "test": sentences}, SIZES["T"], Bytes(), place())
+        return Subject(Model(model, prepared.processor, "token-classification"), prepared.splits, {}, 0)
     draws = generator("digits")
     pictures = ImageDataset(torch.randint(256, (60, 1, 8, 8), generator=draws, dtype=torch.uint8), torch.arange(60) % SIZES["K"], ("a", "b", "c"))
     task = "image-classification" if name == "images" else "unconditional-image-generation"

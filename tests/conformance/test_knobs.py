@@ -80,6 +80,8 @@ ENTRIES: dict[str, dict[str, Any]] = {
     "source sklearn_table": {"name": "iris"},
     "source text_files": {"path": "FILES", "on_bad": "skip", "largest": 300},
     "source text_lines": {"path": "FILES/lines.jsonl", "on_bad": "skip", "most_bad": 0.9},
+    "metric entities": {"batch": 16},
+    "source tagged_text": {"path": "FILES/names.conll"},
     "source text_table": {"path": "FILES/reviews.csv"},
     "source csv": {"path": "FILES/table.csv", "target": "kind"},
     "tokenizer bpe": {"vocab": 320, "coverage": 0.9},
@@ -114,6 +116,9 @@ VALUES: dict[str, list[Any]] = {
     "source csv.target": ["b", None],
     "metric loss.objective": [{"kind": "masked"}],
     "source text_lines.most_bad": [0.01],
+    "source tagged_text.path": ["FILES/more.conll"],
+    "source tagged_text.test": ["FILES/more.conll"],
+    "source tagged_text.validation": ["FILES/more.conll"],
     "source rollouts.environment": [{"kind": "cartpole", "limit": 3}],
     "source text_files.exclude": [["*.txt"]],
     "source text_files.include": [["*.md"]],
@@ -267,6 +272,8 @@ def files() -> Path:
     reviews = [{"text": f"a film of {i} words", "other": f"row {i}", "stars": str(i % 3), "label": "bad" if i % 2 else "good"} for i in range(24)]
     (folder / "reviews.csv").write_text("\n".join([",".join(reviews[0]), *(",".join(row.values()) for row in reviews)]) + "\n")
     (folder / "reviews.jsonl").write_text("\n".join(json.dumps(row) for row in reviews[::-1]) + "\n")
+    (folder / "names.conll").write_text("Anna B-PER\nin O\nRome B-LOC\n\nBo B-PER\n")
+    (folder / "more.conll").write_text("Bo B-PER\nin O\nRome B-LOC\n")
     model = DecoderConfig.parse({**tiny.language(folder)["model"], "vocab": 260, "context": 16}).build()
     model.initialise(1)
     save(Model(model, TextProcessor(Bytes().train([])), "text-generation"), folder / "model", replace=True)

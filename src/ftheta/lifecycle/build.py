@@ -22,7 +22,9 @@ from ftheta.data.processors.processor import Processor
 from ftheta.data.source import Dataset, Ordered, Shuffled, Source
 from ftheta.data.sources.chat import ChatSource
 from ftheta.data.sources.source_config import LabelledTextSource, ResidentSource, TextSource
+from ftheta.data.sources.tagged import TaggedText
 from ftheta.data.stages import digest, home
+from ftheta.data.tagged import prepare_tagged
 from ftheta.data.text import Pack, Ramp, Split, prepare_text
 from ftheta.data.tokens import TokenDataset
 from ftheta.experience.rollouts import RolloutsConfig
@@ -66,6 +68,9 @@ def build_data(recipe: Recipe) -> Data:
         return Data(splits["train"].ports, chat.processor, splits, account=chat.account)
     if isinstance(section.source, LabelledTextSource):
         prepared = prepare_labelled(section.source, section.tokenizer_or_default(), cache, recipe.seed)
+        return Data(prepared.splits["train"].ports, prepared.processor, prepared.splits, account=account_of(prepared.splits))
+    if isinstance(section.source, TaggedText):
+        prepared = prepare_tagged(section.source.parts(), section.source.longest, section.tokenizer_or_default(), cache)
         return Data(prepared.splits["train"].ports, prepared.processor, prepared.splits, account=account_of(prepared.splits))
     if isinstance(section.source, ResidentSource):
         splits = section.source.splits(cache, recipe.seed)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -21,6 +22,7 @@ from ftheta.data.tokenizers.trained import TRAINED_ROLES
 
 CONTEXT = 8
 """Tokens before new ones that decide how these are shown: whether a space comes first, which bytes belong to a character begun before."""
+WORD = re.compile(r"[\u3400-\u9fff\uf900-\ufaff]|[^\W\u3400-\u9fff\uf900-\ufaff]+|[^\w\s]")
 PADDING = -1
 """The document that padding belongs to, and the segment number of no text."""
 
@@ -30,14 +32,14 @@ class TextProcessor(Processor):
 
     `roles` says which token is `bos`, `eos`, `pad`, `mask`, `cls`, `sep` or `unk`; `begin` and `end` are put around every text (`begin`
     by itself is what begins a document). Left out, they are those of tokenizers trained here. `longest` is how many tokens of a text are
-    read, where that is less than the model could.
+    read, where that is less than the model could. `by_words` says that texts are cut into words before they are tokenized (see `words`).
     """
 
     kind = "text"
 
     def __init__(
         self, tokenizer: Tokenizer, roles: Mapping[str, str] | None = None, begin: Sequence[str] | None = None, end: Sequence[str] = (),
-        labels: Sequence[str] = (), longest: int | None = None,
+        labels: Sequence[str] = (), longest: int | None = None, by_words: bool = False,
     ):
         tokenizer.encode_special_tokens = True
         tokenizer.no_padding()
@@ -45,6 +47,7 @@ class TextProcessor(Processor):
         self.tokenizer = tokenizer
         self.labels = list(labels)
         self.longest = longest
+        self.by_words = by_words
         self.chat_template: str | None = None
         """How conversations are written, as Jinja."""
         self.roles = {role: token for role, token in (TRAINED_ROLES if roles is None else roles).items() if tokenizer.token_to_id(token) is not None}
@@ -109,6 +112,16 @@ class TextProcessor(Processor):
             large.truncate(room - len(small.ids))
         return self.tokenizer.post_process(a, b, True)
 
+    def words(self, text: str) -> list[tuple[int, int]]:
+        """Where the words of a text stand: runs of letters and digits, Chinese characters and other signs one by one."""
+        return [match.span() for match in WORD.finditer(text)]
+
+    def frame_words(self, words: Sequence[str], longest: int) -> Encoding:
+        """A text given as words, with the control tokens the tokenizer puts around it; `word_ids` say which word a token is of."""
+        encoding = self.tokenizer.encode(list(words), is_pretokenized=True, add_special_tokens=False)
+        encoding.truncate(longest - self.tokenizer.num_special_tokens_to_add(False))
+        return self.tokenizer.post_process(encoding, None, True)
+
     def windows(self, first: str, second: str, longest: int, stride: int) -> list[Encoding]:
         """A pair as often as it takes for every token of a long second text to be seen; neighbours share `stride` tokens."""
         a, b = (self.tokenizer.encode(text, add_special_tokens=False) for text in (first, second))
@@ -164,7 +177,7 @@ class TextProcessor(Processor):
         return self.decode([*tail, *ids])[len(self.decode(tail)) :]
 
     def dump(self) -> dict[str, Any]:
-        facts = {"labels": self.labels, "longest": self.longest}
+        facts = {"labels": self.labels, "longest": self.longest, "by_words": self.by_words}
         return {"kind": self.kind, "begin": self.begin, "end": self.end, **{name: value for name, value in facts.items() if value}}
 
     def files(self) -> dict[str, bytes]:
@@ -184,7 +197,7 @@ class TextProcessor(Processor):
             raise FolderError(str(error).removeprefix("data.tokenizer.path: ")) from None
         labels = facts.get("labels", ())
         begin, end = (facts.get("begin"), facts.get("end", ())) if "kind" in facts else (taken.begin, taken.end)
-        loaded = cls(taken.tokenizer, taken.roles, begin, end, labels, facts.get("longest"))
+        loaded = cls(taken.tokenizer, taken.roles, begin, end, labels, facts.get("longest"), facts.get("by_words", False))
         loaded.chat_template = controls.chat_template(folder)
         return loaded
 

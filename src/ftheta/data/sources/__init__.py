@@ -13,6 +13,7 @@ SOURCES = Catalogue(
         "planetoid": "ftheta.data.sources.graphs:Planetoid",
         "preferences": "ftheta.data.sources.chat:Preferences",
         "sklearn_table": "ftheta.data.sources.tables:SklearnTable",
+        "tagged_text": "ftheta.data.sources.tagged:TaggedText",
         "text_files": "ftheta.data.sources.text:TextFiles",
         "text_lines": "ftheta.data.sources.lines:TextLines",
         "text_table": "ftheta.data.sources.text_table:TextTable",

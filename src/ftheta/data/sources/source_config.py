@@ -64,6 +64,14 @@ class Example:
     label: str
 
 
+@dataclass(frozen=True)
+class TaggedSentence:
+    """Words and the tag of each."""
+
+    words: tuple[str, ...]
+    tags: tuple[str, ...]
+
+
 class LabelledTextSource(SourceConfig):
     """A source of labelled texts, which a tokenizer turns into rows of unequal length."""
 

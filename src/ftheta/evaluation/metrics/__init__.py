@@ -8,6 +8,7 @@ METRICS = Catalogue(
         "accuracy": "ftheta.evaluation.metrics.labels:Accuracy",
         "bits_per_byte": "ftheta.evaluation.metrics.language:BitsPerByte",
         "clusters": "ftheta.evaluation.metrics.labels:Clusters",
+        "entities": "ftheta.evaluation.metrics.entities:Entities",
         "generated": "ftheta.evaluation.metrics.images:Generated",
         "loss": "ftheta.evaluation.metrics.loss:MeanLoss",
         "mean_return": "ftheta.evaluation.metrics.control:MeanReturn",

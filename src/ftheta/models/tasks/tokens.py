@@ -56,12 +56,16 @@ class TokenClassification(ReadingTask[Passage, Entities]):
     output = Entities
 
     def run(self, inputs: Sequence[Passage]) -> list[Entities]:
-        encodings = self.frame([(item.text, None) for item in inputs])
-        found = self.outputs(encodings)
-        return [Entities(entities=self.entities(item.text, e, given["logits"])) for item, e, given in zip(inputs, encodings, found, strict=True)]
+        places = [self.processor.words(item.text) if self.processor.by_words else None for item in inputs]
+        encodings = [
+            self.frame([(item.text, None)])[0] if words is None else self.processor.frame_words([item.text[a:b] for a, b in words], self.longest)
+            for item, words in zip(inputs, places, strict=True)
+        ]
+        found = [given["logits"] for given in self.outputs(encodings)]
+        return [Entities(entities=self.entities(item.text, *each)) for item, *each in zip(inputs, encodings, found, places, strict=True)]
 
-    def entities(self, text: str, encoding: Encoding, logits: Tensor) -> list[Entity]:
-        """Joined words of a text from logits (T, K) of its tokens."""
+    def entities(self, text: str, encoding: Encoding, logits: Tensor, places: Sequence[tuple[int, int]] | None) -> list[Entity]:
+        """Joined words of a text from logits (T, K) of its tokens; `places` says where words stand that were cut before."""
         best = logits.double().softmax(-1).max(-1)
         groups: list[tuple[str, int, int, list[float]]] = []
         joins, last = False, None
@@ -69,7 +73,7 @@ class TokenClassification(ReadingTask[Passage, Entities]):
             if word is None:
                 joins, last = False, None
                 continue
-            start, end = encoding.offsets[t]
+            start, end = encoding.offsets[t] if places is None else places[word]
             if word == last:                                                              # a later piece of the same word
                 if joins:
                     name, begin, _, shares = groups[-1]
