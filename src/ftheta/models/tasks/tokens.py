@@ -62,9 +62,9 @@ class TokenClassification(ReadingTask[Passage, Entities]):
             for item, words in zip(inputs, places, strict=True)
         ]
         found = [given["logits"] for given in self.outputs(encodings)]
-        return [Entities(entities=self.entities(item.text, *each)) for item, *each in zip(inputs, encodings, found, places, strict=True)]
+        return [Entities(entities=self.entities(item.text, e, given, words)) for item, e, given, words in zip(inputs, encodings, found, places, strict=True)]
 
-    def entities(self, text: str, encoding: Encoding, logits: Tensor, places: Sequence[tuple[int, int]] | None) -> list[Entity]:
+    def entities(self, text: str, encoding: Encoding, logits: Tensor, places: Sequence[tuple[int, int]] | None = None) -> list[Entity]:
         """Joined words of a text from logits (T, K) of its tokens; `places` says where words stand that were cut before."""
         best = logits.double().softmax(-1).max(-1)
         groups: list[tuple[str, int, int, list[float]]] = []
