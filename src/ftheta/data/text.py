@@ -135,7 +135,7 @@ def made_processor(content: str, texts: Callable[[], list[str]], tokenizer: Toke
 
     def make(attempt: Attempt) -> None:
         given = texts()
-        logger.info("training the tokenizer on %s documents ...", f"{len(given):,}")
+        logger.info("making the tokenizer (%s training documents) ...", f"{len(given):,}")
         made = tokenizer.train(given)
         processor = TextProcessor(made, tokenizer.roles(made))
         processor.chat_template = tokenizer.chat_template()

@@ -91,6 +91,6 @@ def log_probabilities(model: nn.Module, run: Run, batch: Batch) -> tuple[Tensor,
     hidden = run({"tokens": tokens[:, :-1]})["hidden"]
     asked = weights > 0
     each = model.head.log_probabilities(hidden[asked], tokens[:, 1:][asked])                  # type: ignore[operator, union-attr]
-    row = asked.nonzero()[:, 0]
+    row = torch.arange(len(tokens), device=tokens.device)[:, None].expand_as(asked)[asked]
     sums = each.new_zeros(len(tokens)).index_add(0, row, each)
     return sums.view(2, -1), (sums / asked.sum(1).clamp_min(1)).view(2, -1)

@@ -97,6 +97,7 @@ def rehearse(
     with rehearsal, device:
         give_fakes(model)
         model.initialise(recipe.seed)
+        recipe.adapt.apply(model, recipe.seed)
         found.weights = rehearsal.total
         vars(found).update(parameter_counts(model))
         rehearsal.part = ACTIVATIONS
