@@ -28,10 +28,10 @@ def pairs() -> Batch:
     batch: Batch = {}
     for name in ("chosen", "rejected"):
         batch[name] = torch.randint(4, 30, (5, 9), generator=draw)
-        weights = torch.zeros(5, 9)
+        learned = torch.zeros(5, 9, dtype=torch.bool)
         for row in range(5):
-            weights[row, 3 : 5 + row] = 1
-        batch[f"{name}_weights"] = weights
+            learned[row, 3 : 5 + row] = True
+        batch[f"{name}_learned"] = learned
     return batch
 
 
@@ -41,7 +41,7 @@ def log_p(f: Architecture, batch: Batch, name: str) -> tuple[torch.Tensor, torch
     sums, means = [], []
     for row in range(len(logits)):
         values = [
-            torch.log_softmax(logits[row, t - 1], -1)[batch[name][row, t]] for t in range(1, logits.shape[1]) if batch[f"{name}_weights"][row, t]
+            torch.log_softmax(logits[row, t - 1], -1)[batch[name][row, t]] for t in range(1, logits.shape[1]) if batch[f"{name}_learned"][row, t]
         ]
         sums.append(torch.stack(values).sum())
         means.append(torch.stack(values).mean())

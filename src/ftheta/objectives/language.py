@@ -41,7 +41,7 @@ class NextToken(Objective):
 
     def needs(self) -> Needs:
         return Needs(
-            reads={"tokens": "ids B T", "weights?": "real B T"}, feeds={"tokens": "ids B T"},
+            reads={"tokens": "ids B T", "learned?": "mask B T"}, feeds={"tokens": "ids B T"},
             wants={"hidden": "real B T D", "logits": "logits B T V"},
             traits={"causal": "the model looks at both sides of a token, so it would see the answer it must predict; "
                               "choose one that only looks back (a decoder, or mixer.causal: true), or objective 'masked'",
@@ -56,8 +56,8 @@ class NextToken(Objective):
             documents = batch["documents"]
             inputs["documents"] = documents[:, :-1]
             counted = (documents[:, 1:] == documents[:, :-1]) & (documents[:, 1:] >= 0)
-        if "weights" in batch:                                                            # of a conversation only the answers are learned
-            counted = counted & (batch["weights"][:, 1:] > 0)
+        if "learned" in batch:                                                            # of a conversation only the answers are learned
+            counted = counted & batch["learned"][:, 1:]
         counts = counted.float()
         outputs = run(inputs, counted=counted)
         total = token_loss(model, outputs["hidden"].flatten(0, 1), tokens[:, 1:].flatten(), counts.flatten())

@@ -43,7 +43,7 @@ class Preference(Objective):
         return self.form in ("dpo", "ipo")
 
     def needs(self) -> Needs:
-        reads = dict.fromkeys(ANSWERS, "ids B T") | {f"{name}_weights": "real B T" for name in ANSWERS}
+        reads = dict.fromkeys(ANSWERS, "ids B T") | {f"{name}_learned": "mask B T" for name in ANSWERS}
         return Needs(
             reads=reads, feeds={"tokens": "ids B T"}, wants={"hidden": "real B T D", "logits": "logits B T V"},
             traits={"causal": "the model looks at both sides of a token, so the log-probability of an answer means nothing; choose a decoder",
@@ -85,11 +85,10 @@ class Preference(Objective):
 
 
 def log_probabilities(model: nn.Module, run: Run, batch: Batch) -> tuple[Tensor, Tensor]:
-    """Sums and means (2, B) of the log-probabilities of the tokens with weight, of the chosen and the rejected answers."""
+    """Sums and means (2, B) of the log-probabilities of the learned tokens, of the chosen and the rejected answers."""
     tokens = torch.cat([batch[name] for name in ANSWERS])                                     # (2B, T)
-    weights = torch.cat([batch[f"{name}_weights"] for name in ANSWERS])[:, 1:]
+    asked = torch.cat([batch[f"{name}_learned"] for name in ANSWERS])[:, 1:]
     hidden = run({"tokens": tokens[:, :-1]})["hidden"]
-    asked = weights > 0
     each = model.head.log_probabilities(hidden[asked], tokens[:, 1:][asked])                  # type: ignore[operator, union-attr]
     row = torch.arange(len(tokens), device=tokens.device)[:, None].expand_as(asked)[asked]
     sums = each.new_zeros(len(tokens)).index_add(0, row, each)

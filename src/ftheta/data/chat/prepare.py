@@ -71,7 +71,7 @@ def prepare_chat(
         if not len(found.offsets):
             continue
         splits[part] = make(found, digest([content, part, json.loads((place / f"{part}.json").read_text())]), processor.vocab, length, lookahead, processor.id("pad") or 0)
-        learned = int(found.weights.sum())
+        learned = int(found.learned.sum())
         if not learned:
             raise DataError(f"data: no token of the {part} split is learned: the template must let the assistant's answers be told apart")
         account["splits"][part] = {"conversations": len(found.offsets) // (1 + pairs), "tokens": len(found.tokens), "learned tokens": learned}
@@ -92,15 +92,15 @@ def pieces(template: ChatTemplate, talk: Sequence[Message], items: Sequence[Item
 
 
 def write(attempt: Attempt, part: str, talks: Iterable[tuple[list[int], list[int]]]) -> None:
-    """Tokens, weights and offsets of a split as .npy files, and what they amount to."""
+    """Tokens, which of them are learned, and offsets of a split as .npy files, and what they amount to."""
     tokens: list[int] = []
-    weights: list[int] = []
+    learned: list[int] = []
     offsets: list[int] = []
-    for ids, learned in talks:
+    for ids, said in talks:
         offsets.append(len(tokens))
         tokens += ids
-        weights += learned
-    arrays = {"tokens": np.array(tokens, np.uint32), "weights": np.array(weights, np.uint8), "offsets": np.array(offsets, np.int64)}
+        learned += said
+    arrays = {"tokens": np.array(tokens, np.uint32), "learned": np.array(learned, bool), "offsets": np.array(offsets, np.int64)}
     for name, array in arrays.items():
         sink = io.BytesIO()
         np.save(sink, array)

@@ -22,26 +22,26 @@ class Encoded:
     """Conversations end to end: token ids, whether each is learned, and where every conversation begins."""
 
     tokens: np.ndarray
-    weights: np.ndarray
+    learned: np.ndarray
     offsets: np.ndarray
 
     @classmethod
     def read(cls, folder: Path, part: str) -> Encoded:
-        return cls(*(np.load(folder / f"{part}.{name}.npy", mmap_mode="r") for name in ("tokens", "weights", "offsets")))
+        return cls(*(np.load(folder / f"{part}.{name}.npy", mmap_mode="r") for name in ("tokens", "learned", "offsets")))
 
     @property
     def lengths(self) -> np.ndarray:
         return np.diff(self.offsets, append=len(self.tokens))
 
     def talk(self, index: int, longest: int) -> tuple[np.ndarray, np.ndarray]:
-        """Tokens and weights of one conversation, at most `longest` of them."""
+        """Tokens of one conversation and whether each is learned, at most `longest` of them."""
         start = int(self.offsets[index])
         stop = min(start + int(self.lengths[index]), start + longest)
-        return self.tokens[start:stop], self.weights[start:stop]
+        return self.tokens[start:stop], self.learned[start:stop]
 
 
 class Conversations(Dataset):
-    """Whole conversations packed into rows (best fit): tokens, documents and weights, each (B, length + lookahead)."""
+    """Whole conversations packed into rows (best fit): tokens, documents and which tokens are learned, each (B, length + lookahead)."""
 
     def __init__(self, encoded: Encoded, fingerprint: str, vocab: int, length: int, lookahead: int, pad: int):
         self.encoded = encoded
@@ -54,7 +54,7 @@ class Conversations(Dataset):
 
     @property
     def ports(self) -> Ports:
-        return Ports(gives={"tokens": "ids B T", "documents": "ids B T", "weights": "real B T"}, sizes={"V": self.vocab, "T": self.length})
+        return Ports(gives={"tokens": "ids B T", "documents": "ids B T", "learned": "mask B T"}, sizes={"V": self.vocab, "T": self.length})
 
     @property
     def fingerprint(self) -> str:
@@ -69,19 +69,19 @@ class Conversations(Dataset):
 
     def batch(self, rows: Tensor) -> Batch:
         tokens = np.full((len(rows), self.width), self.pad, np.int64)
-        documents, weights = np.full_like(tokens, PADDING), np.zeros(tokens.shape, np.float32)
+        documents, learned = np.full_like(tokens, PADDING), np.zeros(tokens.shape, bool)
         for place, row in enumerate(rows.tolist()):
             at = 0
             for number, index in enumerate(self.rows[row]):
-                ids, learned = self.encoded.talk(index, self.width)
+                ids, said = self.encoded.talk(index, self.width)
                 where = (place, slice(at, at + len(ids)))
-                tokens[where], weights[where], documents[where] = ids, learned, number
+                tokens[where], learned[where], documents[where] = ids, said, number
                 at += len(ids)
-        return {"tokens": torch.from_numpy(tokens), "documents": torch.from_numpy(documents), "weights": torch.from_numpy(weights)}
+        return {"tokens": torch.from_numpy(tokens), "documents": torch.from_numpy(documents), "learned": torch.from_numpy(learned)}
 
 
 class Pairs(Dataset):
-    """A row is a question with two answers: chosen, rejected and their weights, each (B, length + lookahead), padded on the right."""
+    """A row is a question with two answers: chosen, rejected and which of their tokens are learned, each (B, length + lookahead), padded on the right."""
 
     def __init__(self, encoded: Encoded, fingerprint: str, vocab: int, length: int, lookahead: int, pad: int):
         self.encoded = encoded
@@ -93,7 +93,7 @@ class Pairs(Dataset):
 
     @property
     def ports(self) -> Ports:
-        gives = {name: spec for part in ("chosen", "rejected") for name, spec in ((part, "ids B T"), (f"{part}_weights", "real B T"))}
+        gives = {name: spec for part in ("chosen", "rejected") for name, spec in ((part, "ids B T"), (f"{part}_learned", "mask B T"))}
         return Ports(gives=gives, sizes={"V": self.vocab, "T": self.length})
 
     @property
@@ -111,9 +111,9 @@ class Pairs(Dataset):
         batch: Batch = {}
         for number, part in enumerate(("chosen", "rejected")):
             tokens = np.full((len(rows), self.width), self.pad, np.int64)
-            weights = np.zeros(tokens.shape, np.float32)
+            learned = np.zeros(tokens.shape, bool)
             for place, row in enumerate(rows.tolist()):
-                ids, learned = self.encoded.talk(2 * row + number, self.width)
-                tokens[place, : len(ids)], weights[place, : len(ids)] = ids, learned
-            batch |= {part: torch.from_numpy(tokens), f"{part}_weights": torch.from_numpy(weights)}
+                ids, said = self.encoded.talk(2 * row + number, self.width)
+                tokens[place, : len(ids)], learned[place, : len(ids)] = ids, said
+            batch |= {part: torch.from_numpy(tokens), f"{part}_learned": torch.from_numpy(learned)}
         return batch

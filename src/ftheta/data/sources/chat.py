@@ -73,7 +73,7 @@ class Chat(ChatSource):
     kind: Literal["chat"] = "chat"
 
     def ports(self) -> Ports:
-        return Ports(gives={"tokens": "ids B T", "documents": "ids B T", "weights": "real B T"})
+        return Ports(gives={"tokens": "ids B T", "documents": "ids B T", "learned": "mask B T"})
 
     def talks(self, row: Any) -> tuple[list[Message], ...]:
         return (conversation(row),)
@@ -85,7 +85,7 @@ class Preferences(ChatSource):
     kind: Literal["preferences"] = "preferences"
 
     def ports(self) -> Ports:
-        return Ports(gives={"chosen": "ids B T", "chosen_weights": "real B T", "rejected": "ids B T", "rejected_weights": "real B T"})
+        return Ports(gives={"chosen": "ids B T", "chosen_learned": "mask B T", "rejected": "ids B T", "rejected_learned": "mask B T"})
 
     def talks(self, row: Any) -> tuple[list[Message], ...]:
         if not isinstance(row, Mapping):
