@@ -10,7 +10,7 @@ from pydantic import Field
 
 from ftheta.evaluation.metrics.labels import run_all, split_of
 from ftheta.evaluation.metrics.metric import Measurement, Metric, Result, Subject
-from ftheta.evaluation.statistics import ratio
+from ftheta.evaluation.statistics import proportion, ratio
 
 
 class Entities(Metric):
@@ -41,6 +41,8 @@ class Entities(Metric):
         ):
             if below.sum():
                 got = ratio(above, below, subject.seed)
+                if got.low == got.high:                                                       # all sentences right (or wrong): resampling shows no spread
+                    got = proportion(round(above.sum()), round(below.sum()))
                 values = {"numerator": above, "denominator": below}
                 measurements.append(Measurement(name, got.value, got.low, got.high, len(above), "sentence", "higher", got.method, subject.seed, values))
         return Result(measurements)
