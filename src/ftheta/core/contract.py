@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 Batch = dict[str, "Tensor"]
 """Named tensors of one step; the first dimension is the example, except for whole-graph batches."""
 
+PADDING = -1
+"""The document that padding belongs to: tokens see only their own document, so nothing sees padding."""
+
 UPPER_BOUNDS = {"V": "vocabulary", "T": "context length"}
 EXACT = {"K": "number of classes", "C": "number of channels", "D": "number of features", "A": "number of actions"}
 

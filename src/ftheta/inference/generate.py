@@ -17,10 +17,9 @@ from torch import Tensor
 
 from ftheta.architectures.architecture import Architecture
 from ftheta.blocks.context import Cache
+from ftheta.core.contract import PADDING
 from ftheta.inference.sampling import NEVER, Sampling, adjusted, choose, without
 
-PADDING = -1
-"""The document of padding."""
 LONGEST_MATCH = 3
 """Tokens at the end that are looked for earlier; fewer where these are not found."""
 

@@ -26,7 +26,7 @@ from torch import Tensor
 from ftheta.architectures.architecture import Estimator, call
 from ftheta.core import distributed
 from ftheta.core import tensors as tensor_files
-from ftheta.core.contract import Batch
+from ftheta.core.contract import PADDING, Batch
 from ftheta.core.errors import FthetaError, Stopped
 from ftheta.data.processors.text import TextProcessor
 from ftheta.lifecycle.bench import FAR, STEPS, Bench
@@ -39,8 +39,6 @@ PRECISIONS = (torch.float64, torch.float32)
 EXACT, ROUNDED, MOST_ROUNDED = 1e-12, 1e-6, 1e-5
 ROUNDINGS = 4
 MICRO_BATCHES = (3, 1)
-PADDING = -1
-"""The document of padding."""
 SECONDS = 300.0
 """The longest two processes may take."""
 PROGRAM = "import sys; from ftheta.lifecycle.equivalences import gradients_of_a_process; gradients_of_a_process(sys.argv[1])"

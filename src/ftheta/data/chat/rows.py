@@ -9,12 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ftheta.core.contract import Batch, Ports
+from ftheta.core.contract import PADDING, Batch, Ports
 from ftheta.data.packing import best_fit
 from ftheta.data.source import Dataset
-
-PADDING = -1
-"""The document that padding belongs to."""
 
 
 @dataclass(frozen=True)
@@ -40,8 +37,8 @@ class Encoded:
         return self.tokens[start:stop], self.learned[start:stop]
 
 
-class Conversations(Dataset):
-    """Whole conversations packed into rows (best fit): tokens, documents and which tokens are learned, each (B, length + lookahead)."""
+class Talks(Dataset):
+    """What both data sets of conversations hold."""
 
     def __init__(self, encoded: Encoded, fingerprint: str, vocab: int, length: int, lookahead: int, pad: int):
         self.encoded = encoded
@@ -50,15 +47,26 @@ class Conversations(Dataset):
         self.length = length
         self.width = length + lookahead
         self.pad = pad
+
+    @property
+    def fingerprint(self) -> str:
+        return self.content
+
+    def empty(self, rows: int) -> tuple[np.ndarray, np.ndarray]:
+        """Rows of padding, of which nothing is learned."""
+        return np.full((rows, self.width), self.pad, np.int64), np.zeros((rows, self.width), bool)
+
+
+class Conversations(Talks):
+    """Whole conversations packed into rows (best fit): tokens, documents and which tokens are learned, each (B, length + lookahead)."""
+
+    def __init__(self, encoded: Encoded, fingerprint: str, vocab: int, length: int, lookahead: int, pad: int):
+        super().__init__(encoded, fingerprint, vocab, length, lookahead, pad)
         self.rows = best_fit(encoded.lengths, self.width)
 
     @property
     def ports(self) -> Ports:
         return Ports(gives={"tokens": "ids B T", "documents": "ids B T", "learned": "mask B T"}, sizes={"V": self.vocab, "T": self.length})
-
-    @property
-    def fingerprint(self) -> str:
-        return self.content
 
     @property
     def units_per_example(self) -> int:
@@ -68,8 +76,8 @@ class Conversations(Dataset):
         return len(self.rows)
 
     def batch(self, rows: Tensor) -> Batch:
-        tokens = np.full((len(rows), self.width), self.pad, np.int64)
-        documents, learned = np.full_like(tokens, PADDING), np.zeros(tokens.shape, bool)
+        tokens, learned = self.empty(len(rows))
+        documents = np.full_like(tokens, PADDING)
         for place, row in enumerate(rows.tolist()):
             at = 0
             for number, index in enumerate(self.rows[row]):
@@ -80,25 +88,13 @@ class Conversations(Dataset):
         return {"tokens": torch.from_numpy(tokens), "documents": torch.from_numpy(documents), "learned": torch.from_numpy(learned)}
 
 
-class Pairs(Dataset):
+class Pairs(Talks):
     """A row is a question with two answers: chosen, rejected and which of their tokens are learned, each (B, length + lookahead), padded on the right."""
-
-    def __init__(self, encoded: Encoded, fingerprint: str, vocab: int, length: int, lookahead: int, pad: int):
-        self.encoded = encoded
-        self.content = fingerprint
-        self.vocab = vocab
-        self.length = length
-        self.width = length + lookahead
-        self.pad = pad
 
     @property
     def ports(self) -> Ports:
         gives = {name: spec for part in ("chosen", "rejected") for name, spec in ((part, "ids B T"), (f"{part}_learned", "mask B T"))}
         return Ports(gives=gives, sizes={"V": self.vocab, "T": self.length})
-
-    @property
-    def fingerprint(self) -> str:
-        return self.content
 
     @property
     def units_per_example(self) -> int:
@@ -110,8 +106,7 @@ class Pairs(Dataset):
     def batch(self, rows: Tensor) -> Batch:
         batch: Batch = {}
         for number, part in enumerate(("chosen", "rejected")):
-            tokens = np.full((len(rows), self.width), self.pad, np.int64)
-            learned = np.zeros(tokens.shape, bool)
+            tokens, learned = self.empty(len(rows))
             for place, row in enumerate(rows.tolist()):
                 ids, said = self.encoded.talk(2 * row + number, self.width)
                 tokens[place, : len(ids)], learned[place, : len(ids)] = ids, said

@@ -11,7 +11,7 @@ from typing import Any, Self
 import torch
 from tokenizers import Encoding, Tokenizer
 
-from ftheta.core.contract import Batch
+from ftheta.core.contract import PADDING, Batch
 from ftheta.core.errors import DataError, FolderError, UsageError
 from ftheta.data.chat.conversations import Message
 from ftheta.data.chat.template import ChatTemplate, Piece
@@ -23,8 +23,6 @@ from ftheta.data.tokenizers.trained import TRAINED_ROLES
 CONTEXT = 8
 """Tokens before new ones that decide how these are shown: whether a space comes first, which bytes belong to a character begun before."""
 WORD = re.compile(r"[\u3400-\u9fff\uf900-\ufaff]|[^\W\u3400-\u9fff\uf900-\ufaff]+|[^\w\s]")
-PADDING = -1
-"""The document that padding belongs to, and the segment number of no text."""
 
 
 class TextProcessor(Processor):
