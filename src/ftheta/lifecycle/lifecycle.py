@@ -168,6 +168,7 @@ def train(recipe: Recipe, data: Prepared, folder: Path, events: Events, stop: St
         trainer = Trainer(
             architecture, recipe.objective, source, recipe.train, seed=recipe.seed, validation=build_validation(recipe, data), checkpoints=checkpoints,
             events=events, stop=stop, facts={"recipe": digest(recipe.dump())}, ramp=build_ramp(recipe),
+            flops_per_step=flops,
         )
         progress = trainer.fit()
         if isinstance(recipe.adapt, LoRA) and recipe.start is not None and distributed.rank() == 0:
