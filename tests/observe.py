@@ -30,7 +30,7 @@ from ftheta.core.contract import Batch, Ports, check
 from ftheta.core.errors import FthetaError
 from ftheta.core.random import Draws, generator, seed_all
 from ftheta.data.images import ImageDataset
-from ftheta.data.packing import Pack
+from ftheta.data.pack import Pack
 from ftheta.data.processors.plain import PlainProcessor
 from ftheta.data.processors.text import TextProcessor
 from ftheta.data.sources.source_config import Sections, SourceConfig

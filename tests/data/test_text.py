@@ -7,7 +7,7 @@ from tokenizers import Tokenizer, models
 
 from ftheta.core.errors import ConfigError, DataError
 from ftheta.data.clean.rules import Normalise, Quality
-from ftheta.data.packing import Pack, Ramp
+from ftheta.data.pack import Pack, Ramp
 from ftheta.data.sources.source_config import Sections
 from ftheta.data.sources.text import TextFiles
 from ftheta.data.split import Split

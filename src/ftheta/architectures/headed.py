@@ -1,6 +1,7 @@
 """A trunk of tokens and a head that answers: sequence classification and regression, tagging, spans, sentence vectors.
 
-Fine-tuned BERTs and sentence embedders are this file; what the head does is a slot.
+Fine-tuned BERTs and sentence embedders are this file; what the head does is a slot. Padding costs next to nothing: rows that have much of it
+share rows while the trunk reads them (`compact`).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from ftheta.architectures import TRUNKS
 from ftheta.architectures.architecture import Architecture, ArchitectureConfig, Outputs
 from ftheta.architectures.decoder import DecoderConfig
 from ftheta.blocks import READOUTS
+from ftheta.blocks.compact import compact
 from ftheta.blocks.initialise import normal
 from ftheta.core.config import Part, Slot, from_data, slot
 from ftheta.core.contract import Ports
@@ -64,8 +66,13 @@ class Headed(Architecture):
 
     def forward(self, tokens: Tensor, documents: Tensor | None = None, segments: Tensor | None = None) -> Outputs:
         self.trunk.compute_dtype = self.compute_dtype                                    # set on the whole by whoever runs it
-        more = {} if segments is None else {"segments": segments}
-        hidden = self.trunk(tokens=tokens, documents=documents, **more)["hidden"]
+        inputs = {"tokens": tokens, "documents": documents, "segments": segments}
+        layout = None if documents is None else compact(documents)
+        if layout is not None:
+            inputs = {name: None if value is None else layout.gather(value) for name, value in inputs.items()} | {"documents": layout.documents}
+        hidden = self.trunk(**{name: value for name, value in inputs.items() if value is not None})["hidden"]
+        if layout is not None:
+            hidden = layout.scatter(hidden)
         return Outputs({"hidden": hidden, **self.readout(hidden, None if documents is None else documents >= 0)})
 
     def initialise(self, seed: int) -> None:

@@ -14,7 +14,7 @@ from ftheta.core.errors import ConfigError, Problem
 from ftheta.core.random import Draws
 from ftheta.core.tensors import mismatches
 from ftheta.data.augment import Augmentation
-from ftheta.data.packing import Pack, Ramp
+from ftheta.data.pack import Pack, Ramp
 from ftheta.data.source import Dataset, Ordered, Shuffled, Source
 from ftheta.data.sources.source_config import Prepared, Sections
 from ftheta.data.split import Split

@@ -23,7 +23,7 @@ from ftheta.core.errors import ConfigError, FolderError, Problem, UsageError, di
 from ftheta.data.augment import AUGMENTATIONS, Augmentation
 from ftheta.data.clean import RULES
 from ftheta.data.clean.rules import Rule
-from ftheta.data.packing import Pack
+from ftheta.data.pack import Pack
 from ftheta.data.sources import SOURCES
 from ftheta.data.sources.source_config import SourceConfig, source_name
 from ftheta.data.split import Split

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ftheta.core.best_fit import best_fit
 from ftheta.core.contract import PADDING, Batch, Ports
-from ftheta.data.packing import best_fit
 from ftheta.data.source import Dataset
 
 

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from ftheta.core.config import Config
 from ftheta.core.contract import Ports
 from ftheta.data.clean.rules import Rule
-from ftheta.data.packing import Pack
+from ftheta.data.pack import Pack
 from ftheta.data.processors.processor import Processor
 from ftheta.data.source import Dataset
 from ftheta.data.split import Split

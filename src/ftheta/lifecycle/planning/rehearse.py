@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from ftheta.architectures.architecture import Architecture, ArchitectureConfig
 from ftheta.core.contract import Batch
 from ftheta.core.device import pick
-from ftheta.data.packing import Ramp
+from ftheta.data.pack import Ramp
 from ftheta.data.stream import Stream
 from ftheta.lifecycle.build import build_ramp
 from ftheta.lifecycle.ledger import flops_per_step, parameter_counts

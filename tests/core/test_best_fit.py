@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ftheta.data.packing import best_fit
+from ftheta.core.best_fit import best_fit
 
 
 def naive(lengths: list[int], room: int) -> list[list[int]]:
