@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from abc import abstractmethod
+from collections.abc import Iterator, Sequence
 from typing import Any, Generic, Literal, NamedTuple, TypedDict, TypeVar
 
 import torch
