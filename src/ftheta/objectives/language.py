@@ -50,7 +50,7 @@ class NextToken(Objective):
 
     def loss(self, model: nn.Module, run: Run, batch: Batch, phase: Phase) -> Loss:
         tokens = batch["tokens"]
-        inputs: Batch = {**batch, "tokens": tokens[:, :-1]}
+        inputs: Batch = {**batch, "tokens": tokens[:, :-1]}                                # what else there is, such as a source, is for the model
         counted = torch.ones_like(tokens[:, 1:], dtype=torch.bool)
         if "documents" in batch:
             documents = batch["documents"]
