@@ -147,6 +147,9 @@ def packed(bench: Bench) -> Iterator[Finding]:
     if any(spec.split()[1:3] != ["B", "T"] for spec in bench.recipe.objective.needs().reads.values()):
         yield Finding("gradients", None, 0, "a row is one document with one answer")
         return
+    if "source" in bench.ports.takes:
+        yield Finding("gradients", None, 0, "a row is one answer to one source")
+        return
 
     def pair(dtype: torch.dtype) -> tuple[list[Named], Named]:
         trainer = bench.trainer(dtype)
@@ -360,14 +363,16 @@ def padded(bench: Bench) -> Iterator[Finding]:
 
     @torch.no_grad()
     def pair(dtype: torch.dtype) -> tuple[list[Named], Named]:
-        model, found = bench.model(dtype).eval(), []
-        rows = [row[: max(2, len(row) - 9 * i)] for i, row in enumerate(bench.inputs(3)["tokens"])]
+        model, found, inputs = bench.model(dtype).eval(), [], bench.inputs(3)
+        rows = [row[: max(2, len(row) - 9 * i)] for i, row in enumerate(inputs["tokens"])]
+        sources = {key: value for key, value in inputs.items() if key.startswith("source")}
         for left in (True, False):
             tokens, documents, places = pad(rows, left)
-            together = call(model, {"tokens": tokens, "documents": documents})
+            together = call(model, {**sources, "tokens": tokens, "documents": documents})
             parts = [{key: together[key][i : i + 1] for key in bench.ports.gives} for i in range(len(rows))]
             found.append(outputs_of(parts, places, bench))
-        return found, outputs_of([call(model, {"tokens": row[None]}) for row in rows], [slice(0, len(row)) for row in rows], bench)
+        alone = [call(model, {**{key: value[i : i + 1] for key, value in sources.items()}, "tokens": row[None]}) for i, row in enumerate(rows)]
+        return found, outputs_of(alone, [slice(0, len(row)) for row in rows], bench)
 
     yield from compared("outputs", pair)
 

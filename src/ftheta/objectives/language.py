@@ -34,7 +34,7 @@ def token_loss(model: nn.Module, hidden: Tensor, targets: Tensor, weights: Tenso
 
 
 class NextToken(Objective):
-    """-Σ log p(x_{t+1} | x_{≤t}) over every token that has a next one in its document."""
+    """-Σ log p(x_{t+1} | x_{≤t}) over every token that has a next one in its document; given a source too, where the model takes one."""
 
     lookahead: ClassVar[int] = 1
     kind: Literal["next_token"] = "next_token"
@@ -50,7 +50,7 @@ class NextToken(Objective):
 
     def loss(self, model: nn.Module, run: Run, batch: Batch, phase: Phase) -> Loss:
         tokens = batch["tokens"]
-        inputs: Batch = {"tokens": tokens[:, :-1]}
+        inputs: Batch = {**batch, "tokens": tokens[:, :-1]}                                # what else there is, such as a source, is for the model
         counted = torch.ones_like(tokens[:, 1:], dtype=torch.bool)
         if "documents" in batch:
             documents = batch["documents"]
@@ -64,7 +64,7 @@ class NextToken(Objective):
         return with_auxiliary(model, outputs, total, counts.sum())
 
     def tasks(self) -> dict[str, str]:
-        return {"tokens": "text-generation"}
+        return {"source": "translation", "tokens": "text-generation"}
 
 
 class Masked(Objective):
