@@ -72,6 +72,9 @@ class Attention(Mixer):
         else:
             context.mixed()
 
+    def forget(self, state: tuple[Tensor, ...], count: int) -> tuple[Tensor, ...] | None:
+        return tuple(part[:, :, :-count] for part in state) if self.window is None else None      # beyond a window nothing is kept
+
     def forward(self, x: Tensor, context: Context) -> Tensor:
         batch, length, _ = x.shape
         q = self.query(x).view(batch, length, self.heads, self.head_dim)

@@ -4,20 +4,27 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from ftheta.blocks.mixer import Mixer
 
 
 @dataclass
 class Cache:
     """What a model remembers of the tokens it has seen, per mixer: keys and values, or recurrent state."""
 
-    states: dict[nn.Module, Any] = field(default_factory=dict)
+    states: dict[Mixer, Any] = field(default_factory=dict)
     documents: Tensor | None = None
     """(B, S) document of every remembered token, when documents are used (padding is document -1)."""
     length: int = 0
+
+    def copy(self) -> Cache:
+        """One that further tokens do not change; what mixers remember is replaced, never written into."""
+        return Cache(dict(self.states), self.documents, self.length)
 
     def select(self, rows: Tensor) -> None:
         """Keep only some rows of the batch."""

@@ -9,6 +9,7 @@ FAMILIES = Catalogue(
         "distilbert": "ftheta.interop.huggingface.distilbert:DistilBERT",
         "gpt2": "ftheta.interop.huggingface.gpt2:GPT2",
         "llama": "ftheta.interop.huggingface.llama:Llama",
+        "mamba2": "ftheta.interop.huggingface.mamba2:Mamba2",
         "mistral": "ftheta.interop.huggingface.mistral:Mistral",
         "mixtral": "ftheta.interop.huggingface.experts:Mixtral",
         "qwen2": "ftheta.interop.huggingface.qwen:Qwen2",
