@@ -35,12 +35,14 @@ JUDGED = 65536
 
 def corpus() -> dict[str, Any]:
     """Where the tokens are; prepares them the first time."""
+    from ftheta.data.sources.source_config import Sections
+    from ftheta.data.split import Split
     from ftheta.data.stages import home
-    from ftheta.data.text import Split, prepare_text
+    from ftheta.data.text import prepare_text
     from ftheta.lifecycle.recipe import load
 
     recipe = load("python-lm")
-    text = prepare_text(recipe.data.source, recipe.data.clean, recipe.data.split or Split(), recipe.data.tokenizer_or_default(), home() / "stages", recipe.seed)
+    text = prepare_text(recipe.data.source, Sections(recipe.data.tokenizer_or_default(), home() / "stages", recipe.data.clean, recipe.data.split or Split(), seed=recipe.seed))
     return {"tokens": str(text.tokens), "vocab": text.tokenizer.get_vocab_size(), "counts": text.account["tokens"]}
 
 

@@ -29,16 +29,13 @@ from ftheta.core.config import Slot, fill
 from ftheta.core.contract import Batch, Ports, check
 from ftheta.core.errors import FthetaError
 from ftheta.core.random import Draws, generator, seed_all
-from ftheta.data.chat.prepare import prepare_chat
 from ftheta.data.images import ImageDataset
-from ftheta.data.labelled import prepare_labelled
+from ftheta.data.packing import Pack
 from ftheta.data.processors.plain import PlainProcessor
 from ftheta.data.processors.text import TextProcessor
-from ftheta.data.sources.chat import ChatSource
-from ftheta.data.sources.source_config import LabelledTextSource, ResidentSource, TaggedSentence, TextSource
-from ftheta.data.sources.tagged import TaggedText
-from ftheta.data.tagged import prepare_tagged
-from ftheta.data.text import Split
+from ftheta.data.sources.source_config import Sections, SourceConfig
+from ftheta.data.tagged import TaggedSentence, prepare_tagged
+from ftheta.data.text import TextSource
 from ftheta.data.tokenizers.trained import Bytes
 from ftheta.data.tokens import TokenDataset
 from ftheta.evaluation.metrics.metric import Metric, Subject
@@ -187,21 +184,13 @@ def source(config: Any) -> Any:
     try:
         if isinstance(config, TextSource):
             return plain([list(config.documents()), leftovers(config)])
-        if isinstance(config, ChatSource):
-            chat = prepare_chat(config.items(), config.template, Split(), Bytes(), 64, 1, place(), 0)
-            return plain([{name: split.fingerprint for name, split in chat.splits.items()}, chat.account, vars(config.ports())])
-        if isinstance(config, LabelledTextSource):
-            prepared = prepare_labelled(config, Bytes(), place(), 0)
-            return plain([{name: [len(split), split.fingerprint] for name, split in prepared.splits.items()}, prepared.processor.dump(), vars(config.ports())])
-        if isinstance(config, TaggedText):
-            prepared = prepare_tagged(config.parts(), config.longest, Bytes(), place())
-            return plain([{name: [len(split), split.fingerprint] for name, split in prepared.splits.items()}, vars(config.ports())])
-        if isinstance(config, ResidentSource):
-            splits = config.splits(Path(), 0)
-            return plain([{name: [len(split), split.fingerprint] for name, split in splits.items()}, config.processor(splits["train"]).dump(), vars(config.ports())])
-        assert isinstance(config, RolloutsConfig)
-        acting, model = config.source(8, 0), subjects("policy").model.architecture
-        return plain([acting.batch(step, torch.arange(8), model) for step in range(acting.steps_per_iteration + 2)])
+        if isinstance(config, RolloutsConfig):
+            acting, model = config.source(8, 0, PlainProcessor()), subjects("policy").model.architecture
+            return plain([acting.batch(step, torch.arange(8), model) for step in range(acting.steps_per_iteration + 2)])
+        assert isinstance(config, SourceConfig)
+        prepared = config.prepare(Sections(Bytes(), place(), pack=Pack(length=64), lookahead=1))
+        splits = {name: [len(split), split.fingerprint] for name, split in prepared.splits.items()}
+        return plain([splits, prepared.processor.dump(), prepared.account, vars(config.ports())])
     except FthetaError as error:
         return str(error)
 
@@ -300,7 +289,7 @@ def subjects(name: str) -> Subject:
     if name == "tags":
         words, tags = ("a", "b", "c"), ("O", "B-x", "B-y")
         sentences = [TaggedSentence(tuple(words[(i + k) % 3] for k in range(4)), tuple(tags[(i + k) % 3] for k in range(4))) for i in range(60)]
-        prepared = prepare_tagged({"train": sentences, "test": sentences}, SIZES["T"], Bytes(), place())
+        prepared = prepare_tagged({"train": sentences, "test": sentences}, SIZES["T"], Sections(Bytes(), place()))
         return Subject(Model(model, prepared.processor, "token-classification"), prepared.splits, {}, 0)
     draws = generator("digits")
     pictures = ImageDataset(torch.randint(256, (60, 1, 8, 8), generator=draws, dtype=torch.uint8), torch.arange(60) % SIZES["K"], ("a", "b", "c"))

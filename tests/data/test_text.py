@@ -7,8 +7,11 @@ from tokenizers import Tokenizer, models
 
 from ftheta.core.errors import ConfigError, DataError
 from ftheta.data.clean.rules import Normalise, Quality
+from ftheta.data.packing import Pack, Ramp
+from ftheta.data.sources.source_config import Sections
 from ftheta.data.sources.text import TextFiles
-from ftheta.data.text import Pack, Ramp, Split, prepare_text
+from ftheta.data.split import Split
+from ftheta.data.text import prepare_text
 from ftheta.data.tokenizers.file import TokenizerFile
 from ftheta.data.tokenizers.trained import BOS, EOS, ByteBPE, Bytes, Characters
 from ftheta.data.tokens import TokenDataset
@@ -24,7 +27,7 @@ def folder(tmp_path):
 
 
 def prepare(folder, cache, tokenizer=None, split=None, rules=(), seed=0):
-    return prepare_text(TextFiles(path=str(folder)), rules, split or Split(), tokenizer or ByteBPE(vocab=300), cache, seed)
+    return prepare_text(TextFiles(path=str(folder)), Sections(tokenizer or ByteBPE(vocab=300), cache, tuple(rules), split or Split(), seed=seed))
 
 
 def test_every_byte_arrives_once(folder, tmp_path):
@@ -148,7 +151,7 @@ def test_bad_input_is_named(tmp_path):
     with pytest.raises(DataError, match=r"more than data\.source\.largest"):
         list(TextFiles(path=str(tmp_path), largest=20).documents())
     with pytest.raises(DataError, match="cannot be split"):
-        prepare_text(TextFiles(path=str(tmp_path), on_bad="skip"), (), Split(), Bytes(), tmp_path / "cache", 0)
+        prepare_text(TextFiles(path=str(tmp_path), on_bad="skip"), Sections(Bytes(), tmp_path / "cache"))
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty" / "x").write_text("  \n")
     with pytest.raises(DataError, match="nothing is left"):

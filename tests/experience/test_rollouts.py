@@ -9,6 +9,7 @@ import torch
 
 from ftheta.architectures.actor_critic import ActorCritic, ActorCriticConfig
 from ftheta.core.errors import ConfigError, DataError
+from ftheta.data.processors.plain import PlainProcessor
 from ftheta.experience.rollouts import Rollouts, RolloutsConfig, advantages
 
 
@@ -49,7 +50,7 @@ def test_an_episode_cut_by_the_time_limit_keeps_the_value_of_where_it_was_cut() 
 
 
 def test_every_transition_is_served_once_an_epoch_in_any_division() -> None:
-    source, parts = config().source(24, seed=0), config().source(24, seed=0)
+    source, parts = config().source(24, 0, PlainProcessor()), config().source(24, 0, PlainProcessor())
     model, whole = policy(), torch.arange(24)
     assert source.steps_per_iteration == 10 and source.live
     for _ in range(2):
@@ -63,17 +64,17 @@ def test_every_transition_is_served_once_an_epoch_in_any_division() -> None:
 
 
 def test_advantages_are_normalised_over_the_rollout() -> None:
-    source = config().source(24, seed=0)
+    source = config().source(24, 0, PlainProcessor())
     source.batch(0, torch.arange(24), policy())
     advantage = source.rollout["advantage"]
     assert advantage.mean().abs() < 1e-6 and advantage.std().item() == pytest.approx(1, abs=1e-5)
-    raw = config(normalise_advantages=False).source(24, seed=0)
+    raw = config(normalise_advantages=False).source(24, 0, PlainProcessor())
     batch = raw.batch(0, torch.arange(24), policy())
     torch.testing.assert_close(batch["return"] - batch["value"], batch["advantage"])
 
 
 def test_log_probabilities_and_values_are_the_acting_models() -> None:
-    source, model = config().source(120, seed=0), policy()
+    source, model = config().source(120, 0, PlainProcessor()), policy()
     batch = source.batch(0, torch.arange(120), model)
     outputs = model(observation=batch["observation"])
     expected = outputs["logits"].log_softmax(-1).gather(-1, batch["action"][:, None])[:, 0]
@@ -82,7 +83,7 @@ def test_log_probabilities_and_values_are_the_acting_models() -> None:
 
 
 def test_actions_follow_the_policy() -> None:
-    source, model = config(horizon=1000).source(1000, seed=0), policy()
+    source, model = config(horizon=1000).source(1000, 0, PlainProcessor()), policy()
     model.actor[-1].bias.data[:] = torch.tensor([0.0, 1.0])
     model.actor[-1].weight.data.zero_()
     source.batch(0, torch.arange(1), model)
@@ -92,10 +93,10 @@ def test_actions_follow_the_policy() -> None:
 
 def test_continuing_equals_not_having_stopped() -> None:
     whole = torch.arange(24)
-    straight = config().source(24, seed=5)
+    straight = config().source(24, 5, PlainProcessor())
     batches = [straight.batch(step, whole, policy(step // 10)) for step in range(30)]
     for stop in (0, 4, 9, 10, 17):
-        first, second = config().source(24, seed=5), config().source(24, seed=5)
+        first, second = config().source(24, 5, PlainProcessor()), config().source(24, 5, PlainProcessor())
         for step in range(stop):
             first.batch(step, whole, policy(step // 10))
         second.restore(*first.state())
@@ -106,7 +107,7 @@ def test_continuing_equals_not_having_stopped() -> None:
 
 
 def test_statistics_count_whole_episodes() -> None:
-    source = config(environment={"kind": "cartpole", "limit": 4}).source(120, seed=0)
+    source = config(environment={"kind": "cartpole", "limit": 4}).source(120, 0, PlainProcessor())
     assert source.statistics() == {"episodes": 0.0}
     source.batch(0, torch.arange(1), policy())
     assert source.statistics() == {"episodes": 30.0, "episode_return": 4.0}
@@ -115,10 +116,10 @@ def test_statistics_count_whole_episodes() -> None:
 def test_what_cannot_be_is_refused() -> None:
     with pytest.raises(DataError, match=r"train.batch is 50, which does not divide the 120 transitions"):
         Rollouts(config(), 50, 0)
-    source = config().source(24, seed=0)
+    source = config().source(24, 0, PlainProcessor())
     source.batch(10, torch.arange(24), policy())
     with pytest.raises(DataError, match="experience cannot be had again"):
         source.batch(9, torch.arange(24), policy())
     with pytest.raises(ConfigError, match=r"environment.kind: 'cartpol' is not a known environment; did you mean 'cartpole'"):
         config(environment="cartpol")
-    assert config().source(24, 0).fingerprint != config(gamma=0.5).source(24, 0).fingerprint
+    assert config().source(24, 0, PlainProcessor()).fingerprint != config(gamma=0.5).source(24, 0, PlainProcessor()).fingerprint

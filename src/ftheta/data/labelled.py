@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
-from pathlib import Path
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import torch
 from tokenizers import Encoding, processors
@@ -15,12 +15,41 @@ from ftheta.core.errors import DataError
 from ftheta.data.images import stratified
 from ftheta.data.processors.text import TextProcessor
 from ftheta.data.source import Dataset
-from ftheta.data.sources.source_config import LabelledTextSource
+from ftheta.data.sources.source_config import Prepared, Sections, SourceConfig, in_memory
 from ftheta.data.stages import digest
 from ftheta.data.text import made_processor
-from ftheta.data.tokenizers.trained import TokenizerConfig
 
 PORTS = {"tokens": "ids B T", "documents": "ids B T", "segments": "ids B T", "label": "label B"}
+
+
+@dataclass(frozen=True)
+class Example:
+    """A text, or a pair of texts, and its class."""
+
+    text: str
+    second: str | None
+    label: str
+
+
+class LabelledTextSource(SourceConfig):
+    """A source of labelled texts, which a tokenizer turns into rows of unequal length."""
+
+    sections = frozenset({"tokenizer"})
+
+    longest: int
+    validation: float
+    test: float
+
+    @abstractmethod
+    def examples(self) -> list[Example]:
+        """Every example, in a fixed order. Raises DataError naming file and line for what cannot be read."""
+
+    @abstractmethod
+    def classes(self, examples: Sequence[Example]) -> list[str]:
+        """The names of the classes, in the order of their numbers."""
+
+    def prepare(self, sections: Sections) -> Prepared:
+        return prepare_labelled(self, sections)
 
 
 class LabelledTexts(Dataset):
@@ -47,20 +76,13 @@ class LabelledTexts(Dataset):
         return {**self.processor.batch([self.encodings[i] for i in rows.tolist()]), "label": self.label[rows]}
 
 
-class PreparedTexts(NamedTuple):
-    """What came of labelled texts."""
-
-    splits: dict[str, Dataset]
-    processor: TextProcessor
-
-
-def prepare_labelled(source: LabelledTextSource, tokenizer: TokenizerConfig, cache: Path, seed: int) -> PreparedTexts:
+def prepare_labelled(source: LabelledTextSource, sections: Sections) -> Prepared:
     """Read, split, make the tokenizer and encode. Raises DataError for what cannot be read or is too little."""
     examples = source.examples()
     classes = source.classes(examples)
     label = torch.tensor([classes.index(example.label) for example in examples])
     shares = {name: share for name, share in (("validation", source.validation), ("test", source.test)) if share}
-    parts = stratified(label, shares, seed)
+    parts = stratified(label, shares, sections.seed)
     left = torch.ones(len(examples), dtype=torch.bool)
     for rows in parts.values():
         left[rows] = False
@@ -68,13 +90,13 @@ def prepare_labelled(source: LabelledTextSource, tokenizer: TokenizerConfig, cac
     if not len(parts["train"]):
         raise DataError(f"data.source: {len(examples)} texts are too few to split")
     texts = [text for i in parts["train"].tolist() for text in (examples[i].text, examples[i].second) if text is not None]
-    processor = framed(made_processor(digest(texts), lambda: texts, tokenizer, cache))
+    processor = framed(made_processor(digest(texts), lambda: texts, sections))
     processor.labels = classes
     splits: dict[str, Dataset] = {}
     for name, rows in parts.items():
         encodings = [processor.frame(examples[i].text, examples[i].second, source.longest) for i in rows.tolist()]
         splits[name] = LabelledTexts(encodings, label[rows], processor, source.longest)
-    return PreparedTexts(splits, processor)
+    return in_memory(splits, processor)
 
 
 def framed(processor: TextProcessor) -> TextProcessor:

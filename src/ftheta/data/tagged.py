@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from dataclasses import dataclass
 
 import torch
 from tokenizers import Encoding
@@ -11,16 +11,23 @@ from torch import Tensor
 
 from ftheta.core.contract import Batch, Ports
 from ftheta.core.log import logger
-from ftheta.data.labelled import PreparedTexts, framed
+from ftheta.data.labelled import framed
 from ftheta.data.processors.text import TextProcessor
 from ftheta.data.source import Dataset
-from ftheta.data.sources.source_config import TaggedSentence
+from ftheta.data.sources.source_config import Prepared, Sections, in_memory
 from ftheta.data.stages import digest
 from ftheta.data.text import made_processor
-from ftheta.data.tokenizers.trained import TokenizerConfig
 
 UNTAGGED = -1
 """The class of tokens that carry no tag: later pieces of a word, control tokens, padding."""
+
+
+@dataclass(frozen=True)
+class TaggedSentence:
+    """Words and the tag of each."""
+
+    words: tuple[str, ...]
+    tags: tuple[str, ...]
 
 
 class TaggedTexts(Dataset):
@@ -53,10 +60,10 @@ class TaggedTexts(Dataset):
         return {**batch, "label": label}
 
 
-def prepare_tagged(parts: Mapping[str, Sequence[TaggedSentence]], longest: int, tokenizer: TokenizerConfig, cache: Path) -> PreparedTexts:
+def prepare_tagged(parts: Mapping[str, Sequence[TaggedSentence]], longest: int, sections: Sections) -> Prepared:
     """Make the tokenizer from the training sentences and encode all parts. The classes are the tags, `O` first."""
     texts = [" ".join(sentence.words) for sentence in parts["train"]]
-    processor = framed(made_processor(digest(texts), lambda: texts, tokenizer, cache))
+    processor = framed(made_processor(digest(texts), lambda: texts, sections))
     processor.by_words = True
     processor.labels = sorted({tag for sentences in parts.values() for sentence in sentences for tag in sentence.tags}, key=lambda tag: (tag != "O", tag))
     number = {tag: i for i, tag in enumerate(processor.labels)}
@@ -76,4 +83,4 @@ def prepare_tagged(parts: Mapping[str, Sequence[TaggedSentence]], longest: int, 
         if lost:
             logger.warning("%s words of the %s split stand beyond the %s tokens that are read: see data.source.longest", f"{lost:,}", name, f"{longest:,}")
         splits[name] = TaggedTexts(encodings, tags, processor, longest)
-    return PreparedTexts(splits, processor)
+    return in_memory(splits, processor)

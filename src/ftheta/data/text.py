@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+from abc import abstractmethod
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,72 +14,50 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import Field, model_validator
 from tokenizers import Tokenizer
 
 from ftheta.core.atomic import Attempt
-from ftheta.core.config import Config
-from ftheta.core.contract import Batch
-from ftheta.core.errors import ConfigError, DataError, Problem
+from ftheta.core.contract import Ports
+from ftheta.core.errors import DataError
 from ftheta.core.log import logger
-from ftheta.core.random import key
 from ftheta.data.clean.rules import Rule
 from ftheta.data.processors.text import TextProcessor
-from ftheta.data.sources.source_config import TextSource
+from ftheta.data.source import Dataset
+from ftheta.data.sources.source_config import Prepared, Sections, SourceConfig
+from ftheta.data.split import SPLITS, assign
 from ftheta.data.stages import digest, stage
-from ftheta.data.tokenizers.trained import TokenizerConfig
-
-SPLITS = ("train", "validation", "test")
+from ftheta.data.tokens import TokenDataset
 
 
-class Split(Config):
-    """Which share of the documents is kept for checking; the rest trains."""
+@dataclass(frozen=True)
+class Document:
+    """One text and where it came from."""
 
-    validation: float = Field(default=0.05, ge=0, lt=1)
-    """Looked at during training."""
-    test: float = Field(default=0.05, ge=0, lt=1)
-    """Looked at once, at the end."""
-
-
-class Shorter(Config):
-    """A stretch of training with shorter rows."""
-
-    until: float = Field(gt=0, lt=1)
-    """Share of the budget at which it ends."""
-    length: int = Field(gt=1)
-    """Tokens in a row; must divide the full length."""
+    name: str
+    text: str
 
 
-class Pack(Config):
-    """How documents become rows of equal length."""
+class TextSource(SourceConfig):
+    """A source of documents, which cleaning, splitting, a tokenizer and packing turn into rows of tokens."""
 
-    length: int = Field(default=256, gt=1)
-    """Tokens in a row."""
-    ramp: tuple[Shorter, ...] = ()
-    """Shorter rows first: each is cut into pieces until its share of the budget is used (Li et al. 2021, arXiv:2108.06084)."""
+    sections = frozenset({"clean", "split", "tokenizer", "pack"})
 
-    @model_validator(mode="after")
-    def divides(self) -> Pack:
-        for i, stretch in enumerate(self.ramp):
-            if self.length % stretch.length:
-                raise ConfigError([Problem(("ramp", i, "length"), f"{stretch.length} does not divide the row's {self.length} tokens")])
-            if i and stretch.until <= self.ramp[i - 1].until:
-                raise ConfigError([Problem(("ramp", i, "until"), "must be later than the stretch before it")])
-        return self
+    def ports(self) -> Ports:
+        return Ports(gives={"tokens": "ids B T", "documents": "ids B T"})
 
+    @abstractmethod
+    def documents(self) -> Iterator[Document]:
+        """Every document, in a fixed order. Raises DataError naming file and byte for what cannot be read."""
 
-class Ramp:
-    """Cuts rows of tokens into shorter ones, as far as training has come; the same tokens, targets included, in the same order."""
-
-    def __init__(self, pack: Pack, lookahead: int):
-        self.pack = pack
-        self.lookahead = lookahead
-
-    def __call__(self, batch: Batch, progress: float) -> Batch:
-        length = next((stretch.length for stretch in self.pack.ramp if progress < stretch.until), self.pack.length)
-        if length == self.pack.length:
-            return batch
-        return {name: value.unfold(1, length + self.lookahead, length).flatten(0, 1) for name, value in batch.items()}
+    def prepare(self, sections: Sections) -> Prepared:
+        length, lookahead = sections.pack.length, sections.lookahead
+        text = prepare_text(self, sections)
+        splits: dict[str, Dataset] = {}
+        for name in SPLITS:
+            if name == "train" or text.account["tokens"][name]["tokens"] >= length + lookahead:
+                rows = TokenDataset(text.tokens / f"{name}.npy", text.fingerprint(name), text.processor.vocab, length, lookahead, text.processor.borders)
+                splits[name] = rows
+        return Prepared(splits["train"].ports, text.processor, splits, {name: text.texts(name) for name in ("train", "test")}, text.account)
 
 
 @dataclass
@@ -105,16 +84,16 @@ class PreparedText:
         return self.account["tokens"][split]["fingerprint"]
 
 
-def prepare_text(source: TextSource, rules: Sequence[Rule], split: Split, tokenizer: TokenizerConfig, cache: Path, seed: int) -> PreparedText:
+def prepare_text(source: TextSource, sections: Sections) -> PreparedText:
     """Run or find every stage. Raises DataError for unreadable, empty or too little text."""
-    documents = documents_stage(source, rules, split, cache, seed)
+    documents = documents_stage(source, sections)
     account = json.loads((documents / "account.json").read_text())
     content = account["fingerprint"]
 
     def training_texts() -> list[str]:
         return pq.read_table(documents / "train.parquet").column("text").to_pylist()
 
-    processor = made_processor(content, training_texts, tokenizer, cache)
+    processor = made_processor(content, training_texts, sections)
     made, borders = processor.tokenizer, processor.borders
 
     def tokenize(attempt: Attempt) -> None:
@@ -125,13 +104,14 @@ def prepare_text(source: TextSource, rules: Sequence[Rule], split: Split, tokeni
             counts[name] = write_tokens(attempt, name, made, texts, borders)
         attempt.write_json("counts.json", counts)
 
-    tokens = stage(cache, "tokens", {"documents": content, "tokenizer": digest(made.to_str()), "borders": list(borders)}, tokenize)
+    tokens = stage(sections.cache, "tokens", {"documents": content, "tokenizer": digest(made.to_str()), "borders": list(borders)}, tokenize)
     account["tokens"] = json.loads((tokens / "counts.json").read_text())
     return PreparedText(documents, processor, tokens, account)
 
 
-def made_processor(content: str, texts: Callable[[], list[str]], tokenizer: TokenizerConfig, cache: Path) -> TextProcessor:
+def made_processor(content: str, texts: Callable[[], list[str]], sections: Sections) -> TextProcessor:
     """The processor with the tokenizer made from texts, which `content` is the address of; found again where it has been made before."""
+    tokenizer = sections.tokenizer
 
     def make(attempt: Attempt) -> None:
         given = texts()
@@ -142,11 +122,12 @@ def made_processor(content: str, texts: Callable[[], list[str]], tokenizer: Toke
         for name, data in processor.files().items():
             attempt.write(name, data)
 
-    return TextProcessor.load({"kind": TextProcessor.kind}, stage(cache, "tokenizer", {"documents": content, "tokenizer": tokenizer.key()}, make))
+    return TextProcessor.load({"kind": TextProcessor.kind}, stage(sections.cache, "tokenizer", {"documents": content, "tokenizer": tokenizer.key()}, make))
 
 
-def documents_stage(source: TextSource, rules: Sequence[Rule], split: Split, cache: Path, seed: int) -> Path:
+def documents_stage(source: TextSource, sections: Sections) -> Path:
     """Read, clean and split; content-addressed by what was read."""
+    rules, split, seed = sections.clean, sections.split, sections.seed
     read = list(source.documents())
     content = digest([[document.name, digest(document.text.encode())] for document in read])
 
@@ -167,7 +148,7 @@ def documents_stage(source: TextSource, rules: Sequence[Rule], split: Split, cac
         attempt.write_json("account.json", account)
 
     facts = {"content": content, "rules": [rule.dump() for rule in rules], "split": split.dump(), "seed": seed}
-    return stage(cache, "documents", facts, build)
+    return stage(sections.cache, "documents", facts, build)
 
 
 def clean(documents: Sequence[Any], rules: Sequence[Rule]) -> tuple[list[tuple[str, str]], Counter[str]]:
@@ -187,16 +168,6 @@ def clean(documents: Sequence[Any], rules: Sequence[Rule]) -> tuple[list[tuple[s
         else:
             kept.append((document.name, text))
     return kept, dropped
-
-
-def assign(names: Sequence[str], split: Split, seed: int) -> dict[str, list[int]]:
-    """Documents in an order given by hashes of (seed, name): the first share validates, the next tests, the rest trains."""
-    order = sorted(range(len(names)), key=lambda i: (key(seed, "split", names[i]), i))
-    validation = max(1, round(split.validation * len(names))) if split.validation else 0
-    test = max(1, round(split.test * len(names))) if split.test else 0
-    if validation + test >= len(names):
-        raise DataError(f"data.split: {len(names)} documents cannot be split into validation, test and training; give more documents or smaller shares")
-    return {"validation": sorted(order[:validation]), "test": sorted(order[validation : validation + test]), "train": sorted(order[validation + test :])}
 
 
 def write_tokens(attempt: Attempt, name: str, tokenizer: Tokenizer, texts: Sequence[str], borders: tuple[int, int]) -> dict[str, Any]:

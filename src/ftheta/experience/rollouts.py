@@ -25,17 +25,18 @@ from ftheta.core.config import Part, Slot, slot
 from ftheta.core.contract import Batch, Ports
 from ftheta.core.errors import DataError
 from ftheta.core.random import generator, key
+from ftheta.data.processors.processor import Processor
 from ftheta.data.source import Source
-from ftheta.data.sources.source_config import SourceConfig
 from ftheta.data.stages import digest
 from ftheta.experience import ENVIRONMENTS
 from ftheta.experience.environments.environment import Environment
+from ftheta.experience.experience import ExperienceConfig
 
 RECENT = 100
 """Finished episodes that statistics are taken over."""
 
 
-class RolloutsConfig(SourceConfig):
+class RolloutsConfig(ExperienceConfig):
     """Where and how long to act between updates."""
 
     kind: Literal["rollouts"] = "rollouts"
@@ -66,7 +67,7 @@ class RolloutsConfig(SourceConfig):
         """`count` fresh copies, for acting in or for evaluation."""
         return self.environment.build(count=count)
 
-    def source(self, batch: int, seed: int) -> Rollouts:
+    def source(self, batch: int, seed: int, processor: Processor) -> Rollouts:
         """The source of a run whose steps take `batch` rows."""
         return Rollouts(self, batch, seed)
 

@@ -20,11 +20,12 @@ from ftheta.core.contract import Batch, Ports
 from ftheta.core.device import pick
 from ftheta.core.random import generator
 from ftheta.data.source import Dataset
-from ftheta.data.sources.source_config import TextSource
+from ftheta.data.sources.source_config import Prepared
+from ftheta.data.text import TextSource
 from ftheta.evaluation.metrics.metric import Subject
 from ftheta.evaluation.probes.small import reduced
 from ftheta.experience.rollouts import RolloutsConfig
-from ftheta.lifecycle.build import Data, build_data, build_model, build_source, task_of
+from ftheta.lifecycle.build import build_data, build_model, build_source, task_of
 from ftheta.lifecycle.recipe import Recipe
 from ftheta.models.model import Model
 from ftheta.training.checkpoints import Checkpoints
@@ -49,7 +50,7 @@ class Bench:
     """The reduced recipe, its data, and makers of models and trainers."""
 
     recipe: Recipe
-    data: Data
+    data: Prepared
     config: ArchitectureConfig
 
     @classmethod
@@ -136,11 +137,11 @@ def shorter(recipe: Recipe) -> Recipe:
     return recipe.replace(data=data)
 
 
-def with_few_rows(recipe: Recipe, data: Data) -> Recipe:
+def with_few_rows(recipe: Recipe, data: Prepared) -> Recipe:
     """The recipe with a budget of a few small steps, and what depends on a clock or a measurement fixed."""
     rows = min(ROWS, len(data.splits["train"])) if "train" in data.splits else ROWS
     train: dict[str, Any] = {
-        **recipe.train.dump(), "steps": STEPS, "epochs": None, "tokens": None, "minutes": None, "batch": rows, "batch_tokens": None, "micro_batch": None,
+        **recipe.train.dump(), "steps": STEPS, "epochs": None, "tokens": None, "minutes": None, "flops": None, "batch": rows, "batch_tokens": None, "micro_batch": None,
         "precision": "float32", "compile": "never", "validation": None, "early_stop": None, "log_every": 1, "checkpoint": {"minutes": None}, "on_nonfinite": "stop",
         "device": "cpu" if pick(recipe.train.device).type == "cpu" else recipe.train.device,
     }

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import replace
 
 import torch
 
@@ -15,72 +14,27 @@ from ftheta.core.errors import ConfigError, Problem
 from ftheta.core.random import Draws
 from ftheta.core.tensors import mismatches
 from ftheta.data.augment import Augmentation
-from ftheta.data.chat.prepare import prepare_chat
-from ftheta.data.labelled import prepare_labelled
-from ftheta.data.processors.plain import PlainProcessor
-from ftheta.data.processors.processor import Processor
+from ftheta.data.packing import Pack, Ramp
 from ftheta.data.source import Dataset, Ordered, Shuffled, Source
-from ftheta.data.sources.chat import ChatSource
-from ftheta.data.sources.source_config import LabelledTextSource, ResidentSource, TextSource
-from ftheta.data.sources.tagged import TaggedText
-from ftheta.data.stages import digest, home
-from ftheta.data.tagged import prepare_tagged
-from ftheta.data.text import Pack, Ramp, Split, prepare_text
-from ftheta.data.tokens import TokenDataset
-from ftheta.experience.rollouts import RolloutsConfig
-from ftheta.lifecycle.recipe import Recipe, source_name
+from ftheta.data.sources.source_config import Prepared, Sections
+from ftheta.data.split import Split
+from ftheta.data.stages import home
+from ftheta.experience.experience import ExperienceConfig
+from ftheta.lifecycle.recipe import Recipe
 from ftheta.lifecycle.reference import with_reference
 from ftheta.models.folder import load as load_model
 from ftheta.objectives.objective import Objective
 
 
-@dataclass
-class Data:
-    """What the data section amounts to once it has been read."""
-
-    ports: Ports
-    processor: Processor
-    splits: dict[str, Dataset] = field(default_factory=dict)
-    texts: dict[str, list[str]] = field(default_factory=dict)
-    account: dict[str, Any] = field(default_factory=dict)
-    """What came in, what was dropped, how large each split is."""
-
-
-def build_data(recipe: Recipe) -> Data:
+def build_data(recipe: Recipe) -> Prepared:
     """Run or find the data stages. Raises DataError."""
-    cache = home() / "stages"
-    section, lookahead = recipe.data, recipe.objective.lookahead
-    if isinstance(section.source, TextSource):
-        length = (section.pack or Pack()).length
-        text = prepare_text(section.source, section.clean, section.split or Split(), section.tokenizer_or_default(), cache, recipe.seed)
-        vocab = text.processor.vocab
-        splits: dict[str, Dataset] = {}
-        for name in ("train", "validation", "test"):
-            if name == "train" or text.account["tokens"][name]["tokens"] >= length + lookahead:
-                splits[name] = TokenDataset(text.tokens / f"{name}.npy", text.fingerprint(name), vocab, length, lookahead, text.processor.borders)
-        return Data(splits["train"].ports, text.processor, splits, {name: text.texts(name) for name in ("train", "test")}, text.account)
-    if isinstance(section.source, ChatSource):
-        chat = prepare_chat(
-            section.source.items(), section.source.template, section.split or Split(), section.tokenizer_or_default(), (section.pack or Pack()).length, lookahead,
-            cache, recipe.seed,
-        )
-        splits = with_reference(recipe, chat.splits)
-        return Data(splits["train"].ports, chat.processor, splits, account=chat.account)
-    if isinstance(section.source, LabelledTextSource):
-        prepared = prepare_labelled(section.source, section.tokenizer_or_default(), cache, recipe.seed)
-        return Data(prepared.splits["train"].ports, prepared.processor, prepared.splits, account=account_of(prepared.splits))
-    if isinstance(section.source, TaggedText):
-        prepared = prepare_tagged(section.source.parts(), section.source.longest, section.tokenizer_or_default(), cache)
-        return Data(prepared.splits["train"].ports, prepared.processor, prepared.splits, account=account_of(prepared.splits))
-    if isinstance(section.source, ResidentSource):
-        splits = section.source.splits(cache, recipe.seed)
-        return Data(splits["train"].ports, section.source.processor(splits["train"]), splits, account=account_of(splits))
-    return Data(section.source.ports(), PlainProcessor(), account={"source": source_name(section.source)})
-
-
-def account_of(splits: Mapping[str, Dataset]) -> dict[str, Any]:
-    """How large each split is, and what the data is recognised by."""
-    return {"splits": {name: {"examples": len(split)} for name, split in splits.items()}, "fingerprint": digest([s.fingerprint for s in splits.values()])}
+    section = recipe.data
+    sections = Sections(
+        tokenizer=section.tokenizer_or_default(), cache=home() / "stages", clean=section.clean, split=section.split or Split(), pack=section.pack or Pack(),
+        lookahead=recipe.objective.lookahead, seed=recipe.seed,
+    )
+    prepared = section.source.prepare(sections)
+    return replace(prepared, splits=with_reference(recipe, prepared.splits)) if recipe.objective.compares else prepared
 
 
 def misfits(recipe: Recipe, ports: Ports | None = None) -> list[str]:
@@ -143,15 +97,15 @@ def begin_from(model: Architecture, start: Architecture, folder: str) -> None:
     model.load_theta(theirs)
 
 
-def build_source(recipe: Recipe, data: Data) -> Source:
+def build_source(recipe: Recipe, data: Prepared) -> Source:
     """The training source."""
     seed, train = recipe.seed, recipe.train
-    if isinstance(recipe.data.source, RolloutsConfig):
-        return recipe.data.source.source(train.batch or 64, seed)
+    if isinstance(recipe.data.source, ExperienceConfig):
+        return recipe.data.source.source(train.batch or 64, seed, data.processor)
     return Shuffled(data.splits["train"], batch_rows(recipe, data.splits["train"]), seed, Preparation(recipe.objective.with_tokens(data.processor.id), recipe.data.augment))
 
 
-def build_validation(recipe: Recipe, data: Data) -> Source | None:
+def build_validation(recipe: Recipe, data: Prepared) -> Source | None:
     """The validation split in its own order, unchanged by augmentation; None when there is none."""
     if "validation" not in data.splits or recipe.train.validation is None:
         return None

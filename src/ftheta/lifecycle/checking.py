@@ -12,7 +12,8 @@ from ftheta.blocks import READOUTS
 from ftheta.core.config import Config, fill
 from ftheta.core.contract import Ports
 from ftheta.core.contract import check as check_ports
-from ftheta.data.sources.source_config import SourceConfig, TextSource
+from ftheta.data.sources.source_config import SourceConfig
+from ftheta.data.text import TextSource
 from ftheta.evaluation.probes.causality import Proof, prove
 from ftheta.lifecycle.build import misfits
 from ftheta.lifecycle.recipe import ALL_SOURCES, STAND_IN, load

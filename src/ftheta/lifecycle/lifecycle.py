@@ -28,13 +28,14 @@ from ftheta.core.device import facts as machine_facts
 from ftheta.core.errors import FolderError, UsageError
 from ftheta.core.log import logger
 from ftheta.data.source import Source
+from ftheta.data.sources.source_config import Prepared, source_name
 from ftheta.data.stages import digest
 from ftheta.evaluation.metrics.metric import Measurement, Result, Subject
-from ftheta.lifecycle.build import Data, build_data, build_ramp, build_source, build_validation, completed, refuse_misfits, starting_model, task_of
+from ftheta.lifecycle.build import build_data, build_ramp, build_source, build_validation, completed, refuse_misfits, starting_model, task_of
 from ftheta.lifecycle.card import number, render
 from ftheta.lifecycle.ledger import ceiling, flops_per_step, parameter_counts
 from ftheta.lifecycle.pictures import curves
-from ftheta.lifecycle.recipe import Recipe, differences, load, read_yaml, source_name
+from ftheta.lifecycle.recipe import Recipe, differences, load, read_yaml
 from ftheta.models.adapters import save_adapter
 from ftheta.models.folder import load as load_model
 from ftheta.models.folder import save as save_model
@@ -148,7 +149,7 @@ def claim(recipe: Recipe, folder: Path) -> None:
     distributed.barrier()
 
 
-def train(recipe: Recipe, data: Data, folder: Path, events: Events, stop: StopRequest) -> tuple[Model, dict[str, Any]]:
+def train(recipe: Recipe, data: Prepared, folder: Path, events: Events, stop: StopRequest) -> tuple[Model, dict[str, Any]]:
     """The trained model and what training it cost; from the model folder when it is already there."""
     config = recipe.architecture(data.ports.sizes)
     costs_file = folder / "model" / "training.json"
@@ -167,6 +168,7 @@ def train(recipe: Recipe, data: Data, folder: Path, events: Events, stop: StopRe
         trainer = Trainer(
             architecture, recipe.objective, source, recipe.train, seed=recipe.seed, validation=build_validation(recipe, data), checkpoints=checkpoints,
             events=events, stop=stop, facts={"recipe": digest(recipe.dump())}, ramp=build_ramp(recipe),
+            flops_per_step=flops,
         )
         progress = trainer.fit()
         if isinstance(recipe.adapt, LoRA) and recipe.start is not None and distributed.rank() == 0:
@@ -198,7 +200,7 @@ def speed(source: Source, units: int, seconds: float) -> dict[str, Any]:
     return {"unit": unit, "units_per_second": units / max(seconds, 1e-9)}
 
 
-def evaluate_all(recipe: Recipe, data: Data, model: Model) -> Result:
+def evaluate_all(recipe: Recipe, data: Prepared, model: Model) -> Result:
     """Every metric of the recipe, in order."""
     subject = Subject(model, data.splits, data.texts, recipe.seed, recipe.data.source)
     together = Result()
@@ -211,7 +213,7 @@ def evaluate_all(recipe: Recipe, data: Data, model: Model) -> Result:
     return together
 
 
-def report(recipe: Recipe, data: Data, model: Model, folder: Path, costs: dict[str, Any]) -> dict[str, Any]:
+def report(recipe: Recipe, data: Prepared, model: Model, folder: Path, costs: dict[str, Any]) -> dict[str, Any]:
     """Evaluate, and commit `report/`: results.json, per-unit values, pictures and the card."""
     found = evaluate_all(recipe, data, model)
     lines = read_lines(folder / "metrics.jsonl") if (folder / "metrics.jsonl").exists() else []

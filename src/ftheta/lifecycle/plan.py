@@ -18,9 +18,10 @@ import torch
 from ftheta.architectures.architecture import ArchitectureConfig
 from ftheta.core.config import Config, data_fields
 from ftheta.core.device import fast_bfloat16, pick, processor_name
-from ftheta.data.sources.source_config import TextSource
+from ftheta.data.sources.source_config import Prepared, source_name
+from ftheta.data.text import TextSource
 from ftheta.experience.rollouts import RolloutsConfig
-from ftheta.lifecycle.build import Data, build_data, refuse_misfits
+from ftheta.lifecycle.build import build_data, refuse_misfits
 from ftheta.lifecycle.planning.child import ask
 from ftheta.lifecycle.planning.cost import Cost, Disk, cost_of, disk_of, saves_of, step_budget
 from ftheta.lifecycle.planning.fit import fit_cost, fit_memory, tried
@@ -28,7 +29,7 @@ from ftheta.lifecycle.planning.machine import power
 from ftheta.lifecycle.planning.memory import PROCESS_BAND, Memory, largest_micro_batch, memory_of
 from ftheta.lifecycle.planning.stand_in import rows_in_step, units_in_row
 from ftheta.lifecycle.planning.table import size, table
-from ftheta.lifecycle.recipe import Recipe, load, source_name
+from ftheta.lifecycle.recipe import Recipe, load
 
 RETRIES = 4
 """Times a proposed micro-batch is rehearsed and made smaller."""
@@ -100,7 +101,7 @@ def must_read(recipe: Recipe) -> bool:
     return bool(unknown) or not isinstance(recipe.data.source, TextSource | RolloutsConfig)
 
 
-def plan_training(recipe: Recipe, config: ArchitectureConfig, data: Data | None, probe_steps: int, probe_seconds: float) -> Plan:
+def plan_training(recipe: Recipe, config: ArchitectureConfig, data: Prepared | None, probe_steps: int, probe_seconds: float) -> Plan:
     """A model that learns by gradients: rehearsed, then tried if it fits."""
     device, rows = pick(recipe.train.device), rows_in_step(recipe, data)
     micro = min(recipe.train.micro_batch or rows, rows)
@@ -139,7 +140,7 @@ def plan_training(recipe: Recipe, config: ArchitectureConfig, data: Data | None,
     )
 
 
-def plan_fit(recipe: Recipe, config: ArchitectureConfig, data: Data | None, probe: bool) -> Plan:
+def plan_fit(recipe: Recipe, config: ArchitectureConfig, data: Prepared | None, probe: bool) -> Plan:
     """A model that is fitted by its own algorithm."""
     assert data is not None
     weighed = ask("weigh", {"recipe": recipe.dump()})
@@ -163,13 +164,13 @@ def precisions(recipe: Recipe, device: torch.device) -> list[str]:
     return ["float32", "bfloat16"] if fast_bfloat16(device) else ["bfloat16", "float32"]
 
 
-def looking(recipe: Recipe, rows: int, data: Data | None) -> int:
+def looking(recipe: Recipe, rows: int, data: Prepared | None) -> int:
     """Rows that validation or a metric look at together; 0 when nothing does."""
     validated = rows if recipe.train.validation and (data is None or "validation" in data.splits) else 0
     return max([validated, *(getattr(metric, "batch", 0) for metric in recipe.evaluate)])
 
 
-def validation_batches(recipe: Recipe, data: Data | None, rows: int) -> int:
+def validation_batches(recipe: Recipe, data: Prepared | None, rows: int) -> int:
     """Of one validation."""
     if data is None or recipe.train.validation is None or "validation" not in data.splits:
         return 0

@@ -23,9 +23,10 @@ from ftheta.core.errors import ConfigError, FolderError, Problem, UsageError, di
 from ftheta.data.augment import AUGMENTATIONS, Augmentation
 from ftheta.data.clean import RULES
 from ftheta.data.clean.rules import Rule
+from ftheta.data.packing import Pack
 from ftheta.data.sources import SOURCES
-from ftheta.data.sources.source_config import SourceConfig, TextSource
-from ftheta.data.text import Pack, Split
+from ftheta.data.sources.source_config import SourceConfig, source_name
+from ftheta.data.split import Split
 from ftheta.data.tokenizers import TOKENIZERS
 from ftheta.data.tokenizers.trained import TokenizerConfig
 from ftheta.evaluation.metrics import METRICS
@@ -71,19 +72,14 @@ class DataConfig(Config):
     def ports(self) -> Ports:
         """What a batch will give, with the sizes that are known before any data is read."""
         ports, sections = self.source.ports(), self.source.sections
-        gives = {"tokens": "ids B T", "documents": "ids B T"} if isinstance(self.source, TextSource) else ports.gives
         vocab = self.tokenizer_or_default().size if "tokenizer" in sections else None
         length = {"T": (self.pack or Pack()).length} if "pack" in sections else {}
-        return Ports(gives=gives, sizes={**ports.sizes, **length, **({"V": vocab} if vocab else {})})
+        return Ports(gives=ports.gives, sizes={**ports.sizes, **length, **({"V": vocab} if vocab else {})})
 
     def tokenizer_or_default(self) -> TokenizerConfig:
         tokenizer = self.tokenizer or Slot(TOKENIZERS).parse("byte_bpe")
         assert isinstance(tokenizer, TokenizerConfig)
         return tokenizer
-
-
-def source_name(source: SourceConfig) -> str:
-    return str(getattr(source, "kind"))  # noqa: B009
 
 
 class Recipe(Config):

@@ -61,6 +61,8 @@ class TrainConfig(Config):
     """Budget: tokens (or examples, where there are no tokens)."""
     minutes: float | None = Field(default=None, gt=0)
     """Budget: minutes of training, validation and saving not counted."""
+    flops: float | None = Field(default=None, gt=0)
+    """Budget: floating point operations of forward and backward passes, so that unlike models can be compared at equal work."""
     batch: int | None = Field(default=None, gt=0)
     """Examples in one step, over all micro-batches and processes."""
     batch_tokens: int | None = Field(default=None, gt=0)
@@ -100,7 +102,7 @@ class TrainConfig(Config):
 
     @model_validator(mode="after")
     def one_budget(self) -> TrainConfig:
-        given = [name for name in ("steps", "epochs", "tokens", "minutes") if getattr(self, name) is not None]
+        given = [name for name in ("steps", "epochs", "tokens", "minutes", "flops") if getattr(self, name) is not None]
         if len(given) > 1:
             raise ValueError(f"give one budget, not {' and '.join(given)} (set the others to null)")
         if self.batch and self.batch_tokens:

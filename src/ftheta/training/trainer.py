@@ -87,7 +87,7 @@ class Trainer:
     def __init__(
         self, model: Architecture, objective: Objective, source: Source, config: TrainConfig, *, seed: int, validation: Source | None = None,
         checkpoints: Checkpoints | None = None, events: Events | None = None, stop: StopRequest | None = None, facts: Mapping[str, Any] | None = None,
-        ramp: Ramp | None = None,
+        ramp: Ramp | None = None, flops_per_step: float | None = None,
     ):
         if source.live and config.on_nonfinite == "rollback":
             raise UsageError("train.on_nonfinite: rollback leaves out the data of a bad step, and experience cannot be left out: use stop or skip")
@@ -103,6 +103,7 @@ class Trainer:
         self.stop = stop or StopRequest()
         self.facts = {"data": source.fingerprint, **(facts or {})}
         self.ramp = ramp
+        self.flops_per_step = flops_per_step
         self.phases = objective.phases()
         self.names: dict[Tensor, str] = {parameter: name for name, parameter in model.named_parameters()}
         self.optimizers = {phase.name: self.optimizers_of(phase) for phase in self.phases}
@@ -150,9 +151,13 @@ class Trainer:
             if source.steps_per_epoch is None:
                 raise UsageError("train.epochs needs a data set with an end; give train.steps, tokens or minutes for this source")
             return max(1, math.ceil(config.epochs * source.steps_per_epoch))
+        if config.flops:
+            if self.flops_per_step is None:
+                raise UsageError("train.flops needs a source whose work can be counted beforehand; give train.steps, tokens or minutes for this one")
+            return max(1, round(config.flops / self.flops_per_step))
         if config.minutes:
             return None
-        raise UsageError("train: give a budget: one of steps, epochs, tokens, minutes")
+        raise UsageError("train: give a budget: one of steps, epochs, tokens, minutes, flops")
 
     def share_used(self) -> float:
         steps = self.total_steps()

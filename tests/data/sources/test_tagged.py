@@ -9,8 +9,9 @@ import torch
 
 import ftheta
 from ftheta.core.errors import DataError
+from ftheta.data.sources.source_config import Sections
 from ftheta.data.sources.tagged import TaggedText
-from ftheta.data.tagged import UNTAGGED, prepare_tagged
+from ftheta.data.tagged import UNTAGGED
 from ftheta.data.tokenizers.trained import Bytes
 from ftheta.evaluation.metrics.entities import spans
 
@@ -24,7 +25,7 @@ def write(folder: Path, text: str = TEXT) -> Path:
 
 def test_the_first_token_of_a_word_carries_its_tag(tmp_path: Path) -> None:
     source = TaggedText(path=str(write(tmp_path)))
-    prepared = prepare_tagged(source.parts(), 64, Bytes(), tmp_path / "cache")
+    prepared = source.prepare(Sections(Bytes(), tmp_path / "cache"))
     assert prepared.processor.labels == ["O", "B-LOC", "B-PER", "I-LOC"]
     batch = prepared.splits["train"].batch(torch.arange(4))
     names = prepared.processor.labels
@@ -36,7 +37,7 @@ def test_the_first_token_of_a_word_carries_its_tag(tmp_path: Path) -> None:
 
 
 def test_what_is_too_long_loses_its_end_and_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    prepare_tagged(TaggedText(path=str(write(tmp_path))).parts(), 12, Bytes(), tmp_path / "cache")
+    TaggedText(path=str(write(tmp_path)), longest=12).prepare(Sections(Bytes(), tmp_path / "cache"))
     assert "words of the train split stand beyond the 12 tokens that are read" in caplog.text
 
 

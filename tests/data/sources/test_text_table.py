@@ -11,7 +11,7 @@ import torch
 
 import ftheta
 from ftheta.core.errors import ConfigError, DataError
-from ftheta.data.labelled import prepare_labelled
+from ftheta.data.sources.source_config import Sections
 from ftheta.data.sources.text_table import TextTable
 from ftheta.data.tokenizers.trained import Bytes
 from ftheta.lifecycle.recipe import load
@@ -55,7 +55,7 @@ def pairs(folder: Path, count: int = 40) -> str:
 
 def test_splits_are_of_every_class_and_batches_are_padded(tmp_path: Path) -> None:
     source = table(pairs(tmp_path), second="other", longest=32)
-    prepared = prepare_labelled(source, Bytes(), tmp_path, 0)
+    prepared = source.prepare(Sections(Bytes(), tmp_path, seed=0))
     assert prepared.processor.labels == ["2", "10"] and {name: len(split) for name, split in prepared.splits.items()} == {"train": 32, "validation": 4, "test": 4}
     assert [int((split.batch(torch.arange(4))["label"] == 0).sum()) for name, split in prepared.splits.items() if name != "train"] == [1, 1]
     train = prepared.splits["train"]
@@ -67,8 +67,8 @@ def test_splits_are_of_every_class_and_batches_are_padded(tmp_path: Path) -> Non
         assert all(torch.equal(batch[name][row, :length], alone[name][0]) for name in ("tokens", "segments", "documents"))
         assert (batch["documents"][row, length:] == -1).all() and (batch["tokens"][row, length:] == 3).all()
         assert alone["segments"][0].max() == 1 and alone["tokens"][0, 0] == 0 and alone["tokens"][0, -1] == 2
-    assert prepare_labelled(source, Bytes(), tmp_path, 0).splits["train"].fingerprint == train.fingerprint
-    assert prepare_labelled(source, Bytes(), tmp_path, 1).splits["train"].fingerprint != train.fingerprint
+    assert source.prepare(Sections(Bytes(), tmp_path, seed=0)).splits["train"].fingerprint == train.fingerprint
+    assert source.prepare(Sections(Bytes(), tmp_path, seed=1)).splits["train"].fingerprint != train.fingerprint
 
 
 def recipe(path: str) -> dict[str, Any]:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,11 +15,11 @@ from ftheta.core.log import logger
 from ftheta.data.chat.conversations import Message
 from ftheta.data.chat.rows import Conversations, Encoded, Pairs
 from ftheta.data.chat.template import ChatTemplate, Piece, named
-from ftheta.data.processors.text import TextProcessor
 from ftheta.data.source import Dataset
+from ftheta.data.sources.source_config import Prepared, Sections
+from ftheta.data.split import SPLITS, assign
 from ftheta.data.stages import digest, stage
-from ftheta.data.text import SPLITS, Split, assign, made_processor
-from ftheta.data.tokenizers.trained import TokenizerConfig
+from ftheta.data.text import made_processor
 
 
 class Item(NamedTuple):
@@ -31,19 +29,9 @@ class Item(NamedTuple):
     talks: tuple[list[Message], ...]
 
 
-@dataclass
-class PreparedChat:
-    """What the stages gave."""
-
-    processor: TextProcessor
-    splits: dict[str, Dataset]
-    account: dict[str, Any]
-
-
-def prepare_chat(
-    items: Sequence[Item], template: str | None, split: Split, tokenizer: TokenizerConfig, length: int, lookahead: int, cache: Path, seed: int,
-) -> PreparedChat:
+def prepare_chat(items: Sequence[Item], template: str | None, sections: Sections) -> Prepared:
     """Run or find every stage. Raises DataError for conversations that cannot be learned from."""
+    split, length, lookahead, cache, seed = sections.split, sections.pack.length, sections.lookahead, sections.cache, sections.seed
     parts = assign([item.name for item in items], split, seed)
     content = digest([[item.name, [[list(message) for message in talk] for talk in item.talks]] for item in items])
 
@@ -51,7 +39,7 @@ def prepare_chat(
         return [message.content for i in parts["train"] for talk in items[i].talks for message in talk]
 
     key = {"conversations": content, "split": split.dump(), "seed": seed}
-    processor = made_processor(digest(key), training_texts, tokenizer, cache)
+    processor = made_processor(digest(key), training_texts, sections)
     processor.chat_template = named(template) if template is not None else processor.chat_template or named("simple")
     rendering = processor.template()
 
@@ -79,7 +67,7 @@ def prepare_chat(
             account["cut"][part] = longer
             logger.warning("%s of %s conversations (%s) are longer than a row of %s tokens and lose their end: see data.pack.length",
                            f"{longer:,}", f"{len(found.offsets):,}", part, f"{length:,}")
-    return PreparedChat(processor, splits, account)
+    return Prepared(splits["train"].ports, processor, splits, account=account)
 
 
 def pieces(template: ChatTemplate, talk: Sequence[Message], items: Sequence[Item], part: str) -> list[Piece]:

@@ -14,8 +14,8 @@ from ftheta.core.contract import Ports
 from ftheta.core.errors import DataError
 from ftheta.core.log import logger
 from ftheta.data.chat.conversations import BadConversation, Message, conversation, message, rows
-from ftheta.data.chat.prepare import Item
-from ftheta.data.sources.source_config import SourceConfig
+from ftheta.data.chat.prepare import Item, prepare_chat
+from ftheta.data.sources.source_config import Prepared, Sections, SourceConfig
 
 KNOWN = (".json", ".jsonl", ".ndjson")
 
@@ -37,6 +37,9 @@ class ChatSource(SourceConfig):
     @abstractmethod
     def talks(self, row: Any) -> tuple[list[Message], ...]:
         """What is learned from a row. Raises BadConversation."""
+
+    def prepare(self, sections: Sections) -> Prepared:
+        return prepare_chat(self.items(), self.template, sections)
 
     def files(self) -> list[Path]:
         """The files in a fixed order. Raises DataError when there is none."""

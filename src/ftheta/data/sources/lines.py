@@ -9,11 +9,10 @@ from typing import Literal
 
 from pydantic import Field
 
-from ftheta.core.contract import Ports
 from ftheta.core.errors import DataError
 from ftheta.data.lines import JSON_LINES, Lines, Policy
-from ftheta.data.sources.source_config import Document, TextSource
 from ftheta.data.stages import digest, home
+from ftheta.data.text import Document, TextSource
 
 KNOWN = (*JSON_LINES, ".txt")
 
@@ -32,9 +31,6 @@ class TextLines(TextSource):
     """Share of bad rows above which the run stops whatever `on_bad` says."""
     quarantine: str | None = None
     """Where bad rows are listed, with file, byte offset and reason; none: a file in the cache, named at the end."""
-
-    def ports(self) -> Ports:
-        return Ports(gives={"text": "text B"})
 
     def files(self) -> list[Path]:
         """The files in a fixed order. Raises DataError when there is none."""

@@ -1,17 +1,49 @@
-"""The contract of a data source as a recipe names it."""
+"""The contract of a data source as a recipe names it, and what it is prepared with and gives."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from ftheta.core.config import Config
 from ftheta.core.contract import Ports
+from ftheta.data.clean.rules import Rule
+from ftheta.data.packing import Pack
 from ftheta.data.processors.processor import Processor
 from ftheta.data.source import Dataset
+from ftheta.data.split import Split
+from ftheta.data.stages import digest
+from ftheta.data.tokenizers.trained import TokenizerConfig
+
+
+@dataclass(frozen=True)
+class Sections:
+    """What the recipe says beside the source; a source reads those that it names in `sections`."""
+
+    tokenizer: TokenizerConfig
+    cache: Path
+    """A folder for derived files."""
+    clean: tuple[Rule, ...] = ()
+    split: Split = field(default_factory=Split)
+    pack: Pack = field(default_factory=Pack)
+    lookahead: int = 0
+    """How many tokens beyond a row the objective needs to see."""
+    seed: int = 0
+
+
+@dataclass
+class Prepared:
+    """What the data section amounts to once it has been read."""
+
+    ports: Ports
+    processor: Processor
+    splits: dict[str, Dataset] = field(default_factory=dict)
+    texts: dict[str, list[str]] = field(default_factory=dict)
+    account: dict[str, Any] = field(default_factory=dict)
+    """What came in, what was dropped, how large each split is."""
 
 
 class SourceConfig(Config, ABC):
@@ -23,6 +55,25 @@ class SourceConfig(Config, ABC):
     @abstractmethod
     def ports(self) -> Ports:
         """What a batch gives, and the sizes known without reading the data."""
+
+    @abstractmethod
+    def prepare(self, sections: Sections) -> Prepared:
+        """Run or find the data stages. Raises DataError for what cannot be read or is too little."""
+
+
+def source_name(source: SourceConfig) -> str:
+    """Its name in the catalogue."""
+    return str(getattr(source, "kind"))  # noqa: B009
+
+
+def in_memory(splits: dict[str, Dataset], processor: Processor) -> Prepared:
+    """Examples that are all at hand, and the account of them."""
+    return Prepared(splits["train"].ports, processor, splits, account=account_of(splits))
+
+
+def account_of(splits: Mapping[str, Dataset]) -> dict[str, Any]:
+    """How large each split is, and what the data is recognised by."""
+    return {"splits": {name: {"examples": len(split)} for name, split in splits.items()}, "fingerprint": digest([s.fingerprint for s in splits.values()])}
 
 
 class ResidentSource(SourceConfig):
@@ -36,55 +87,6 @@ class ResidentSource(SourceConfig):
     def splits(self, cache: Path, seed: int) -> dict[str, Dataset]:
         """Data sets named train, test and, where there is one, validation. `cache` is a folder for derived files."""
 
-
-@dataclass(frozen=True)
-class Document:
-    """One text and where it came from."""
-
-    name: str
-    text: str
-
-
-class TextSource(SourceConfig):
-    """A source of documents, which cleaning, splitting, a tokenizer and packing turn into rows of tokens."""
-
-    sections = frozenset({"clean", "split", "tokenizer", "pack"})
-
-    @abstractmethod
-    def documents(self) -> Iterator[Document]:
-        """Every document, in a fixed order. Raises DataError naming file and byte for what cannot be read."""
-
-
-@dataclass(frozen=True)
-class Example:
-    """A text, or a pair of texts, and its class."""
-
-    text: str
-    second: str | None
-    label: str
-
-
-@dataclass(frozen=True)
-class TaggedSentence:
-    """Words and the tag of each."""
-
-    words: tuple[str, ...]
-    tags: tuple[str, ...]
-
-
-class LabelledTextSource(SourceConfig):
-    """A source of labelled texts, which a tokenizer turns into rows of unequal length."""
-
-    sections = frozenset({"tokenizer"})
-
-    longest: int
-    validation: float
-    test: float
-
-    @abstractmethod
-    def examples(self) -> list[Example]:
-        """Every example, in a fixed order. Raises DataError naming file and line for what cannot be read."""
-
-    @abstractmethod
-    def classes(self, examples: Sequence[Example]) -> list[str]:
-        """The names of the classes, in the order of their numbers."""
+    def prepare(self, sections: Sections) -> Prepared:
+        splits = self.splits(sections.cache, sections.seed)
+        return in_memory(splits, self.processor(splits["train"]))

@@ -10,7 +10,8 @@ from pydantic import Field
 
 from ftheta.core.contract import Ports
 from ftheta.core.errors import DataError
-from ftheta.data.sources.source_config import SourceConfig, TaggedSentence
+from ftheta.data.sources.source_config import Prepared, Sections, SourceConfig
+from ftheta.data.tagged import TaggedSentence, prepare_tagged
 
 
 class TaggedText(SourceConfig):
@@ -29,6 +30,9 @@ class TaggedText(SourceConfig):
 
     def ports(self) -> Ports:
         return Ports(gives={"tokens": "ids B T", "documents": "ids B T", "segments": "ids B T", "label": "label B T"}, sizes={"T": self.longest})
+
+    def prepare(self, sections: Sections) -> Prepared:
+        return prepare_tagged(self.parts(), self.longest, sections)
 
     def parts(self) -> dict[str, list[TaggedSentence]]:
         """The sentences of every file. Raises DataError naming file and line."""

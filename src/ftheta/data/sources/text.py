@@ -10,10 +10,9 @@ from typing import Literal
 
 from pydantic import Field
 
-from ftheta.core.contract import Ports
 from ftheta.core.errors import DataError
 from ftheta.core.log import logger
-from ftheta.data.sources.source_config import Document, TextSource
+from ftheta.data.text import Document, TextSource
 
 STDLIB = "python:stdlib"
 NOT_SOURCE = ("test/**", "**/test/**", "**/tests/**", "**/idle_test/**", "idlelib/**", "lib2to3/**", "site-packages/**", "**/__pycache__/**")
@@ -34,9 +33,6 @@ class TextFiles(TextSource):
     """What to do with a file that is not UTF-8: stop, or leave it out and say so."""
     largest: int = Field(default=64 << 20, gt=0)
     """Bytes; a larger file is bad."""
-
-    def ports(self) -> Ports:
-        return Ports(gives={"text": "text B"})
 
     def root(self) -> Path:
         if self.path == STDLIB:

@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 
 from ftheta.core.contract import Ports
 from ftheta.core.errors import DataError, suggest
-from ftheta.data.sources.source_config import Example, LabelledTextSource
+from ftheta.data.labelled import Example, LabelledTextSource
 from ftheta.data.sources.tables import by_size
 
 

@@ -151,10 +151,9 @@ def steps(recipe: Recipe, count: int, seconds: float) -> dict[str, Any]:
     data = build_data(recipe)
     model = starting_model(recipe, data.ports.sizes)
     source, ramp = build_source(recipe, data), build_ramp(recipe)
-    if not source.live:
-        flops_per_step(model, recipe.objective, source)
+    work = None if source.live else flops_per_step(model, recipe.objective, source)
     validation = build_validation(recipe, data)
-    trainer = Trainer(model, recipe.objective, source, recipe.train, seed=recipe.seed, validation=validation, ramp=ramp)
+    trainer = Trainer(model, recipe.objective, source, recipe.train, seed=recipe.seed, validation=validation, ramp=ramp, flops_per_step=work)
     torch.set_flush_denormal(True)
     start = time.perf_counter()
     trainer.prepare()

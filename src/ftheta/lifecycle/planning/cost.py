@@ -46,16 +46,16 @@ class Cost(Config):
 
 
 def step_budget(train: TrainConfig, rows: int, units: int, examples: int | None) -> float | None:
-    """Steps of the budget; None for minutes, and for epochs of data that has not been read. Raises UsageError without a budget."""
+    """Steps of the budget; None for minutes and FLOPs, and for epochs of data that has not been read. Raises UsageError without a budget."""
     if train.steps:
         return train.steps
     if train.tokens:
         return math.ceil(train.tokens / (rows * units))
     if train.epochs:
         return None if examples is None else max(1, math.ceil(train.epochs * (examples // rows)))
-    if train.minutes:
+    if train.minutes or train.flops:
         return None
-    raise UsageError("train: give a budget: one of steps, epochs, tokens, minutes")
+    raise UsageError("train: give a budget: one of steps, epochs, tokens, minutes, flops")
 
 
 def cost_of(recipe: Recipe, found: dict[str, Any], trial: dict[str, Any] | None, steps: float | None, validations: int, draw: Power) -> Cost:
@@ -65,6 +65,8 @@ def cost_of(recipe: Recipe, found: dict[str, Any], trial: dict[str, Any] | None,
     each = trial["seconds"] if trial else [part["seconds"] for part in found["stretches"]]
     off = PROBED if trial else TIMED
     how = f"mean of {sum(trial['steps'])} real steps" if trial else "sum of the rehearsed operations, timed one by one"
+    if recipe.train.flops:
+        steps = max(1, round(recipe.train.flops / flops[-1]))                             # as the trainer counts: rows at full length
     minutes = recipe.train.minutes if steps is None else None
     if minutes:                                                                           # shares are of time
         counts = [60 * minutes * share / seconds for share, seconds in zip(shares, each, strict=True)]

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from ftheta.architectures.architecture import Architecture, ArchitectureConfig
 from ftheta.core.contract import Batch
 from ftheta.core.device import pick
+from ftheta.data.packing import Ramp
 from ftheta.data.stream import Stream
-from ftheta.data.text import Ramp
 from ftheta.lifecycle.build import build_ramp
 from ftheta.lifecycle.ledger import flops_per_step, parameter_counts
 from ftheta.lifecycle.planning.heap import ShadowHeap
@@ -104,13 +104,13 @@ def rehearse(
         for part in (source, looking):
             if part is not None:
                 part.example = rehearsal.fakes(part.example)
-        if full:
-            flops_per_step(model, recipe.objective, source)
+        work = flops_per_step(model, recipe.objective, source) if full else 1.0           # of use only for how far training has come
         object.__setattr__(model, "to", lambda device: model)                             # fakes are made where they belong, and cannot move
         rehearsal.part = AVERAGE if recipe.train.average else ACTIVATIONS
         ramp = build_ramp(recipe)
         training = recipe.train.replace(validation=Validation().dump(), early_stop=None)
-        trainer = Trainer(model, recipe.objective, source, training, seed=recipe.seed, ramp=Stretch(ramp, at) if ramp else None, validation=looking)
+        stretch = Stretch(ramp, at) if ramp else None
+        trainer = Trainer(model, recipe.objective, source, training, seed=recipe.seed, ramp=stretch, validation=looking, flops_per_step=work)
         found.average = rehearsal.live.get(AVERAGE, 0)
         rehearsal.part = ACTIVATIONS
         with parts_told_apart(trainer, rehearsal):

@@ -11,8 +11,9 @@ from ftheta.core.contract import Batch, Ports
 from ftheta.core.errors import ConfigError, Problem
 from ftheta.core.random import Draws
 from ftheta.data.source import Source
-from ftheta.data.sources.source_config import TextSource
-from ftheta.lifecycle.build import Data, Preparation, batch_rows, build_source
+from ftheta.data.sources.source_config import Prepared
+from ftheta.data.text import TextSource
+from ftheta.lifecycle.build import Preparation, batch_rows, build_source
 from ftheta.lifecycle.recipe import STAND_IN, Recipe
 
 MOST = 64
@@ -65,7 +66,7 @@ class StandIn(Source):
         return size if self.whole else size // len(next(iter(self.example.values())))
 
 
-def rows_in_step(recipe: Recipe, data: Data | None) -> int:
+def rows_in_step(recipe: Recipe, data: Prepared | None) -> int:
     """Rows of one training step."""
     if data is not None and "train" in data.splits:
         return batch_rows(recipe, data.splits["train"])
@@ -82,7 +83,7 @@ def units_in_row(recipe: Recipe) -> int:
     return recipe.data.ports().sizes.get("T", 1) if isinstance(recipe.data.source, TextSource) else 1
 
 
-def example_rows(recipe: Recipe, data: Data | None, rows: int) -> Batch:
+def example_rows(recipe: Recipe, data: Prepared | None, rows: int) -> Batch:
     """A small batch as training gets it: of the data where it has been read, else made up."""
     if data is not None and "train" in data.splits:
         source = build_source(recipe, data)
