@@ -94,7 +94,10 @@ def test_public_signatures_hold_no_kwargs():
 
 
 def test_nothing_reads_or_writes_pickles():
-    for path in FILES:
+    """But for the one program that converts them, confined to a process of its own."""
+    confined = ROOT / "interop" / "pickled.py"
+    assert "weights_only=True" in confined.read_text() and "weights_only=False" not in confined.read_text()
+    for path in set(FILES) - {confined}:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, (ast.Import, ast.ImportFrom)):
                 names = {alias.name for alias in node.names} | {getattr(node, "module", None)}

@@ -17,11 +17,13 @@ if TYPE_CHECKING:
     from ftheta.lifecycle.lifecycle import run as run
     from ftheta.lifecycle.listing import listing as listing
     from ftheta.lifecycle.plan import plan as plan
+    from ftheta.lifecycle.showing import show_data as show_data
     from ftheta.lifecycle.using import doctor as doctor
     from ftheta.lifecycle.using import evaluate as evaluate
     from ftheta.lifecycle.using import verify as verify
     from ftheta.models.folder import load as load
     from ftheta.models.folder import save as save
+    from ftheta.models.importing import import_model as import_model
 
 VERBS = {
     "certify": "ftheta.lifecycle.certify",
@@ -30,11 +32,13 @@ VERBS = {
     "compatibility": "ftheta.lifecycle.checking",
     "doctor": "ftheta.lifecycle.using",
     "evaluate": "ftheta.lifecycle.using",
+    "import_model": "ftheta.models.importing",
     "listing": "ftheta.lifecycle.listing",
     "load": "ftheta.models.folder",
     "plan": "ftheta.lifecycle.plan",
     "run": "ftheta.lifecycle.lifecycle",
     "save": "ftheta.models.folder",
+    "show_data": "ftheta.lifecycle.showing",
     "verify": "ftheta.lifecycle.using",
 }
 

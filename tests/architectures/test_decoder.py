@@ -12,6 +12,11 @@ TINY = {"kind": "decoder", "vocab": 97, "dim": 32, "depth": 2, "context": 32, "m
 VARIANTS = {
     "gpt2": TINY, "rotary": {**TINY, "positions": "rotary", "norm": "rmsnorm", "feedforward": "gated", "tie": False},
     "lstm": {**TINY, "mixer": "lstm", "positions": "none"}, "gru": {**TINY, "mixer": "gru", "positions": "none"},
+    "ssm": {**TINY, "mixer": {"kind": "ssm", "state": 6}, "positions": "none", "feedforward": None},
+    "hybrid": {
+        **TINY, "depth": 5, "positions": "rotary", "value_embed": True, "tie": False,
+        "mixer": [{"kind": "ssm", "heads": 4}, {"kind": "attention", "heads": 4, "window": 4}, {"kind": "attention", "heads": 4, "kv_heads": 2}, {"kind": "gru"}],
+    },
     "house": {**TINY, "positions": "rotary", "tie": False, "embed_norm": True, "value_embed": True, "zero_outputs": True, "embed_std": 1.0},
 }
 
@@ -36,7 +41,7 @@ def test_first_loss_is_ln_v(name):
 @pytest.mark.parametrize("name", VARIANTS)
 def test_remembering_equals_reading_again(name):
     model, tokens, cache = build(VARIANTS[name]), torch.randint(97, (2, 12)), Cache()
-    if name == "house":
+    if name in ("house", "hybrid"):
         for parameter in model.parameters():
             torch.nn.init.normal_(parameter, std=0.2)
     pieces = [model(tokens=tokens[:, a:b], cache=cache)["logits"] for a, b in ((0, 5), (5, 6), (6, 12))]
@@ -85,3 +90,43 @@ def test_impossible_compositions_are_refused():
         build({**VARIANTS["lstm"], "value_embed": True})
     with pytest.raises(ValueError, match="head dimension must be even"):
         build({**VARIANTS["lstm"], "positions": "rotary"})
+
+
+def test_layers_take_their_mixers_in_turn():
+    ssm, attention = {"kind": "ssm", "heads": 4}, {"kind": "attention", "heads": 4}
+    config = DecoderConfig.parse({**TINY, "depth": 5, "positions": "none", "mixer": [ssm, ssm, attention]})
+    assert [part.kind for part in config.mixers] == ["ssm", "ssm", "attention", "ssm", "ssm"]
+    assert DecoderConfig.parse(config.dump()) == config and config.dump()["mixer"][2]["heads"] == 4
+    assert "causal" in config.ports().traits
+    assert "causal" not in DecoderConfig.parse({**config.dump(), "mixer": [ssm, {**attention, "causal": False}]}).ports().traits
+    model = build(config.dump(), double=False)
+    assert [type(layer.mix.inner).__name__ for layer in model.layers] == ["SSM", "SSM", "Attention", "SSM", "SSM"]
+
+
+def test_a_list_of_one_sort_is_that_sort():
+    one = DecoderConfig.parse(TINY)
+    assert DecoderConfig.parse({**TINY, "mixer": [TINY["mixer"]] * 3}) == one
+    assert DecoderConfig.parse({**TINY, "mixer": [TINY["mixer"]]}).dump() == one.dump()
+
+
+@pytest.mark.parametrize(("mixer", "said"), [
+    ([], "mixer: expected one mixer at least"), ([{"kind": "attention"}, {"kind": "atention"}], "mixer.1.kind: .*did you mean 'attention'"),
+    ([{"kind": "ssm", "haeds": 2}], "mixer.0.haeds: no such field; did you mean 'heads'"),
+])
+def test_a_wrong_list_of_mixers_is_named(mixer, said):
+    with pytest.raises(ConfigError, match=said):
+        DecoderConfig.parse({**TINY, "mixer": mixer})
+
+
+def test_heads_that_positions_cannot_all_turn():
+    heads = [{"kind": "attention", "heads": 4}, {"kind": "attention", "heads": 8}]
+    with pytest.raises(ValueError, match=r"heads of one width.* 4, 8"):
+        build({**TINY, "positions": "rotary", "mixer": heads})
+    build({**TINY, "mixer": heads})
+
+
+def test_an_encoder_may_be_recurrent_both_ways():
+    fields = {**TINY, "kind": "encoder", "positions": "none", "mixer": {"kind": "lstm", "bidirectional": True}}
+    assert "bidirectional" in EncoderConfig.parse(fields).ports().traits
+    with pytest.raises(ConfigError, match="looks both ways"):
+        EncoderConfig.parse({**fields, "mixer": "lstm"})

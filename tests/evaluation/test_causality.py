@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from ftheta.architectures import ARCHITECTURES
-from ftheta.architectures.decoder import Decoder
+from ftheta.architectures.decoder import Decoder, DecoderConfig
 from ftheta.blocks import FEEDFORWARDS, MIXERS, NORMS, POSITIONS
 from ftheta.blocks.attention import Attention
 from ftheta.blocks.context import Context
@@ -48,23 +48,29 @@ MIXING = {
     "attention": {"kind": "attention", "heads": 2}, "grouped": {"kind": "attention", "heads": 4, "kv_heads": 2, "qk_norm": {"kind": "rmsnorm"}},
     "one head": {"kind": "attention", "heads": 1}, "lstm": {"kind": "lstm", "hidden": 700}, "gru": "gru",
     "window": {"kind": "attention", "heads": 2, "window": 3, "head_dim": 6},
-    "both ways": {"kind": "attention", "heads": 2, "causal": False},
+    "both ways": {"kind": "attention", "heads": 2, "causal": False}, "ssm": {"kind": "ssm", "heads": 6, "groups": 3, "kernel": 3},
+    "hybrid": [{"kind": "ssm"}, {"kind": "ssm", "state": 9}, {"kind": "attention", "heads": 2, "window": 3}, "gru", {"kind": "attention", "heads": 2, "kv_heads": 1}],
+    "mostly backwards": ["ssm", "lstm", {"kind": "attention", "heads": 2, "causal": False}], "lstm both ways": {"kind": "lstm", "bidirectional": True},
+    "gru both ways": {"kind": "gru", "bidirectional": True},
 }
+BOTH = ("both ways", "mostly backwards", "lstm both ways", "gru both ways")
 PLACING = ("learned", "none", "relative", "rotary", "sinusoidal")
 
 
 @pytest.mark.parametrize("mixer", MIXING)
 @pytest.mark.parametrize("positions", PLACING)
 def test_composed_models(mixer, positions):
-    if mixer in ("lstm", "gru") and positions in ("rotary", "relative"):
+    if mixer in ("lstm", "gru", "ssm", "lstm both ways", "gru both ways") and positions in ("rotary", "relative"):
         pytest.skip("these positions are those of attention heads")
+    if mixer in ("hybrid", "mostly backwards") and positions == "relative":
+        pytest.skip("relative positions need as many heads in every layer")
     for feedforward, norm in (("mlp", "layernorm"), ("gated", "rmsnorm")):
         built = decoder(mixer=MIXING[mixer], positions=positions, feedforward=feedforward, norm=norm, embed_norm=True, zero_outputs=True, softcap=20.0, tie=False)
         proof = prove(built)
         assert proof.holds, str(proof)
-        assert proof.causal == (mixer != "both ways")
+        assert proof.causal == (mixer not in BOTH)
         assert proof.response > 0.1 and proof.across == 0.0 and proof.moved is not None and proof.moved < 1e-14
-        if mixer == "both ways":
+        if mixer in BOTH:
             assert proof.earliest == 0 and proof.leak > 1e-3
 
 
@@ -227,10 +233,15 @@ def test_the_small_copy_has_the_same_parts():
     assert all(parameter.dtype == torch.float64 and bool((parameter != 0).all()) for parameter in model.parameters())
 
 
+def test_the_small_copy_has_every_sort_of_layer():
+    copy = shrink(decoder(depth=12, mixer=["ssm", "ssm", "lstm", {"kind": "attention", "heads": 2}], positions="none"))
+    assert isinstance(copy, DecoderConfig) and [part.kind for part in copy.mixers] == ["ssm", "ssm", "lstm", "attention"]
+
+
 def test_other_inputs_are_refused():
     with pytest.raises(UsageError, match="needs a model of tokens"):
         prove(Slot(ARCHITECTURES).parse({"kind": "actor_critic", "features": 4, "actions": 2}))
 
 
 def test_feedforwards_are_all_covered():
-    assert set(FEEDFORWARDS.names()) == {"mlp", "gated", "moe"} and set(MIXERS.names()) == {"attention", "lstm", "gru"} and set(POSITIONS.names()) == set(PLACING)
+    assert set(FEEDFORWARDS.names()) == {"mlp", "gated", "moe"} and set(MIXERS.names()) == {"attention", "lstm", "gru", "ssm"} and set(POSITIONS.names()) == set(PLACING)

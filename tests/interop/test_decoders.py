@@ -12,7 +12,7 @@ from ftheta.data.processors.text import TextProcessor
 from ftheta.data.tokenizers.trained import Bytes
 from ftheta.inference.generate import Generation, Request
 from ftheta.inference.sampling import Sampling
-from ftheta.interop.huggingface.llama_shaped import said
+from ftheta.interop.huggingface import llama_shaped, mamba2
 from ftheta.models.folder import load, save
 from ftheta.models.model import Model
 
@@ -31,6 +31,10 @@ def attention(**fields):
 
 def rotary(kind, **fields):
     return {"kind": "rotary", "base": 500.0, "scaling": {"kind": kind, **fields}}
+
+
+def ssm(fields):
+    return {"context": 1 << 20, "positions": "none", "feedforward": None, "mixer": {"kind": "ssm", **fields}}
 
 
 CASES = {
@@ -59,6 +63,8 @@ CASES = {
     "qwen3_moe-window": ("Qwen3MoeForCausalLM", {
         "mixer": attention(bias=True, qk_norm=NORM, window=8), "feedforward": {"kind": "moe", "experts": 4, "active": 4, "hidden": 24, "normalise": True},
     }),
+    "mamba2": ("Mamba2ForCausalLM", ssm({"heads": 6, "groups": 2, "state": 8})),
+    "mamba2-odd": ("Mamba2ForCausalLM", {**ssm({"heads": 4, "head_dim": 36, "state": 5, "kernel": 3, "kernel_bias": False}), "tie": True}),
 }
 """Name → class there, and what differs from BASE."""
 
@@ -145,6 +151,7 @@ def test_their_folder_loads_here_and_round_trips_bit_equal(pairs, name, tmp_path
     theirs.save_pretrained(tmp_path / "theirs")
     (tmp_path / "theirs" / "tokenizer.json").write_bytes((folder / "tokenizer.json").read_bytes())
     back = load(tmp_path / "theirs").architecture
+    said = mamba2.said if name.startswith("mamba2") else llama_shaped.said
     assert isinstance(back.config, DecoderConfig) and said(back.config) == said(config(name))
     ours, again = model.architecture.theta(), back.theta()
     assert ours.keys() == again.keys() and all(torch.equal(ours[key], again[key]) for key in ours)

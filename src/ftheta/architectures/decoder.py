@@ -7,7 +7,7 @@ each other, the head may share the embedding table, logits are computed only whe
 from __future__ import annotations
 
 import math
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field
@@ -16,10 +16,10 @@ from torch import Tensor, nn
 from ftheta.architectures.architecture import Architecture, ArchitectureConfig, Outputs
 from ftheta.blocks import FEEDFORWARDS, MIXERS, NORMS, POSITIONS, VOCABULARY_HEADS
 from ftheta.blocks.context import Cache, Context, document_positions
-from ftheta.blocks.initialise import normal, uniform
+from ftheta.blocks.initialise import normal
 from ftheta.blocks.mixer import Mixer
 from ftheta.blocks.residual import Residual
-from ftheta.core.config import Part, Slot, from_data, slot
+from ftheta.core.config import Cycle, Part, Slot, from_data, slot
 from ftheta.core.contract import Ports
 
 
@@ -41,10 +41,10 @@ class DecoderConfig(ArchitectureConfig):
     """The norm of every part of a layer and, when it stands before them, of what the last layer gives."""
     norm_place: Literal["before", "after"] = "before"
     """Where the norm stands: before every part of a layer (GPT-2 and later), or after adding what the part gives (BERT)."""
-    mixer: Annotated[Part, Slot(MIXERS)] = slot("attention", heads=12)
-    """How tokens exchange information."""
-    feedforward: Annotated[Part, Slot(FEEDFORWARDS)] = slot("mlp")
-    """What is computed at each token by itself."""
+    mixer: Annotated[Part | tuple[Part, ...], Cycle(MIXERS)] = slot("attention", heads=12)
+    """How tokens exchange information; a list is gone through again and again, a layer each."""
+    feedforward: Annotated[Part, Slot(FEEDFORWARDS)] | None = slot("mlp")
+    """What is computed at each token by itself; none: a layer is its mixer alone."""
     head: Annotated[Part, Slot(VOCABULARY_HEADS)] | None = slot("linear")
     """How hidden states become logits of tokens; none: the model gives hidden states only."""
     tie: bool = True
@@ -67,6 +67,25 @@ class DecoderConfig(ArchitectureConfig):
     """Bound on logits, c·tanh(z/c)."""
 
     @property
+    def mixers(self) -> tuple[Part, ...]:
+        """The mixer of every layer."""
+        cycle = (self.mixer,) if isinstance(self.mixer, Part) else self.mixer
+        return tuple(cycle[i % len(cycle)] for i in range(self.depth))
+
+    @property
+    def traits(self) -> frozenset[str]:
+        """What the parts promise together: causal are layers that all are."""
+        mixers = [part.traits for part in self.mixers]
+        return frozenset().union(*(traits - {"causal"} for traits in mixers), self.feedforward.traits if self.feedforward else (), mixers[0].intersection(*mixers))
+
+    @property
+    def feeding(self) -> Part:
+        """The feedforward of layers that have one."""
+        if self.feedforward is None:
+            raise ValueError("the layers have no feedforward")
+        return self.feedforward
+
+    @property
     def plain(self) -> bool:
         """Whether it is wired as GPT-2 and its heirs: norms before the parts, logits straight from the hidden states, embeddings as they are."""
         return self.norm_place == "before" and self.head is not None and self.head.dump() == {"kind": "linear", "bias": False, "shrink": False} and not self.scale_embed
@@ -74,7 +93,7 @@ class DecoderConfig(ArchitectureConfig):
     def ports(self) -> Ports:
         gives = {"hidden": "real B T D", **({} if self.head is None else {"logits": "logits B T V"})}
         takes = {"tokens": "ids B T", "documents?": "ids B T"}
-        parts = self.mixer.traits | self.feedforward.traits
+        parts = self.traits
         if "auxiliary" in parts:
             takes["counted?"] = "mask B T"
             gives["auxiliary"] = "loss B"
@@ -96,29 +115,42 @@ class Decoder(Architecture):
         self.config: DecoderConfig = config
         dim = config.dim
         self.embed = nn.Embedding(config.vocab, dim) if embed is None else embed
-        self.layers = nn.ModuleList(self.layer() for _ in range(config.depth))
-        mixer = self.mixer()
-        self.positions = config.positions.build(dim=dim, context=config.context, head_dim=mixer.head_dim, heads=mixer.heads, causal=mixer.causal)
+        self.layers = nn.ModuleList(self.layer(mixer) for mixer in config.mixers)
+        self.positions = config.positions.build(dim=dim, context=config.context, **self.heads())
         self.embed_norm = config.norm.build(dim=dim) if config.embed_norm else None
-        self.value_embeds = nn.ModuleList(nn.Embedding(config.vocab, self.value_dim()) for _ in self.layers) if config.value_embed else None
+        self.value_embeds = nn.ModuleDict(self.value_tables()) if config.value_embed else None
         self.norm = config.norm.build(dim=dim) if config.norm_place == "before" else None
         weight = self.embed.weight if config.tie else None
         self.head = config.head.build(dim=dim, vocab=config.vocab, weight=weight, softcap=config.softcap) if config.head else None
 
-    def mixer(self) -> Mixer:
-        """The first layer's mixer."""
-        inner = self.get_submodule("layers.0.mix.inner")
-        assert isinstance(inner, Mixer)
-        return inner
+    def mixers(self) -> list[Mixer]:
+        """The mixer of every layer."""
+        found = [self.get_submodule(f"layers.{i}.mix.inner") for i in range(self.config.depth)]
+        return [mixer for mixer in found if isinstance(mixer, Mixer)]
 
-    def value_dim(self) -> int:
-        width = self.mixer().value_dim
-        if width is None:
-            raise ValueError(f"value_embed: mixer '{self.config.mixer.kind}' has no values to add to; leave it out or choose attention")
-        return width
+    def heads(self) -> dict[str, Any]:
+        """What positions may need to know of the heads of attention: their width, their number, whether they look back only.
 
-    def layer(self) -> nn.Module:
-        return Layer(mix=self.residual(self.config.mixer), feed=self.residual(self.config.feedforward))
+        Raises ValueError where layers differ in what positions of this kind reach into.
+        """
+        found = [mixer for mixer in self.mixers() if mixer.head_dim is not None]
+        for fact in self.config.positions.cls.reaches:
+            if len(values := {getattr(mixer, fact) for mixer in found}) > 1:
+                raise ValueError(f"{self.config.positions.kind} positions need the same {fact} in all layers, but these have {', '.join(map(str, sorted(values)))}")
+        return {"head_dim": found[0].head_dim, "heads": found[0].heads, "causal": found[0].causal} if found else {}
+
+    def value_tables(self) -> dict[str, nn.Module]:
+        """An embedding table for every layer whose mixer has values, by the layer's number."""
+        widths = {str(i): mixer.value_dim for i, mixer in enumerate(self.mixers()) if mixer.value_dim is not None}
+        if not widths:
+            raise ValueError(f"value_embed: mixer '{self.config.mixers[0].kind}' has no values to add to; leave it out or choose attention")
+        return {layer: nn.Embedding(self.config.vocab, width) for layer, width in widths.items()}
+
+    def layer(self, mixer: Part) -> nn.Module:
+        return Layer(mix=self.residual(mixer), feed=self.feed())
+
+    def feed(self) -> Residual | None:
+        return None if self.config.feedforward is None else self.residual(self.config.feedforward)
 
     def residual(self, part: Part) -> Residual:
         config = self.config
@@ -149,10 +181,11 @@ class Decoder(Architecture):
         hidden = self.positions(hidden, context)
         if self.embed_norm is not None:
             hidden = self.embed_norm(hidden)
-        self.mixer().prepare(tokens.shape[1], hidden.dtype, context)
+        for mixer in self.mixers():
+            mixer.prepare(tokens.shape[1], hidden.dtype, context)
         for i, layer in enumerate(self.layers):
             if self.value_embeds is not None:
-                context.values = self.value_embeds[i](tokens).to(hidden.dtype)
+                context.values = self.value_embeds[str(i)](tokens).to(hidden.dtype) if str(i) in self.value_embeds else None
             hidden = layer(hidden, context)
         if cache is not None:
             cache.length += tokens.shape[1]
@@ -170,13 +203,11 @@ class Decoder(Architecture):
         return document_positions(torch.cat([cache.documents, documents], dim=1))[:, -tokens.shape[1] :]
 
     def initialise(self, seed: int) -> None:
-        """N(0, std²) everywhere, output projections shrunk by sqrt(number of parts) (GPT-2; not when norms come after) or zero; recurrent cells U(±1/sqrt(hidden))."""
+        """N(0, std²) everywhere, output projections shrunk by sqrt(number of parts) (GPT-2; not when norms come after) or zero; mixers may say more."""
         config = self.config
         shrink = math.sqrt(config.depth * len(list(self.layers[0].children()))) if config.norm_place == "before" else 1.0
         for name, parameter in self.named_parameters():
-            if ".rnn." in name:
-                uniform(parameter, parameter.shape[0] ** -0.5 * 2, seed, name)
-            elif parameter.ndim < 2:
+            if parameter.ndim < 2:
                 parameter.data.fill_(1.0 if name.endswith("weight") else 0.0)
             elif name.endswith(("output.weight", "down.weight")):
                 normal(parameter, 0.0 if config.zero_outputs else config.std / shrink, seed, name)
@@ -186,15 +217,17 @@ class Decoder(Architecture):
                 parameter.data.zero_()
             else:
                 normal(parameter, config.std, seed, name)
+        for i, mixer in enumerate(self.mixers()):
+            mixer.initialise(seed, f"layers.{i}.mix.inner")
 
     def compiled_parts(self) -> list[nn.Module]:
         return list(self.layers)
 
 
 class Layer(nn.Module):
-    """A mixer, a look across to a source where there is one, and a feedforward, each in its residual."""
+    """A mixer, a look across to a source and a feedforward, where there are such, each in its residual."""
 
-    def __init__(self, mix: Residual, feed: Residual, cross: Residual | None = None):
+    def __init__(self, mix: Residual, feed: Residual | None, cross: Residual | None = None):
         super().__init__()
         self.mix = mix
         self.cross = cross
@@ -204,4 +237,4 @@ class Layer(nn.Module):
         hidden = self.mix(hidden, context)
         if self.cross is not None:
             hidden = self.cross(hidden, context)
-        return self.feed(hidden, context)
+        return hidden if self.feed is None else self.feed(hidden, context)

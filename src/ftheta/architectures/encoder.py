@@ -16,7 +16,7 @@ from ftheta.architectures.architecture import Outputs
 from ftheta.architectures.decoder import Decoder, DecoderConfig
 from ftheta.blocks import MIXERS
 from ftheta.blocks.context import Cache, Context
-from ftheta.core.config import Part, Slot, slot
+from ftheta.core.config import Cycle, Part, slot
 from ftheta.core.contract import Ports
 
 
@@ -24,15 +24,15 @@ class EncoderConfig(DecoderConfig):
     """Sizes and parts of an encoder."""
 
     kind: Literal["encoder"] = "encoder"                                                  # type: ignore[assignment]
-    mixer: Annotated[Part, Slot(MIXERS)] = slot("attention", heads=12, causal=False)
-    """How tokens exchange information; it must look both ways."""
+    mixer: Annotated[Part | tuple[Part, ...], Cycle(MIXERS)] = slot("attention", heads=12, causal=False)
+    """How tokens exchange information, a list for layers that differ; one at least must look both ways."""
     segments: int = Field(default=0, ge=0)
     """How many sorts of segment a token may belong to, such as a first and a second text; none: segments are not told apart."""
 
     @model_validator(mode="after")
     def both_ways(self) -> EncoderConfig:
-        if "causal" in self.mixer.traits:
-            raise ValueError("an encoder looks both ways: choose a mixer with causal: false, or architecture 'decoder'")
+        if "causal" in self.traits:
+            raise ValueError("an encoder looks both ways: choose a mixer with causal: false or bidirectional: true, or architecture 'decoder'")
         return self
 
     def ports(self) -> Ports:

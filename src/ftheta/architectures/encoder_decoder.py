@@ -18,7 +18,7 @@ from ftheta.architectures.architecture import Outputs
 from ftheta.architectures.decoder import Decoder, DecoderConfig, Layer
 from ftheta.blocks import CROSS_MIXERS, FEEDFORWARDS, MIXERS
 from ftheta.blocks.context import Cache, Context, Source
-from ftheta.core.config import Config, Part, Slot
+from ftheta.core.config import Config, Cycle, Part, Slot
 from ftheta.core.contract import Ports
 
 
@@ -27,7 +27,7 @@ class EncoderSide(Config):
 
     depth: int | None = Field(default=None, gt=0)
     """Number of layers; none: as many as the decoder has."""
-    mixer: Annotated[Part, Slot(MIXERS)] | None = None
+    mixer: Annotated[Part | tuple[Part, ...], Cycle(MIXERS)] | None = None
     """How tokens of the source exchange information; none: as in the decoder, but looking both ways where that can be chosen."""
     feedforward: Annotated[Part, Slot(FEEDFORWARDS)] | None = None
     """What is computed at each token of the source; none: as in the decoder."""
@@ -45,10 +45,11 @@ class EncoderDecoderConfig(DecoderConfig):
     @property
     def encoding(self) -> DecoderConfig:
         """The encoder as a trunk of its own, without a head."""
-        own, mixer = self.encoder, self.encoder.mixer or both_ways(self.mixer)
-        data = {name: value for name, value in self.dump().items() if name in DecoderConfig.model_fields}
-        data |= {"kind": "decoder" if "causal" in mixer.traits else "encoder", "depth": own.depth or self.depth, "mixer": mixer.dump(), "head": None}
-        return Slot(TRUNKS).parse({**data, "feedforward": (own.feedforward or self.feedforward).dump()})    # type: ignore[return-value]
+        own, data = self.encoder, {name: value for name, value in self.dump().items() if name in DecoderConfig.model_fields}
+        mixer, feedforward = own.mixer and own.dump()["mixer"], own.feedforward or self.feedforward
+        data |= {"kind": "decoder", "depth": own.depth or self.depth, "head": None, "feedforward": feedforward and feedforward.dump()}
+        found = DecoderConfig.parse({**data, "mixer": mixer or [both_ways(part.dump()) for part in self.mixers]})
+        return found if "causal" in found.traits else Slot(TRUNKS).parse({**found.dump(), "kind": "encoder"})    # type: ignore[return-value]
 
     @property
     def crossing(self) -> Part:
@@ -56,7 +57,8 @@ class EncoderDecoderConfig(DecoderConfig):
         if self.cross is not None:
             return self.cross
         known = inspect.signature(CROSS_MIXERS.load("attention")).parameters
-        return Slot(CROSS_MIXERS).parse({**{name: value for name, value in self.mixer.dump().items() if name in known}, "kind": "attention"})    # type: ignore[return-value]
+        like = next((part for part in self.mixers if "heads" in part.arguments), self.mixers[0])
+        return Slot(CROSS_MIXERS).parse({**{name: value for name, value in like.dump().items() if name in known}, "kind": "attention"})    # type: ignore[return-value]
 
     def ports(self) -> Ports:
         ports, encoding = super().ports(), self.encoding.ports()
@@ -68,10 +70,10 @@ class EncoderDecoderConfig(DecoderConfig):
         return EncoderDecoder(self, embed)
 
 
-def both_ways(mixer: Part) -> Part:
+def both_ways(mixer: dict[str, Any]) -> dict[str, Any]:
     """The mixer looking both ways, where it can."""
-    data: dict[str, Any] = mixer.dump()
-    return Slot(MIXERS).parse({**data, "causal": False}) if "causal" in data else mixer   # type: ignore[return-value]
+    choices = {"causal": False, "bidirectional": True}
+    return {**mixer, **{name: value for name, value in choices.items() if name in mixer}}
 
 
 class EncoderDecoder(Decoder):
@@ -86,9 +88,8 @@ class EncoderDecoder(Decoder):
         super().__init__(config, embed)
         self.encoder = config.encoding.build(self.embed)
 
-    def layer(self) -> nn.Module:
-        config = self.config
-        return Layer(mix=self.residual(config.mixer), cross=self.residual(config.crossing), feed=self.residual(config.feedforward))
+    def layer(self, mixer: Part) -> nn.Module:
+        return Layer(mix=self.residual(mixer), cross=self.residual(self.config.crossing), feed=self.feed())
 
     def forward(
         self, tokens: Tensor, documents: Tensor | None = None, cache: Cache | None = None, counted: Tensor | None = None,

@@ -8,6 +8,7 @@ MIXERS = Catalogue(
         "attention": "ftheta.blocks.attention:Attention",
         "lstm": "ftheta.blocks.recurrent:LSTM",
         "gru": "ftheta.blocks.recurrent:GRU",
+        "ssm": "ftheta.blocks.ssm:SSM",
     },
 )
 CROSS_MIXERS = Catalogue("cross mixer", {"attention": "ftheta.blocks.attention:CrossAttention"})

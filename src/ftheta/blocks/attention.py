@@ -107,6 +107,9 @@ class Attention(MultiHead, Mixer):
         else:
             context.mixed()
 
+    def forget(self, state: tuple[Tensor, ...], count: int) -> tuple[Tensor, ...] | None:
+        return tuple(part[:, :, :-count] for part in state) if self.window is None else None      # beyond a window nothing is kept
+
     def forward(self, x: Tensor, context: Context) -> Tensor:
         length = x.shape[1]
         q = self.queries(x)

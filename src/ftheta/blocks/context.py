@@ -5,10 +5,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from ftheta.blocks.mixer import Mixer
 
 
 @dataclass
@@ -33,12 +36,16 @@ class Source:
 class Cache:
     """What a model remembers of the tokens it has seen, per mixer: keys and values, or recurrent state."""
 
-    states: dict[nn.Module, Any] = field(default_factory=dict)
+    states: dict[Mixer, Any] = field(default_factory=dict)
     documents: Tensor | None = None
     """(B, S) document of every remembered token, when documents are used (padding is document -1)."""
     length: int = 0
     source: Source | None = None
     """What was encoded for the remembered tokens, in models that encode a source."""
+
+    def copy(self) -> Cache:
+        """One that further tokens do not change; what mixers remember is replaced, never written into."""
+        return Cache(dict(self.states), self.documents, self.length, self.source)
 
     def select(self, rows: Tensor) -> None:
         """Keep only some rows of the batch."""

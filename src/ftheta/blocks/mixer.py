@@ -26,5 +26,13 @@ class Mixer(Informed):
         """Work out, once for all layers, what depends on the context alone; outside of what is compiled."""
         return
 
+    def initialise(self, seed: int, place: str) -> None:
+        """Set the parameters that do not start as maps and biases do, from the seed and this part's name in the model."""
+        return
+
+    def forget(self, state: tuple[Tensor, ...], count: int) -> tuple[Tensor, ...] | None:
+        """What it would remember had the last `count` tokens not been; None: that cannot be told any more."""
+        return None
+
     @abstractmethod
     def forward(self, x: Tensor, context: Context) -> Tensor: ...

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import torch
 from pydantic import Field
@@ -24,6 +24,8 @@ class Positions(nn.Module, ABC):
     Built for a width, a longest sequence, and the mixer's heads: their width, their number, and whether they look back only.
     """
 
+    reaches: ClassVar[tuple[str, ...]] = ()
+    """What of the heads of attention they need to be the same in all layers."""
     longest: int | None = None
     """The longest sequence these positions can describe, when there is one."""
 
@@ -76,6 +78,8 @@ class Relative(Positions):
     (T5). Where tokens look both ways, half of the buckets are for what comes after.
     """
 
+    reaches = ("heads", "causal")
+
     def __init__(
         self, dim: int, context: int, head_dim: int | None = None, heads: int | None = None, causal: bool = True, *,
         buckets: Annotated[int, Field(ge=4, multiple_of=4, description="How many distances are told apart.")] = 32,
@@ -111,6 +115,8 @@ class Relative(Positions):
 
 class Rotary(Positions):
     """Rotates pairs (i, i + head_dim/2) of queries and keys by position · base^(-2i/head_dim), or as `scaling` changes these speeds."""
+
+    reaches = ("head_dim",)
 
     def __init__(
         self, dim: int, context: int, head_dim: int | None = None, heads: int | None = None, causal: bool = True, *,

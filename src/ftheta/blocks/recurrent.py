@@ -1,6 +1,7 @@
 """Recurrent mixers: LSTM (Hochreiter & Schmidhuber 1997) and GRU (Cho et al. 2014, arXiv:1406.1078), by torch's fused kernels.
 
-State starts at zero in every document and is carried exactly when generating.
+State starts at zero in every document and is carried exactly when generating. With `bidirectional` a second network reads each document
+from its end, and what both say is joined (Schuster & Paliwal 1997).
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ftheta.blocks.context import Context
+from ftheta.blocks.initialise import uniform
 from ftheta.blocks.linear import Linear
 from ftheta.blocks.mixer import Mixer
 
@@ -22,15 +24,24 @@ class Recurrent(Mixer):
 
     cell: type[nn.RNNBase]
 
-    def __init__(self, dim: int, *, hidden: Annotated[int | None, Field(gt=0, description="Width of the state; none: that of the model.")] = None):
+    def __init__(
+        self, dim: int, *,
+        hidden: Annotated[int | None, Field(gt=0, description="Width of the state; none: that of the model.")] = None,
+        bidirectional: Annotated[bool, Field(description="Whether a second network reads every document from its end; a token then sees what follows.")] = False,
+    ):
         super().__init__()
         self.hidden = hidden or dim
-        self.rnn = self.cell(dim, self.hidden, batch_first=True)                          # type: ignore[call-arg]
-        self.output = Linear(self.hidden, dim, bias=False)
+        self.rnn = self.cell(dim, self.hidden, batch_first=True, bidirectional=bidirectional)      # type: ignore[call-arg]
+        self.output = Linear(self.hidden * (1 + bidirectional), dim, bias=False)
 
     @staticmethod
     def traits(arguments: Mapping[str, Any]) -> set[str]:
-        return {"causal"}
+        return set() if arguments["bidirectional"] else {"causal"}
+
+    def initialise(self, seed: int, place: str) -> None:
+        """U(±1/sqrt(hidden)), with all gates of a cell counted in hidden, for the network."""
+        for name, parameter in self.rnn.named_parameters():
+            uniform(parameter, parameter.shape[0] ** -0.5 * 2, seed, f"{place}.rnn.{name}")
 
     def forward(self, x: Tensor, context: Context) -> Tensor:
         inputs = x.to(next(self.rnn.parameters()).dtype)
@@ -49,8 +60,11 @@ class Recurrent(Mixer):
         starts = border.reshape(-1).nonzero()[:, 0]                                      # where runs start in the flat batch
         ends = torch.cat([starts[1:], starts.new_tensor([documents.numel()])])
         runs = x.reshape(-1, x.shape[-1]).split((ends - starts).tolist())
-        padded = nn.utils.rnn.pad_sequence(list(runs), batch_first=True)                 # the past of a token is never padding
-        result = self.rnn(padded)[0]
+        if self.rnn.bidirectional:                                                       # from the end of a document, not of the padding after it
+            packed = self.rnn(nn.utils.rnn.pack_sequence(list(runs), enforce_sorted=False))[0]
+            result = nn.utils.rnn.pad_packed_sequence(packed, batch_first=True)[0]
+        else:
+            result = self.rnn(nn.utils.rnn.pad_sequence(list(runs), batch_first=True))[0]      # the past of a token is never padding
         return torch.cat([row[: len(run)] for row, run in zip(result, runs, strict=True)]).view(*x.shape[:2], -1)
 
     def carried(self, x: Tensor, context: Context) -> Tensor:

@@ -15,9 +15,11 @@ from ftheta.cli.certify import certify
 from ftheta.cli.chat import chat
 from ftheta.cli.check import check
 from ftheta.cli.compare import compare
+from ftheta.cli.data import data
 from ftheta.cli.doctor import doctor
 from ftheta.cli.evaluate import evaluate
 from ftheta.cli.generate import generate
+from ftheta.cli.import_ import import_
 from ftheta.cli.list import list_
 from ftheta.cli.plan import plan
 from ftheta.cli.predict import predict
@@ -33,6 +35,8 @@ app = typer.Typer(
 for verb in (run, check, plan, certify, generate, chat, predict, evaluate, compare, verify, doctor):
     app.command()(verb)
 app.command("list")(list_)
+app.command("import")(import_)
+app.add_typer(data)
 
 
 def main() -> None:

@@ -143,6 +143,36 @@ class Slot:
         return schema
 
 
+class Cycle(Slot):
+    """A slot that may also hold a list of entries, gone through again and again: `Annotated[Part | tuple[Part, ...], Cycle(MIXERS)]`.
+
+    A list whose entries are all the same is that entry.
+    """
+
+    def parse(self, value: Any) -> Any:
+        if not isinstance(value, list | tuple):
+            return super().parse(value)
+        found, wrong = [], []
+        for i, item in enumerate(value):
+            try:
+                found.append(super().parse(item))
+            except ConfigError as error:
+                wrong += [Problem((i, *problem.path), problem.message) for problem in error.problems]
+        if wrong or not value:
+            raise ConfigError(wrong or [Problem((), f"expected one {self.catalogue.sort} at least, got an empty list")])
+        return found[0] if all(item == found[0] for item in found) else tuple(found)
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        def dump(value: Any) -> Any:
+            return [item.dump() for item in value] if isinstance(value, tuple) else value.dump()
+
+        return core_schema.no_info_plain_validator_function(self.parse, serialization=core_schema.plain_serializer_function_ser_schema(dump))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        one = super().__get_pydantic_json_schema__(schema, handler)
+        return {"anyOf": [*one["anyOf"], {"type": "array", "items": one, "minItems": 1}]}
+
+
 def inline(schema: JsonSchemaValue) -> JsonSchemaValue:
     """A JSON Schema with its `$defs` put in place, so that it can stand inside another schema."""
     definitions = schema.pop("$defs", {})

@@ -83,6 +83,7 @@ class Generation:
         rows = [request.window[-1:] if self.cache is not None else list(request.window) for request in self.live]
         guessed = self.guess()
         rows[0] += guessed
+        remembered = self.cache.copy() if self.cache is not None and guessed else None
         logits = self.logits(rows, 1 + len(guessed))
         for request, known in zip(self.live, logits, strict=True):
             before = len(request.new)
@@ -91,7 +92,7 @@ class Generation:
                 if request.finish is not None or request.new[-1] != guess:
                     break
             if guessed:
-                self.forget(1 + len(guessed) - max(1, len(request.new) - before))
+                self.forget(rows[0], 1 + len(guessed) - max(1, len(request.new) - before), remembered)
         return self.live
 
     def make_room(self) -> None:
@@ -168,10 +169,16 @@ class Generation:
                 return found
         return []
 
-    def forget(self, count: int) -> None:
-        """Take the last tokens out of an attention cache: they were guessed wrong."""
-        if count and self.cache is not None:
-            self.cache.states = {mixer: tuple(part[:, :, :-count] for part in state) for mixer, state in self.cache.states.items()}
-            self.cache.length -= count
-            if self.cache.documents is not None:
-                self.cache.documents = self.cache.documents[:, :-count]
+    def forget(self, row: Sequence[int], count: int, remembered: Cache | None) -> None:
+        """Forget the last tokens of a row just read, which were guessed wrong: taken out of memory, or the others read anew after what was before."""
+        if not count or self.cache is None:
+            return
+        states = {mixer: mixer.forget(state, count) for mixer, state in self.cache.states.items()}
+        if any(state is None for state in states.values()):
+            self.cache = remembered
+            self.logits([row[:-count]], 1)
+            return
+        self.cache.states = states
+        self.cache.length -= count
+        if self.cache.documents is not None:
+            self.cache.documents = self.cache.documents[:, :-count]

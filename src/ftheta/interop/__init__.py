@@ -10,6 +10,7 @@ FAMILIES = Catalogue(
         "distilbert": "ftheta.interop.huggingface.distilbert:DistilBERT",
         "gpt2": "ftheta.interop.huggingface.gpt2:GPT2",
         "llama": "ftheta.interop.huggingface.llama:Llama",
+        "mamba2": "ftheta.interop.huggingface.mamba2:Mamba2",
         "marian": "ftheta.interop.huggingface.bart:Marian",
         "mistral": "ftheta.interop.huggingface.mistral:Mistral",
         "mixtral": "ftheta.interop.huggingface.experts:Mixtral",

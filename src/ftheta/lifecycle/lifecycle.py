@@ -38,6 +38,7 @@ from ftheta.lifecycle.pictures import curves
 from ftheta.lifecycle.recipe import Recipe, differences, load, read_yaml
 from ftheta.models.adapters import save_adapter
 from ftheta.models.folder import load as load_model
+from ftheta.models.folder import located, origin_of
 from ftheta.models.folder import save as save_model
 from ftheta.models.model import Model
 from ftheta.training.checkpoints import Checkpoints
@@ -67,12 +68,19 @@ def run(
 ) -> Outcome:
     """Do everything the recipe says, continuing what was begun. Raises FthetaError's subclasses; Stopped when asked to stop."""
     parsed = load(recipe, changes)
-    refuse_misfits(parsed)
     folder = Path(out) if out is not None else Path("runs") / parsed.name
+    if (begun := begun_from(folder)) not in (None, parsed.start):
+        parsed = load(recipe, changes, begun)
+    refuse_misfits(parsed)
     distributed.start()
     stop = StopRequest()
     with stop.installed(), held(folder):
         return run_stages(parsed, folder, stop, list(listeners))
+
+
+def begun_from(folder: Path) -> str | None:
+    """What the run in this folder, if there is one, started from."""
+    return read_yaml(folder / "recipe.yaml").get("start") if (folder / "recipe.yaml").exists() else None
 
 
 @contextlib.contextmanager
@@ -157,6 +165,8 @@ def train(recipe: Recipe, data: Prepared, folder: Path, events: Events, stop: St
         return load_model(folder / "model"), json.loads(costs_file.read_text())
     architecture = starting_model(recipe, data.ports.sizes)
     provenance = {"recipe": recipe.dump(), "data": data.account.get("fingerprint"), "ftheta": version("ftheta"), **machine_facts()}
+    if recipe.start is not None:
+        provenance["start"] = origin_of(*located(recipe.start))
     events.event("stage", name="train")
     if isinstance(architecture, Estimator):
         costs = fit_estimator(architecture, data.splits["train"], recipe.seed)
@@ -172,7 +182,7 @@ def train(recipe: Recipe, data: Prepared, folder: Path, events: Events, stop: St
         )
         progress = trainer.fit()
         if isinstance(recipe.adapt, LoRA) and recipe.start is not None and distributed.rank() == 0:
-            keep_adapter(architecture, recipe.adapt, folder / "adapter", recipe.start)
+            keep_adapter(architecture, recipe.adapt, folder / "adapter", provenance["start"]["from"])
         recipe.adapt.finish(architecture)
         costs = {**counted, "flops_per_step": flops, **vars(progress), **speed(source, progress.units, progress.seconds)}
         if flops:
@@ -220,6 +230,7 @@ def report(recipe: Recipe, data: Prepared, model: Model, folder: Path, costs: di
     curve = curves(lines, recipe.name) if any("loss" in key for line in lines for key in line) else None
     results = {
         "name": recipe.name, "finished": time.strftime("%Y-%m-%d %H:%M:%S"), "seed": recipe.seed, "task": model.task.name,
+        "start": model.provenance.get("start"),
         "measurements": [measurement.facts() for measurement in found.measurements], "training": costs, "data": data.account, "machine": machine_facts(),
     }
     card = render(card_facts(recipe, results, list(found.pictures), found.texts, curve is not None, folder))
@@ -262,11 +273,20 @@ def card_facts(recipe: Recipe, results: dict[str, Any], pictures: list[str], tex
     for name, counts in data.get("tokens", {}).items():
         splits[name] += f", {counts['tokens']:,} tokens"
     return {
-        "name": recipe.name, "architecture": recipe.model["kind"], "objective": recipe.objective.name, "source": source_name(recipe.data.source),
+        "name": recipe.name, "start": begun_with(results["start"]), "architecture": recipe.model["kind"], "objective": recipe.objective.name,
+        "source": source_name(recipe.data.source),
         "task": results["task"], "version": version("ftheta"), "date": results["finished"], "measurements": results["measurements"],
         "curve": "curves.png" if curve else None, "pictures": pictures, "costs": rows, "splits": splits, "dropped": data.get("dropped"),
         "fingerprint": data.get("fingerprint", "-"), "texts": texts, "model_path": f"{folder}/model", "notes": notes(costs),
     }
+
+
+def begun_with(start: dict[str, Any] | None) -> str | None:
+    """The model that training went on from, in words: its name, commit and what its weights hash to."""
+    if start is None:
+        return None
+    commit = f" at commit `{start['commit']}`" if "commit" in start else ""
+    return f"`{start['from']}`{commit} (" + ", ".join(f"{file} {value}" for file, value in start["weights"].items()) + ")"
 
 
 def notes(costs: dict[str, Any]) -> list[str]:

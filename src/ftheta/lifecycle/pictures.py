@@ -12,6 +12,7 @@ matplotlib.use("Agg")
 
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
+from torch import Tensor
 
 
 def png(figure: Figure) -> bytes:
@@ -19,6 +20,16 @@ def png(figure: Figure) -> bytes:
     figure.savefig(sink, format="png", dpi=110, bbox_inches="tight")
     plt.close(figure)
     return sink.getvalue()
+
+
+def beside(images: Tensor) -> bytes:
+    """Pictures (N, C, H, W), channels 1 or 3, next to each other, each stretched to its own range."""
+    figure, axes = plt.subplots(1, len(images), figsize=(1.8 * len(images), 1.8), squeeze=False)
+    for axis, image in zip(axes[0], images.float(), strict=True):
+        low, high = image.amin(), image.amax()
+        axis.imshow(((image - low) / (high - low).clamp_min(1e-12)).permute(1, 2, 0).squeeze(-1).numpy(), cmap="gray")
+        axis.axis("off")
+    return png(figure)
 
 
 def curves(lines: Sequence[dict[str, Any]], title: str) -> bytes:

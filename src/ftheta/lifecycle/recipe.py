@@ -32,8 +32,8 @@ from ftheta.data.tokenizers.trained import TokenizerConfig
 from ftheta.evaluation.metrics import METRICS
 from ftheta.evaluation.metrics.metric import Metric
 from ftheta.experience import EXPERIENCE
-from ftheta.models.folder import config_of
-from ftheta.models.folder import find as find_model
+from ftheta.interop import hub
+from ftheta.models.folder import config_of, located
 from ftheta.objectives import OBJECTIVES
 from ftheta.objectives.objective import Objective
 from ftheta.training.config import TrainConfig
@@ -94,7 +94,8 @@ class Recipe(Config):
     data: DataConfig
     """Where data comes from."""
     start: str | None = None
-    """A model folder, ours or a Hugging Face one, whose architecture, parameters and tokenizer training goes on from; none: from nothing."""
+    """A model folder, ours or a Hugging Face one, or a model of the hub (`org/name`, `org/name@revision`), whose architecture, parameters and
+    tokenizer training goes on from; none: from nothing. The run keeps a hub model's commit and goes on with it."""
     adapt: Annotated[Adaptation, Slot(ADAPTATIONS)] = Full()
     """Which parameters move when training goes on from a model."""
     model: dict[str, Any]
@@ -142,8 +143,11 @@ class Recipe(Config):
         return config
 
 
-def load(recipe: str | Path | Mapping[str, Any], changes: Sequence[str] | Mapping[str, Any] = ()) -> Recipe:
-    """Read a recipe: a file, a shipped recipe's name, or plain data, with `a.b=c` changes laid over it. Raises ConfigError."""
+def load(recipe: str | Path | Mapping[str, Any], changes: Sequence[str] | Mapping[str, Any] = (), begun: str | None = None) -> Recipe:
+    """Read a recipe: a file, a shipped recipe's name, or plain data, with `a.b=c` changes laid over it. Raises ConfigError.
+
+    `begun` is the start of the run so far: a model of the hub named without a revision is the commit it was then.
+    """
     if isinstance(recipe, Mapping):
         data, origin = dict(recipe), "recipe"
     else:
@@ -160,7 +164,7 @@ def load(recipe: str | Path | Mapping[str, Any], changes: Sequence[str] | Mappin
     if isinstance(data.get("model"), Mapping) and "preset" in data["model"]:
         data = {**data, "model": with_preset(data["model"])}
     if isinstance(data.get("start"), str):
-        data = continued(data, origin)
+        data = continued(data, origin, begun)
     return Recipe.parse(data, origin)
 
 
@@ -177,10 +181,11 @@ def extended(data: Mapping[str, Any], origin: str) -> dict[str, Any]:
     return merge(extended(read_yaml(path), str(path)), data)
 
 
-def continued(data: Mapping[str, Any], origin: str) -> dict[str, Any]:
+def continued(data: Mapping[str, Any], origin: str, begun: str | None) -> dict[str, Any]:
     """`start: FOLDER`: the model and the tokenizer are those of the folder, with the recipe's changes of the model laid over them."""
     try:
-        folder = find_model(data["start"])
+        earlier = hub.named(begun) if begun else None
+        folder, start = located(str(earlier) if earlier and str(hub.named(data["start"])) == earlier.id else data["start"])
         theirs = config_of(folder).dump()
     except FolderError as error:
         raise ConfigError([Problem(("start",), str(error))], origin) from None
@@ -193,10 +198,11 @@ def continued(data: Mapping[str, Any], origin: str) -> dict[str, Any]:
         model = merge(theirs, model)
     if isinstance(section, Mapping) and (folder / "tokenizer.json").exists():
         own = {"kind": "file", "path": str(folder / "tokenizer.json")}
-        if section.get("tokenizer") not in (None, own):
+        whole = Slot(TOKENIZERS).parse(own).dump()
+        if merge(whole, section.get("tokenizer") or own) != whole:
             raise ConfigError([Problem(("data", "tokenizer"), f"text must become the tokens that the model of {folder} knows: leave it out")], origin)
         section = {**section, "tokenizer": own}
-    return {**data, "model": model, "data": section}
+    return {**data, "start": start, "model": model, "data": section}
 
 
 def shipped() -> dict[str, Path]:

@@ -20,7 +20,7 @@ from pydantic_core import PydanticUndefined
 
 from ftheta.architectures import ARCHITECTURES
 from ftheta.core.catalog import Catalogue
-from ftheta.core.config import Config, Slot, data_fields, inline, signature_schema
+from ftheta.core.config import Config, Cycle, Slot, data_fields, inline, signature_schema
 from ftheta.lifecycle.recipe import Recipe, presets, read_yaml
 
 BOUNDS = (
@@ -205,7 +205,8 @@ def words(annotation: Any, metadata: Sequence[Any] = ()) -> str:
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     slots = [item for item in metadata if isinstance(item, Slot)]
     if slots:
-        return link(plural(slots[0].catalogue.sort), slots[0].catalogue.sort)
+        one = link(plural(slots[0].catalogue.sort), slots[0].catalogue.sort)
+        return f"{one} or list of them" if isinstance(slots[0], Cycle) else one
     if origin is Annotated:
         return words(arguments[0], arguments[1:])
     if origin in (types.UnionType, typing.Union):

@@ -16,13 +16,13 @@ import torch
 from ftheta.architectures import ARCHITECTURES
 from ftheta.architectures.architecture import Architecture, ArchitectureConfig, Estimator
 from ftheta.core import tensors as tensor_files
-from ftheta.core.atomic import commit, verify
+from ftheta.core.atomic import commit, digest_file, verify
 from ftheta.core.config import Slot
 from ftheta.core.contract import Ports
 from ftheta.core.errors import FolderError
 from ftheta.data.processors import PROCESSORS
 from ftheta.data.processors.text import TextProcessor
-from ftheta.interop import FAMILIES, llama2c
+from ftheta.interop import FAMILIES, hub, llama2c
 from ftheta.interop.huggingface.sentences import read_sentences
 from ftheta.interop.mapping import Family, Line, to_ours, to_theirs
 from ftheta.models.model import Model
@@ -75,13 +75,29 @@ def expressed(config: ArchitectureConfig) -> tuple[str, dict[str, Any], list[Lin
 
 
 def find(folder: str | Path) -> Path:
-    """The model folder that is meant: this one, or the one in this run folder. Raises FolderError."""
-    folder = Path(folder)
+    """The model folder that is meant: this one, the one in this run folder, or that of a model of the hub. Raises FolderError."""
+    return located(folder)[0]
+
+
+def located(given: str | Path) -> tuple[Path, str]:
+    """The model folder that is meant, and a name that goes on meaning it: as given, for a model of the hub with its commit."""
+    if (name := hub.named(given)) is not None:
+        folder, pinned = hub.fetch(name)
+        return folder, str(pinned)
+    folder = Path(given)
     if not folder.is_dir():
-        raise FolderError(f"{folder} is not a folder; give a model folder, such as runs/NAME/model")
-    if not (folder / "ftheta.json").exists() and (folder / "model" / "ftheta.json").exists():
-        return folder / "model"
-    return folder
+        raise FolderError(f"{folder} is not a folder; give a model folder, such as runs/NAME/model, or a model of the hub, ORG/NAME")
+    within = folder / "model"
+    return (within if not (folder / "ftheta.json").exists() and (within / "ftheta.json").exists() else folder), str(given)
+
+
+def origin_of(place: Path, name: str) -> dict[str, Any]:
+    """Where a model comes from, for the provenance of what is made of it: what `located` says of it, and a hash of its weights."""
+    files = sorted({path for pattern in hub.WEIGHTS for path in place.glob(pattern)})
+    facts: dict[str, Any] = {"from": name, "weights": {path.name: f"xxh3_128:{digest_file(path)}" for path in files}}
+    if (outside := hub.named(name)) is not None:
+        facts |= {"from": outside.id, "commit": outside.revision}
+    return facts
 
 
 def config_of(folder: str | Path) -> ArchitectureConfig:
@@ -93,13 +109,15 @@ def config_of(folder: str | Path) -> ArchitectureConfig:
 
 
 def load(folder: str | Path) -> Model:
-    """Open a model folder (ours, or a Hugging Face folder of a known family) or a llama2.c file. Raises FolderError with every problem found."""
+    """Open a model folder (ours, or a Hugging Face folder of a known family), a model of the hub (`org/name`, `org/name@revision`) or a
+    llama2.c file. Raises FolderError with every problem found.
+    """
     if Path(folder).is_file():
         config, theta, tokenizer = llama2c.read(Path(folder))
         return Model(with_values(config, theta, None, Path(folder)), TextProcessor(tokenizer), "text-generation", {"from": str(folder), "format": "llama2.c"})
-    folder = find(folder)
+    folder, name = located(folder)
     if not (folder / "ftheta.json").exists():
-        return load_foreign(folder)
+        return load_foreign(folder, origin_of(folder, name))
     if found := verify(folder):
         raise FolderError(f"{folder} is not as it was written:\n  " + "\n  ".join(found))
     facts = read_facts(folder)
@@ -136,7 +154,7 @@ def foreign_config(folder: Path) -> tuple[Family, ArchitectureConfig, dict[str, 
     return family, config, theirs
 
 
-def load_foreign(folder: Path) -> Model:
+def load_foreign(folder: Path, provenance: Mapping[str, Any]) -> Model:
     """A Hugging Face folder: `config.json`, `model.safetensors`, `tokenizer.json`."""
     family, config, theirs = foreign_config(folder)
     kind = theirs["model_type"]
@@ -152,7 +170,7 @@ def load_foreign(folder: Path) -> Model:
     if isinstance(processor, TextProcessor) and processor.vocab > known:
         ids = f"its tokenizer has ids up to {processor.vocab - 1:,}, its model knows only {known:,} tokens"
         raise FolderError(f"{folder}: {ids}: they are not of one model")
-    return Model(architecture, processor, usual_task(config.ports(), sentences is not None), {"from": str(folder), "format": kind})
+    return Model(architecture, processor, usual_task(config.ports(), sentences is not None), {**provenance, "format": kind})
 
 
 def usual_task(ports: Ports, sentences: bool) -> str:
@@ -187,11 +205,7 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
         if missing := sorted(places.keys() - found.keys()):
             raise FolderError(f"{index} lists tensors that no shard holds: {', '.join(missing[:5])}{' ...' if len(missing) > 5 else ''}")
         return found
-    if pickled := sorted(path.name for path in folder.iterdir() if path.suffix in (".bin", ".pt", ".pth", ".ckpt")):
-        raise FolderError(
-            f"{folder / pickled[0]} may run code when it is read, so it is not; write the weights as safetensors first, in a place you trust them: "
-            f"transformers.AutoModelForCausalLM.from_pretrained('{folder}').save_pretrained('{folder}-safe')"
-        )
+    hub.refuse_pickles(folder, [path.name for path in folder.iterdir()])
     raise FolderError(f"{whole} is missing")
 
 

@@ -48,16 +48,19 @@ class NextToken(Objective):
                     "gradients": NO_GRADIENTS},
         )
 
-    def loss(self, model: nn.Module, run: Run, batch: Batch, phase: Phase) -> Loss:
-        tokens = batch["tokens"]
-        inputs: Batch = {**batch, "tokens": tokens[:, :-1]}                                # what else there is, such as a source, is for the model
-        counted = torch.ones_like(tokens[:, 1:], dtype=torch.bool)
+    def learned(self, batch: Batch) -> dict[str, Tensor]:
+        found = torch.ones_like(batch["tokens"], dtype=torch.bool)
+        found[:, 0] = False                                                               # nothing comes before it
         if "documents" in batch:
             documents = batch["documents"]
-            inputs["documents"] = documents[:, :-1]
-            counted = (documents[:, 1:] == documents[:, :-1]) & (documents[:, 1:] >= 0)
-        if "learned" in batch:                                                            # of a conversation only the answers are learned
-            counted = counted & batch["learned"][:, 1:]
+            found[:, 1:] = (documents[:, 1:] == documents[:, :-1]) & (documents[:, 1:] >= 0)
+        return {"tokens": found & batch["learned"] if "learned" in batch else found}      # of a conversation only the answers
+
+    def loss(self, model: nn.Module, run: Run, batch: Batch, phase: Phase) -> Loss:
+        tokens, counted = batch["tokens"], self.learned(batch)["tokens"][:, 1:]
+        inputs: Batch = {**batch, "tokens": tokens[:, :-1]}                                # what else there is, such as a source, is for the model
+        if "documents" in batch:
+            inputs["documents"] = batch["documents"][:, :-1]
         counts = counted.float()
         outputs = run(inputs, counted=counted)
         total = token_loss(model, outputs["hidden"].flatten(0, 1), tokens[:, 1:].flatten(), counts.flatten())
@@ -102,6 +105,9 @@ class Masked(Objective):
         random = tokens[row, (other * length).long()]                                    # a random token of the same row
         shown = torch.where(fate < 0.8, torch.full_like(tokens, MASK if self.mask_id is None else self.mask_id), torch.where(fate < 0.9, random, tokens))
         return {**batch, "tokens": torch.where(chosen, shown, tokens), "targets": tokens, "chosen": chosen}
+
+    def learned(self, batch: Batch) -> dict[str, Tensor]:
+        return {"tokens": batch["chosen"], "targets": batch["chosen"]}
 
     def loss(self, model: nn.Module, run: Run, batch: Batch, phase: Phase) -> Loss:
         chosen = batch["chosen"]

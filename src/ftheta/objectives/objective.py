@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple, Self
 
-from torch import nn
+from torch import Tensor, nn
 
 from ftheta.core.config import Config
 from ftheta.core.contract import Batch, Loss, Needs
@@ -50,6 +50,10 @@ class Objective(Config, ABC):
     def prepare(self, batch: Batch, draws: Draws) -> Batch:
         """Random per-row work (masking, noise), done in the loader; the same for a row in any micro-batch or process."""
         return batch
+
+    def learned(self, batch: Batch) -> dict[str, Tensor]:
+        """(B, T) by the name of a tensor of tokens: which of them the loss is about. Nothing where it is about whole rows."""
+        return {}
 
     @abstractmethod
     def loss(self, model: nn.Module, run: Run, batch: Batch, phase: Phase) -> Loss:

@@ -50,6 +50,9 @@ class Preference(Objective):
                     "gradients": NO_GRADIENTS},
         )
 
+    def learned(self, batch: Batch) -> dict[str, Tensor]:
+        return {name: batch[f"{name}_learned"] for name in ANSWERS}
+
     def loss(self, model: nn.Module, run: Run, batch: Batch, phase: Phase) -> Loss:
         sums, means = log_probabilities(model, run, batch)
         c, r = (means if self.form != "dpo" else sums).unbind()

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
+import torch
 from pydantic import Field
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ftheta.core.contract import Batch, Loss, Needs
@@ -25,6 +26,9 @@ class Tagging(Objective):
 
     def needs(self) -> Needs:
         return Needs(reads={"label": "label B T"}, wants={"logits": "logits B T K"}, traits={"gradients": NO_GRADIENTS})
+
+    def learned(self, batch: Batch) -> dict[str, Tensor]:
+        return {"tokens": batch["label"] != self.ignored}
 
     def loss(self, model: nn.Module, run: Run, batch: Batch, phase: Phase) -> Loss:
         logits, label = run(batch)["logits"].float(), batch["label"]
@@ -45,6 +49,10 @@ class Spans(Objective):
 
     def needs(self) -> Needs:
         return Needs(reads={"first": "place B", "last": "place B"}, wants={"span": "logits B T 2"}, traits={"gradients": NO_GRADIENTS})
+
+    def learned(self, batch: Batch) -> dict[str, Tensor]:
+        place = torch.arange(batch["tokens"].shape[1])[None]
+        return {"tokens": (batch["first"][:, None] <= place) & (place <= batch["last"][:, None])}
 
     def loss(self, model: nn.Module, run: Run, batch: Batch, phase: Phase) -> Loss:
         span = run(batch)["span"].float()

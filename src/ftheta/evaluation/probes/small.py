@@ -44,7 +44,8 @@ def reduced(data: Any, limits: Mapping[str, int]) -> Any:
             heads = math.lcm(*found(data, "heads"))
             result[name] = heads * HEAD_DIM if heads > 1 else limits["hidden"]
         elif name in limits and isinstance(value, int) and not isinstance(value, bool):
-            result[name] = min(value, limits[name])
+            cycle = data.get("mixer") if name == "depth" else None
+            result[name] = min(value, max(limits[name], len(cycle) if isinstance(cycle, list) else 0))      # so many layers that every sort is there
         else:
             result[name] = 0.0 if name == "dropout" else reduced(value, limits)
     return result

@@ -35,11 +35,11 @@ class BART(EncoderDecoderFamily):
         fields: dict[str, Any] = {}
         for name, side in (("encoder", config.encoding), ("decoder", config)):
             fields |= {
-                f"{name}_layers": side.depth, f"{name}_attention_heads": side.mixer.arguments["heads"], f"{name}_ffn_dim": width(side.feedforward, side.dim),
+                f"{name}_layers": side.depth, f"{name}_attention_heads": side.mixers[0].arguments["heads"], f"{name}_ffn_dim": width(side.feeding, side.dim),
                 f"{name}_layerdrop": 0.0,
             }
         return {
-            **fields, "activation_function": ACTIVATIONS[config.feedforward.arguments["activation"]], "max_position_embeddings": config.context,
+            **fields, "activation_function": ACTIVATIONS[config.feeding.arguments["activation"]], "max_position_embeddings": config.context,
             "scale_embedding": config.scale_embed, "dropout": config.dropout, "attention_dropout": 0.0, "activation_dropout": 0.0, "init_std": config.std,
             "tie_word_embeddings": config.tie, "forced_eos_token_id": None,
         }

@@ -53,7 +53,7 @@ class EncoderDecoderFamily(Family):
         """The lines of single tensors, of every layer of the encoder, and of every layer of the decoder."""
 
     def export_config(self, config: ArchitectureConfig) -> dict[str, Any] | None:
-        if not isinstance(config, EncoderDecoderConfig):
+        if not isinstance(config, EncoderDecoderConfig) or any(len(set(side.mixers)) > 1 or side.feedforward is None for side in (config, config.encoding)):
             return None
         try:
             theirs = {
@@ -109,8 +109,8 @@ def computed(config: EncoderDecoderConfig) -> dict[str, Any]:
     sides = {"decoder": config, "encoder": config.encoding}
     found = {name: value for name, value in config.dump().items() if name not in (*INITIAL, "encoder", "cross", "mixer", "feedforward", "depth")}
     for name, side in sides.items():
-        feed = side.feedforward
-        found[name] = {"depth": side.depth, "mixer": heads(side.mixer, side.dim), "feedforward": {**feed.dump(), "hidden": width(feed, side.dim)}}
+        feed = side.feeding
+        found[name] = {"depth": side.depth, "mixer": heads(side.mixers[0], side.dim), "feedforward": {**feed.dump(), "hidden": width(feed, side.dim)}}
     return {**found, "cross": heads(config.crossing, config.dim)}
 
 

@@ -62,9 +62,9 @@ class EncoderFamily(Family):
 
     def export_config(self, config: ArchitectureConfig) -> dict[str, Any] | None:
         trunk = config.trunk if isinstance(config, HeadedConfig) else config
-        if not isinstance(trunk, EncoderConfig):
+        if not isinstance(trunk, EncoderConfig) or trunk.feedforward is None or len(set(trunk.mixers)) > 1:
             return None
-        mixer, feed, norm = trunk.mixer.arguments, trunk.feedforward.arguments, trunk.norm.arguments
+        mixer, feed, norm = trunk.mixers[0].arguments, trunk.feedforward.arguments, trunk.norm.arguments
         inner = {
             "heads": mixer.get("heads", 1), "hidden": feed.get("hidden") or 4 * trunk.dim, "activation": ACTIVATIONS.get(str(feed.get("activation"))),
             "eps": norm.get("eps"), "offset": trunk.positions.arguments.get("offset", 0),
@@ -143,8 +143,8 @@ class EncoderFamily(Family):
 def expressible(config: ArchitectureConfig) -> bool:
     """Whether its parts are of the kinds these families have at all; whether with the same numbers, reading back shows."""
     trunk = config.trunk if isinstance(config, HeadedConfig) else config
-    assert isinstance(trunk, EncoderConfig)
-    kinds = (trunk.mixer.kind, trunk.feedforward.kind, trunk.norm.kind, trunk.positions.kind)
+    assert isinstance(trunk, EncoderConfig) and trunk.feedforward is not None
+    kinds = (trunk.mixers[0].kind, trunk.feedforward.kind, trunk.norm.kind, trunk.positions.kind)
     return kinds == ("attention", "mlp", "layernorm", "learned") and trunk.feedforward.arguments["activation"] in ACTIVATIONS
 
 
@@ -158,6 +158,6 @@ def settled(config: ArchitectureConfig) -> ArchitectureConfig:
             readout["dropout"] = 0.0
         counts = {} if config.readout.kind in ("classify", "tag") else {"classes": 2}
         return config.replace(trunk=settled(config.trunk).dump(), readout=readout, **counts)
-    assert isinstance(config, EncoderConfig)
+    assert isinstance(config, EncoderConfig) and config.feedforward is not None
     feed = config.feedforward.dump()
     return config.replace(feedforward={**feed, "hidden": feed["hidden"] or 4 * config.dim}, zero_outputs=False, embed_std=None, std=0.02, dropout=0.0)

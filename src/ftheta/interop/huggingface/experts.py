@@ -31,7 +31,7 @@ class ExpertFamily(LlamaShaped):
         return {"experts": experts, "active": theirs["num_experts_per_tok"], "balance": balance, "z_loss": 0.0, **self.routing(theirs)}
 
     def own(self, config: DecoderConfig) -> dict[str, Any]:
-        feed = config.feedforward.arguments
+        feed = config.feeding.arguments
         return {"num_experts_per_tok": feed["active"], "router_aux_loss_coef": feed["balance"], "output_router_logits": False}
 
     def feed_names(self, feed: Part) -> dict[str, str]:
@@ -52,8 +52,8 @@ class Mixtral(ExpertFamily):
     matrices: ClassVar[Mapping[str, str]] = {"gate": "w1", "up": "w3", "down": "w2"}
 
     def own(self, config: DecoderConfig) -> dict[str, Any]:
-        experts = config.feedforward.arguments["experts"]
-        return {**super().own(config), "num_local_experts": experts, "sliding_window": config.mixer.arguments["window"], "router_jitter_noise": 0.0}
+        experts = config.feeding.arguments["experts"]
+        return {**super().own(config), "num_local_experts": experts, "sliding_window": config.mixers[0].arguments["window"], "router_jitter_noise": 0.0}
 
     def mixer(self, theirs: Mapping[str, Any]) -> dict[str, Any]:
         return {"window": theirs.get("sliding_window")}
@@ -74,7 +74,7 @@ class Qwen3MoE(ExpertFamily):
     matrices: ClassVar[Mapping[str, str]] = {"gate": "gate_proj", "up": "up_proj", "down": "down_proj"}
 
     def own(self, config: DecoderConfig) -> dict[str, Any]:
-        feed, mixer = config.feedforward.arguments, config.mixer.arguments
+        feed, mixer = config.feeding.arguments, config.mixers[0].arguments
         return {
             **super().own(config), "num_experts": feed["experts"], "moe_intermediate_size": feed["hidden"], "norm_topk_prob": feed["normalise"],
             "decoder_sparse_step": 1, "mlp_only_layers": [], "attention_bias": mixer["bias"], "use_sliding_window": mixer["window"] is not None,

@@ -24,9 +24,9 @@ class GPT2(Family):
     """Learned positions, layer norm before each part, biases, tied head."""
 
     def export_config(self, config: ArchitectureConfig) -> dict[str, Any] | None:
-        if not isinstance(config, DecoderConfig) or config.kind != "decoder":
+        if not isinstance(config, DecoderConfig) or config.kind != "decoder" or config.feedforward is None or len(set(config.mixers)) > 1:
             return None
-        mixer, feed, norm = config.mixer, config.feedforward, config.norm
+        mixer, feed, norm = config.mixers[0], config.feedforward, config.norm
         eps = norm.arguments.get("eps", 0.0)
         plain = Slot(MIXERS).parse({"kind": "attention", "heads": mixer.arguments.get("heads", 1), "bias": True})
         fits = (

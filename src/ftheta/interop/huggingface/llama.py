@@ -21,7 +21,7 @@ class Llama(LlamaShaped):
         return theirs if theirs and theirs["hidden_size"] % theirs["num_attention_heads"] == 0 else None      # their config class insists
 
     def own(self, config: DecoderConfig) -> dict[str, Any]:
-        return {"attention_bias": config.mixer.arguments["bias"], "mlp_bias": config.feedforward.arguments["bias"]}
+        return {"attention_bias": config.mixers[0].arguments["bias"], "mlp_bias": config.feeding.arguments["bias"]}
 
     def mixer(self, theirs: Mapping[str, Any]) -> dict[str, Any]:
         return {"bias": bool(theirs.get("attention_bias"))}

@@ -61,9 +61,9 @@ class LlamaShaped(Family):
         return {f"layers.{{i}}.feed.inner.{name}": f"{LAYER}.mlp.{name}_proj" for name in ("gate", "up", "down")}
 
     def export_config(self, config: ArchitectureConfig) -> dict[str, Any] | None:
-        if not isinstance(config, DecoderConfig) or config.kind != "decoder":
+        if not isinstance(config, DecoderConfig) or config.kind != "decoder" or config.feedforward is None or len(set(config.mixers)) > 1:
             return None
-        mixer, feed, norm = config.mixer, config.feedforward, config.norm
+        mixer, feed, norm = config.mixers[0], config.feedforward, config.norm
         if (mixer.kind, feed.kind, norm.kind, config.positions.kind) != ("attention", self.feedforward, "rmsnorm", "rotary"):
             return None
         heads = mixer.arguments["heads"]
@@ -100,7 +100,7 @@ class LlamaShaped(Family):
 
     def lines(self, config: ArchitectureConfig) -> Sequence[Line]:
         assert isinstance(config, DecoderConfig)
-        mixer, feed = config.mixer.arguments, config.feedforward
+        mixer, feed = config.mixers[0].arguments, config.feeding
         names, biases = dict(NAMES), {}
         for ours, theirs in (("query", "q"), ("key", "k"), ("value", "v")):
             names[f"{OURS}.{ours}"] = f"{ATTENTION}.{theirs}_proj"
@@ -135,7 +135,7 @@ def said(config: DecoderConfig) -> dict[str, Any]:
         "output_bias": mixer["bias"] if mixer["output_bias"] is None else mixer["output_bias"],
     }
     feed = {name: value for name, value in data["feedforward"].items() if name not in LOSSES}
-    data["feedforward"] = {**feed, "hidden": hidden_width(config.feedforward, config.dim)}
+    data["feedforward"] = {**feed, "hidden": hidden_width(config.feeding, config.dim)}
     scaling = data["positions"]["scaling"]
     if scaling is not None and "original" in scaling:
         data["positions"] = {**data["positions"], "scaling": {**scaling, "original": scaling["original"] or config.context}}
@@ -157,6 +157,6 @@ def sliding(theirs: Mapping[str, Any], kind: str) -> int | None:
 
 def sliding_fields(config: DecoderConfig) -> dict[str, Any]:
     """What `sliding` reads, the same for every layer."""
-    window = config.mixer.arguments["window"]
+    window = config.mixers[0].arguments["window"]
     layers = ["full_attention" if window is None else "sliding_attention"] * config.depth
     return {"use_sliding_window": window is not None, "sliding_window": window, "max_window_layers": 0 if window else config.depth, "layer_types": layers}

@@ -17,7 +17,7 @@ class Mistral(LlamaShaped):
     defaults: ClassVar[Mapping[str, Any]] = {"num_key_value_heads": 8, "sliding_window": 4096}
 
     def own(self, config: DecoderConfig) -> dict[str, Any]:
-        return {"sliding_window": config.mixer.arguments["window"]}
+        return {"sliding_window": config.mixers[0].arguments["window"]}
 
     def mixer(self, theirs: Mapping[str, Any]) -> dict[str, Any]:
         return {"window": theirs["sliding_window"]}

@@ -31,7 +31,7 @@ class Qwen3(LlamaShaped):
     defaults: ClassVar[Mapping[str, Any]] = {"num_key_value_heads": 32, "head_dim": 128}
 
     def own(self, config: DecoderConfig) -> dict[str, Any]:
-        return {"attention_bias": config.mixer.arguments["bias"], **sliding_fields(config)}
+        return {"attention_bias": config.mixers[0].arguments["bias"], **sliding_fields(config)}
 
     def mixer(self, theirs: Mapping[str, Any]) -> dict[str, Any]:
         norm = {"kind": "rmsnorm", "eps": theirs["rms_norm_eps"]}

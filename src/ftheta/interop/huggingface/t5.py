@@ -26,7 +26,7 @@ class T5(EncoderDecoderFamily):
     beside = ("decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight",)
 
     def say(self, config: EncoderDecoderConfig) -> dict[str, Any]:
-        mixer, feed, positions = config.mixer.arguments, config.feedforward, config.positions.arguments
+        mixer, feed, positions = config.mixers[0].arguments, config.feeding, config.positions.arguments
         name, gated = ACTIVATIONS[feed.arguments["activation"]], feed.kind == "gated"
         return {
             "d_kv": mixer["head_dim"] or config.dim // mixer["heads"], "d_ff": width(feed, config.dim), "num_layers": config.encoding.depth,
@@ -57,7 +57,7 @@ class T5(EncoderDecoderFamily):
     def table(self, config: EncoderDecoderConfig) -> tuple[list[Line], list[Line], list[Line]]:
         single = {"embed": "shared", "norm": "decoder.final_layer_norm", "encoder.norm": "encoder.final_layer_norm", **({} if config.tie else {"head": "lm_head"})}
         biases = [Line(("positions.weight",), f"decoder.{BIAS}"), Line(("encoder.positions.weight",), f"encoder.{BIAS}")]
-        feed = {"gate": "wi_0", "up": "wi_1", "down": "wo"} if config.feedforward.kind == "gated" else {"up": "wi", "down": "wo"}
+        feed = {"gate": "wi_0", "up": "wi_1", "down": "wo"} if config.feeding.kind == "gated" else {"up": "wi", "down": "wo"}
 
         def side(ours: str, theirs: str, *names: tuple[str, str, Mapping[str, str]]) -> list[Line]:
             found = {}

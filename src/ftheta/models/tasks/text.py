@@ -10,6 +10,7 @@ import torch
 from pydantic import Field
 
 from ftheta.blocks.mixer import Mixer
+from ftheta.blocks.position import Positions
 from ftheta.core.config import Config
 from ftheta.core.errors import UsageError
 from ftheta.data.chat.conversations import Message
@@ -174,8 +175,6 @@ class Writing(Task[W, Continuation, TextProcessor], Generic[W]):
         known = self.architecture.config.ports().sizes["V"]
         if wrong := [token for token in prompt.bias if not 0 <= token < known]:
             raise UsageError(f"bias: {wrong[0]} is no token id; they go from 0 to {known - 1:,}")
-        if prompt.lookup and not self.looks_back():
-            raise UsageError("lookup: this model carries a state that cannot be taken back; leave it out")
         if sum((prompt.regex is not None, prompt.json_schema is not None, prompt.beams > 1)) > 1:
             raise UsageError("regex, json_schema, beams: only one of them at a time")
         formed = prompt.regex is not None or prompt.json_schema is not None
@@ -190,12 +189,14 @@ class Writing(Task[W, Continuation, TextProcessor], Generic[W]):
         """How far the model looks, which token ends a text and which never come."""
         end = self.processor.id("eos")
         banned = [i for i in map(self.processor.id, ("bos", "cls", "mask", "pad")) if i is not None and i != end]
-        longest = self.architecture.config.ports().sizes.get("T") if self.looks_back() else None
+        longest = self.architecture.config.ports().sizes.get("T") if self.limited() else None
         return {"longest": longest, "end": end, "banned": banned}
 
-    def looks_back(self) -> bool:
-        """Whether the model looks at a window of tokens (attention), rather than carrying a state of fixed size."""
-        return any(module.head_dim is not None for module in self.architecture.modules() if isinstance(module, Mixer))
+    def limited(self) -> bool:
+        """Whether the model looks at a window of tokens (attention in some layer, positions that end), rather than only carrying a state of fixed size."""
+        parts = list(self.architecture.modules())
+        heads = any(part.head_dim is not None for part in parts if isinstance(part, Mixer))
+        return heads or any(part.longest is not None for part in parts if isinstance(part, Positions))
 
     def show(self, output: Continuation) -> str:
         return output.text
