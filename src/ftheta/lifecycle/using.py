@@ -26,7 +26,7 @@ from ftheta.lifecycle.lifecycle import evaluate_all
 from ftheta.lifecycle.recipe import Recipe, parse_change
 from ftheta.models.folder import load
 
-EXTRAS = {"classical": ("scikit-learn",), "constrained": ("llguidance",), "rl": ("gymnasium",)}
+EXTRAS = {"classical": ("scikit-learn",), "constrained": ("llguidance",), "language": ("sacrebleu", "rouge-score"), "rl": ("gymnasium",)}
 
 
 def evaluate(model: str | Path, *, changes: Sequence[str] | Mapping[str, Any] = ()) -> Result:

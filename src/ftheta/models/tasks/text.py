@@ -177,6 +177,13 @@ class TextGeneration(Task[Prompt, Continuation, TextProcessor]):
             raise UsageError("messages: the assistant has spoken last: somebody else must say something first")
         return self.processor.spoken(self.processor.template().pieces(talk, ask=True))[0], self.processor.turn_end()
 
+    def finish(self, requests: Sequence[Request]) -> list[str]:
+        """The new text of each request, all finished in one batch."""
+        generation = self.generation(requests)
+        while generation.step():
+            pass
+        return [self.processor.decode_after(request.prompt, request.new) for request in requests]
+
     def generation(self, requests: Sequence[Request]) -> Generation:
         return Generation(self.architecture, requests, **self.limits())
 
