@@ -70,6 +70,7 @@ ENTRIES: dict[str, dict[str, Any]] = {
     "metric generated": {"samples": 20},
     "metric accuracy": {"batch": 16},
     **{f"metric {name}": {"limit": 2, "most": 4} for name in ("bleu", "chrf", "exact_match", "span_f1")},
+    "metric benchmark": {"which": "FILES/questions.yaml", "limit": 3},
     "metric bleu.tokenizer": {},
     "metric exact_match.language": {},
     "metric f1": {"batch": 16},
@@ -113,6 +114,7 @@ VALUES: dict[str, list[Any]] = {
     "architecture forest.max_features": [1],
     "architecture kmeans.restarts": [20],
     "architecture kmeans.tolerance": [1.0],
+    "metric benchmark.which": ["FILES/others.yaml"],
     "metric samples.prompts": [["b "]],
     "optimizer adamw.betas": [[0.5, 0.6]],
     "optimizer muon.betas": [[0.5, 0.6]],
@@ -280,6 +282,10 @@ def files() -> Path:
     (folder / "reviews.jsonl").write_text("\n".join(json.dumps(row) for row in reviews[::-1]) + "\n")
     (folder / "names.conll").write_text("Anna B-PER\nin O\nRome B-LOC\n\nBo B-PER\n")
     (folder / "more.conll").write_text("Bo B-PER\nin O\nRome B-LOC\n")
+    (folder / "questions.jsonl").write_text("".join(json.dumps({"q": q, "right": i % 2}) + "\n" for i, q in enumerate("both walked")))
+    asked = {"about": "what comes next", "files": ["questions.jsonl"], "examples": ["questions.jsonl"], "prompt": "{{ q }}", "answer": "{{ right }}"}
+    for name, choices in {"questions": ["o", "t"], "others": ["o", "lk"]}.items():
+        (folder / f"{name}.yaml").write_text(json.dumps({**asked, "choices": choices}))
     model = DecoderConfig.parse({**tiny.language(folder)["model"], "vocab": 260, "context": 16}).build()
     model.initialise(1)
     save(Model(model, TextProcessor(Bytes().train([])), "text-generation"), folder / "model", replace=True)

@@ -20,5 +20,6 @@ TASKS = Catalogue(
         "text-ranking": "ftheta.models.tasks.sentences:TextRanking",
         "token-classification": "ftheta.models.tasks.tokens:TokenClassification",
         "unconditional-image-generation": "ftheta.models.tasks.images:ImageGeneration",
+        "zero-shot-classification": "ftheta.models.tasks.choices:ZeroShotClassification",
     },
 )
