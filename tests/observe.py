@@ -258,7 +258,7 @@ HOSTS: dict[str, dict[str, Any]] = {
 SUBJECTS = {
     "accuracy": "images", "bits_per_byte": "language", "entities": "tags", "f1": "images", "generated": "gan", "loss": "language", "mean_return": "policy",
     "pearson": "scores", "perplexity": "language", "samples": "language", "spearman": "scores",
-    **dict.fromkeys(("benchmark", "bleu", "chrf", "exact_match", "rouge", "span_f1"), "answers"),
+    **dict.fromkeys(("benchmark", "bleu", "chrf", "crows_pairs", "exact_match", "occupations", "rouge", "span_f1", "winogender"), "answers"),
 }
 """Which of the subjects below a metric looks at."""
 SHARED = "a line that stands in the training documents as well\n"

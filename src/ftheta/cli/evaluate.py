@@ -1,4 +1,4 @@
-"""`ftheta evaluate`: measure a model again, or by a benchmark."""
+"""`ftheta evaluate`: measure a model again, or by benchmarks and probes."""
 
 from __future__ import annotations
 
@@ -17,19 +17,21 @@ def evaluate(
     model: ModelArgument,
     set_: SetOption = [],  # noqa: B006
     benchmark: Annotated[list[str], typer.Option(metavar="NAME|FILE", help="A benchmark of `ftheta list benchmarks`, or a YAML file; may be given several times.")] = [],  # noqa: B006
+    probe: Annotated[list[str], typer.Option(metavar="NAME", help="A probe of bias: occupations, winogender or crows_pairs; may be given several times.")] = [],  # noqa: B006
     limit: Annotated[int | None, typer.Option(help="At most this many questions of a benchmark.")] = None,
     shots: Annotated[int | None, typer.Option(help="Answered examples before every question of a benchmark.")] = None,
     seed: Annotated[int, typer.Option(help="Which questions and examples are drawn.")] = 0,
     out: Annotated[Path | None, typer.Option(help="A new folder for results, pictures and the values of single units.")] = None,
 ) -> None:
-    """Measure a model on the test split of the recipe that made it (--set changes the recipe's evaluate section), or by benchmarks.
+    """Measure a model on the test split of the recipe that made it (--set changes the recipe's evaluate section), or by benchmarks and probes.
 
     Example: ftheta evaluate runs/python-lm/model --set "evaluate=[{kind: bits_per_byte, stride: 256}]"
     """
     metrics: list[dict[str, Any]] = [{"kind": "benchmark", "which": which, "limit": limit, "shots": shots} for which in benchmark]
+    metrics += [{"kind": name} for name in probe]
     if metrics and set_:
-        raise UsageError("--set is for the metrics of a recipe: leave it out with --benchmark")
-    if not metrics and (limit is not None or shots is not None):
+        raise UsageError("--set is for the metrics of a recipe: leave it out with --benchmark and --probe")
+    if not benchmark and (limit is not None or shots is not None):
         raise UsageError("--limit and --shots are for --benchmark")
     found = ftheta.evaluate(model, changes=set_, metrics=metrics, seed=seed, out=out)
     for m in found.measurements:
