@@ -208,10 +208,7 @@ def measure_all(metrics: Sequence[Metric], subject: Subject) -> Result:
     together = Result()
     for metric in metrics:
         logger.info("evaluating: %s ...", metric.name)
-        found = metric.measure(subject)
-        together.measurements += found.measurements
-        together.pictures |= found.pictures
-        together.texts |= found.texts
+        together.add(metric.measure(subject))
     return together
 
 

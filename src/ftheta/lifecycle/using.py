@@ -21,6 +21,7 @@ from ftheta.core.config import Slot, merge
 from ftheta.core.contract import Ports
 from ftheta.core.errors import FolderError, UsageError
 from ftheta.data.stages import home
+from ftheta.evaluation.harness import Harness, measure_harness
 from ftheta.evaluation.metrics import METRICS
 from ftheta.evaluation.metrics.metric import Result, Subject
 from ftheta.lifecycle.build import build_data
@@ -29,19 +30,25 @@ from ftheta.lifecycle.recipe import Recipe, parse_change
 from ftheta.models.folder import load
 from ftheta.models.model import Model
 
-EXTRAS = {"classical": ("scikit-learn",), "constrained": ("llguidance",), "language": ("sacrebleu", "rouge-score"), "rl": ("gymnasium",)}
+EXTRAS = {"classical": ("scikit-learn",), "constrained": ("llguidance",), "harness": ("lm-eval",), "language": ("sacrebleu", "rouge-score"), "rl": ("gymnasium",)}
 
 
 def evaluate(
-    model: str | Path, *, changes: Sequence[str] | Mapping[str, Any] = (), metrics: Sequence[Mapping[str, Any]] = (), seed: int = 0, out: str | Path | None = None,
+    model: str | Path, *, changes: Sequence[str] | Mapping[str, Any] = (), metrics: Sequence[Mapping[str, Any]] = (),
+    harness: Mapping[str, Any] | None = None, seed: int = 0, out: str | Path | None = None,
 ) -> Result:
     """Measure a model folder again on the data of its recipe, with changes to the recipe's `evaluate` or `data` sections; or, with `metrics` that bring
-    their own data (benchmarks, probes), on that, wherever the model is from. `out` is a new folder for results, pictures and values of units.
+    their own data (benchmarks, probes), on that, wherever the model is from; or with tasks of
+    lm-evaluation-harness. `out` is a new folder for results, pictures and values of units.
 
     Raises UsageError when the folder does not say which recipe made it, or a metric does not fit the model.
     """
     opened = load(model)
-    found = measure_by_themselves(opened, metrics, seed) if metrics else measure_again(opened, model, changes)
+    found = Result() if metrics or harness else measure_again(opened, model, changes)
+    if metrics:
+        found.add(measure_by_themselves(opened, metrics, seed))
+    if harness:
+        found.add(measure_harness(opened, Harness.parse(dict(harness), "harness"), seed))
     if out is not None:
         with commit(Path(out)) as attempt:
             facts = {"model": str(model), "measurements": [measurement.facts() for measurement in found.measurements], "machine": device.facts()}

@@ -67,6 +67,12 @@ class Result:
     pictures: dict[str, bytes] = field(default_factory=dict)
     texts: dict[str, str] = field(default_factory=dict)
 
+    def add(self, other: Result) -> None:
+        """Take over what another metric found."""
+        self.measurements += other.measurements
+        self.pictures |= other.pictures
+        self.texts |= other.texts
+
 
 class Metric(Config, ABC):
     """A way to look at a trained model; `kind` is its name in the catalogue."""
