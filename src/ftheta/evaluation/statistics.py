@@ -100,6 +100,15 @@ def mean(values: np.ndarray, seed: int) -> Interval:
     return ratio(values, np.ones(len(values)), seed)
 
 
+def mean_of_few(values: np.ndarray) -> Interval:
+    """The mean of a handful of units, too few to resample: x̄ ± t · s / √n with Student's t of n - 1 degrees of freedom."""
+    n, value = len(values), float(np.mean(values))
+    if n < 2:
+        return Interval(value, math.nan, math.nan, "none: a single unit")
+    reach = student(n - 1) * float(np.std(values, ddof=1)) / math.sqrt(n)
+    return Interval(value, value - reach, value + reach, "Student's t")
+
+
 def ratio(numerators: np.ndarray, denominators: np.ndarray, seed: int) -> Interval:
     """Σ numerators / Σ denominators over independent units; see the top of the file."""
     return contrast(np.asarray(numerators, dtype=float)[None], np.asarray(denominators, dtype=float)[None], seed)

@@ -114,6 +114,14 @@ def test_the_bootstrap_of_a_mean_is_near_that_of_scipy():
     assert found.low == pytest.approx(other.low, abs=0.06) and found.high == pytest.approx(other.high, abs=0.06)
 
 
+def test_the_mean_of_a_few_is_students():
+    for n in (2, 3, 4, 9):
+        values = np.random.default_rng(n).normal(size=n)
+        low, high = stats.t.interval(0.95, n - 1, loc=values.mean(), scale=stats.sem(values))
+        found = statistics.mean_of_few(values)
+        assert found.low == pytest.approx(low, rel=2e-3) and found.high == pytest.approx(high, rel=2e-3)
+
+
 def test_equal_units_at_the_end_of_the_scale_have_the_interval_of_a_count():
     found = bounded(statistics.mean(np.ones(30), 0), 30)
     assert 0.025 ** (1 / 30) <= found.low <= 0.05 ** (1 / 30) and found.high == 1             # 1 - 3.7/30 and 1 - 3/30

@@ -23,7 +23,7 @@ from ftheta.evaluation.benchmarks.rows import read_rows
 from ftheta.evaluation.metrics.correlation import pearson
 from ftheta.evaluation.metrics.metric import Measurement, Metric, Result, Subject
 from ftheta.evaluation.probes.pronouns import Case, Level, log_probabilities
-from ftheta.evaluation.statistics import bootstrap, mean
+from ftheta.evaluation.statistics import bootstrap, mean, mean_of_few
 
 Language = Literal["en", "zh"]
 
@@ -57,7 +57,7 @@ class PronounProbe(Metric):
         """Add what these log p, (cases, 2), say."""
         people = list(dict.fromkeys(case.name for case in cases))
         each = {person: found[[case.name == person for case in cases]] for person in people}
-        odds = {person: mean(rows[:, 0] - rows[:, 1], seed) for person, rows in each.items()}
+        odds = {person: mean_of_few(rows[:, 0] - rows[:, 1]) for person, rows in each.items()}
         values = np.array([odds[person].value for person in people])
         chances = np.array([np.diff(np.exp(rows[:, ::-1]), axis=1).mean() for rows in each.values()])
         numbers = {"log-odds of he over she": values, **({"p(he) - p(she)": chances} if level == "word" else {})}      # those of sentences are next to 0
