@@ -26,13 +26,14 @@ from ftheta.architectures import ARCHITECTURES
 from ftheta.architectures.architecture import Architecture, ArchitectureConfig, Estimator, call
 from ftheta.core.catalog import Catalogue
 from ftheta.core.config import Slot, fill
-from ftheta.core.contract import Batch, Ports, check
+from ftheta.core.contract import PADDING, Batch, Ports, check
 from ftheta.core.errors import FthetaError
 from ftheta.core.random import Draws, generator, seed_all
 from ftheta.data.images import ImageDataset
 from ftheta.data.pack import Pack
 from ftheta.data.processors.plain import PlainProcessor
 from ftheta.data.processors.text import TextProcessor
+from ftheta.data.source import Dataset
 from ftheta.data.sources.source_config import Sections, SourceConfig
 from ftheta.data.tagged import TaggedSentence, prepare_tagged
 from ftheta.data.text import TextSource
@@ -49,6 +50,7 @@ from ftheta.models.model import Model
 from ftheta.objectives.objective import Objective
 from ftheta.training.checkpoints import Checkpoints
 from ftheta.training.optimizers.optimizer import OptimizerConfig, set_factor
+from planted import speaks, spells
 
 SIZES = {"V": 270, "T": 8, "C": 1, "K": 3, "D": 5, "A": 2, "H": 8, "W": 8, "B": 6, "N": 6, "E": 12, "*": 6}
 TIMES = ("finished", "time", "seconds", "units_per_second", "flops_per_second", "ceiling_flops_per_second", "ceiling_share", "waited", "machine")
@@ -243,7 +245,11 @@ HOSTS: dict[str, dict[str, Any]] = {
     "rollouts": {"envs": 4, "horizon": 8, "epochs": 2},
 }
 """Fields that make an architecture or source small; others are left at their defaults."""
-SUBJECTS = {"accuracy": "images", "entities": "tags", "bits_per_byte": "language", "samples": "language", "loss": "language", "generated": "gan", "mean_return": "policy"}
+SUBJECTS = {
+    "accuracy": "images", "bits_per_byte": "language", "entities": "tags", "f1": "images", "generated": "gan", "loss": "language", "mean_return": "policy",
+    "pearson": "scores", "perplexity": "language", "samples": "language", "spearman": "scores",
+    **dict.fromkeys(("benchmark", "bleu", "chrf", "crows_pairs", "exact_match", "occupations", "rouge", "span_f1", "winogender"), "answers"),
+}
 """Which of the subjects below a metric looks at."""
 SHARED = "a line that stands in the training documents as well\n"
 TEXTS = [
@@ -274,8 +280,10 @@ def host_of(sort: str) -> tuple[Catalogue, str, dict[str, Any]]:
 
 def subjects(name: str) -> Subject:
     """Small models with something to be measured on; made anew each time, always the same."""
-    kind = {"images": "resnet", "language": "decoder", "policy": "actor_critic", "tags": "headed"}.get(name, name)
-    more = {"language": {"dropout": 0.0}, "tags": {"readout": "tag"}, "policy": {"features": 4, "actions": 2}}.get(name, {})
+    if name == "answers":
+        return Subject(speaks(spells("both walked")), {"test": questions({"b": "The oth walks!", "t": "the h walked", " ": "walk", "h": "walked on"})}, {}, 0)
+    kind = {"images": "resnet", "language": "decoder", "policy": "actor_critic", "scores": "headed", "tags": "headed"}.get(name, name)
+    more = {"language": {"dropout": 0.0}, "scores": {"readout": "regress"}, "tags": {"readout": "tag"}, "policy": {"features": 4, "actions": 2}}.get(name, {})
     config = Slot(ARCHITECTURES).parse(with_sizes(kind, {**HOSTS.get(kind, {}), **more}))
     assert isinstance(config, ArchitectureConfig)
     model: Architecture = scatter(config.build(), 0)
@@ -287,6 +295,10 @@ def subjects(name: str) -> Subject:
         np.save(place() / "tokens.npy", ids)
         rows = TokenDataset(place() / "tokens.npy", "", SIZES["V"], SIZES["T"] - 1, 1)
         return Subject(Model(model, processor, "text-generation"), {"test": rows}, {"test": TEXTS[1:], "train": [SHARED]}, 0)
+    if name == "scores":
+        draws = generator("scores")
+        examples = Examples({"tokens": torch.randint(SIZES["V"], (130, SIZES["T"]), generator=draws), "target": torch.randn(130, generator=draws)})
+        return Subject(Model(model, TextProcessor(Bytes().train([])), "text-ranking"), {"test": examples}, {}, 0)
     if name == "tags":
         words, tags = ("a", "b", "c"), ("O", "B-x", "B-y")
         sentences = [TaggedSentence(tuple(words[(i + k) % 3] for k in range(4)), tuple(tags[(i + k) % 3] for k in range(4))) for i in range(60)]
@@ -296,6 +308,37 @@ def subjects(name: str) -> Subject:
     pictures = ImageDataset(torch.randint(256, (60, 1, 8, 8), generator=draws, dtype=torch.uint8), torch.arange(60) % SIZES["K"], ("a", "b", "c"))
     task = "image-classification" if name == "images" else "unconditional-image-generation"
     return Subject(Model(model, PlainProcessor(), task), {"train": pictures, "test": pictures}, {}, 0)
+
+
+class Examples(Dataset):
+    """A few examples at hand."""
+
+    def __init__(self, examples: Batch):
+        self.examples = examples
+
+    @property
+    def ports(self) -> Ports:
+        return Ports(gives=dict.fromkeys(self.examples, "ids B *"))
+
+    @property
+    def fingerprint(self) -> str:
+        return ""
+
+    def __len__(self) -> int:
+        return len(next(iter(self.examples.values())))
+
+    def batch(self, rows: Tensor) -> Batch:
+        return {name: value[rows] for name, value in self.examples.items()}
+
+
+def questions(pairs: Mapping[str, str]) -> Examples:
+    """Texts on bytes, each with what it should be answered with."""
+    processor, batch = TextProcessor(Bytes().train([])), {}
+    for texts, tokens, documents in ((pairs.keys(), "source", "source_documents"), (pairs.values(), "tokens", "documents")):
+        ids = [torch.tensor(processor.encode(text)) for text in texts]
+        batch[tokens] = nn.utils.rnn.pad_sequence(ids, batch_first=True)
+        batch[documents] = nn.utils.rnn.pad_sequence([torch.zeros_like(row) for row in ids], batch_first=True, padding_value=PADDING)
+    return Examples(batch)
 
 
 # sections, by whole runs

@@ -120,7 +120,7 @@ def test_a_wrong_list_of_mixers_is_named(mixer, said):
 
 def test_heads_that_positions_cannot_all_turn():
     heads = [{"kind": "attention", "heads": 4}, {"kind": "attention", "heads": 8}]
-    with pytest.raises(ValueError, match=r"heads of one width.* 4, 8"):
+    with pytest.raises(ValueError, match=r"rotary positions need the same head_dim.* 4, 8"):
         build({**TINY, "positions": "rotary", "mixer": heads})
     build({**TINY, "mixer": heads})
 

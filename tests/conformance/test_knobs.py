@@ -69,6 +69,14 @@ ENTRIES: dict[str, dict[str, Any]] = {
     "metric mean_return": {"episodes": 4},
     "metric generated": {"samples": 20},
     "metric accuracy": {"batch": 16},
+    **{f"metric {name}": {"limit": 2, "most": 4} for name in ("bleu", "chrf", "exact_match", "span_f1")},
+    "metric benchmark": {"which": "FILES/questions.yaml", "limit": 3},
+    "metric bleu.tokenizer": {},
+    "metric crows_pairs": {"limit": 2},
+    "metric exact_match.language": {},
+    "metric f1": {"batch": 16},
+    "metric rouge": {"limit": 3, "most": 4},
+    "metric rouge.stem": {},
     "metric samples": {"prompts": ["a "], "most": 8},
     "objective adversarial": {"noise": 4},
     "position relative.distance": {"buckets": 4, "distance": 4},
@@ -108,6 +116,7 @@ VALUES: dict[str, list[Any]] = {
     "architecture forest.max_features": [1],
     "architecture kmeans.restarts": [20],
     "architecture kmeans.tolerance": [1.0],
+    "metric benchmark.which": ["FILES/others.yaml"],
     "metric samples.prompts": [["b "]],
     "optimizer adamw.betas": [[0.5, 0.6]],
     "optimizer muon.betas": [[0.5, 0.6]],
@@ -277,6 +286,14 @@ def files() -> Path:
     (folder / "reviews.jsonl").write_text("\n".join(json.dumps(row) for row in reviews[::-1]) + "\n")
     (folder / "names.conll").write_text("Anna B-PER\nin O\nRome B-LOC\n\nBo B-PER\n")
     (folder / "more.conll").write_text("Bo B-PER\nin O\nRome B-LOC\n")
+    (folder / "questions.jsonl").write_text("".join(json.dumps({"q": q, "right": i % 2}) + "\n" for i, q in enumerate("both walked")))
+    asked = {"about": "what comes next", "files": ["questions.jsonl"], "examples": ["questions.jsonl"], "prompt": "{{ q }}", "answer": "{{ right }}"}
+    for name, choices in {"questions": ["o", "t"], "others": ["o", "lk"]}.items():
+        (folder / f"{name}.yaml").write_text(json.dumps({**asked, "choices": choices}))
+    sides = [("He can walk", "She can walk"), ("The old walk", "All walk"), ("oth", "walked"), ("The young talk", "Some talk")]
+    (folder / "crows_pairs_anonymized.csv").write_text("\n".join(["sent_more,sent_less,bias_type", *(f"{a},{b},x" for a, b in sides)]) + "\n")
+    schemas = [f"{who}.someone.1.{gender}.txt\tThe {who} said {word} walked." for who in ("clerk", "cook") for gender, word in (("male", "he"), ("female", "she"))]
+    (folder / "all_sentences.tsv").write_text("\n".join(["sentid\tsentence", *schemas]) + "\n")
     model = DecoderConfig.parse({**tiny.language(folder)["model"], "vocab": 260, "context": 16}).build()
     model.initialise(1)
     save(Model(model, TextProcessor(Bytes().train([])), "text-generation"), folder / "model", replace=True)
@@ -327,7 +344,8 @@ ENTRY_KNOBS = [knob for knob in knobs() if knob.sort]
 
 @pytest.mark.parametrize("knob", ENTRY_KNOBS, ids=str)
 def test_every_field_of_every_entry_does_something(knob: Knob, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ftheta.data.sources.images.locate", lambda name: place() / "files")
+    for module in ("data.sources.images", "evaluation.probes.crows_pairs", "evaluation.probes.occupations"):
+        monkeypatch.setattr(f"ftheta.{module}.locate", lambda name: place() / "files")
     fields = entry_fields(knob)
     path = knob.field.split(".")
     field = field_of(fields_of(catalogues()[knob.sort].load(knob.name)), knob.field)

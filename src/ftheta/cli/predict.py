@@ -15,6 +15,7 @@ from ftheta.cli.arguments import ModelArgument
 def predict(
     model: ModelArgument,
     inputs: Annotated[list[str] | None, typer.Argument(help="Inputs: text, a file or JSON, as the model's task takes them; none: read lines from standard input.")] = None,
+    task_: Annotated[str | None, typer.Option("--task", help="What to use the model for instead, such as zero-shot-classification.")] = None,
     schema: Annotated[bool, typer.Option("--schema", help="Print what the model's task takes and gives, as JSON Schema.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, one line for each input.")] = False,
 ) -> None:
@@ -22,7 +23,7 @@ def predict(
 
     Example: ftheta predict runs/digits-resnet/model digit.png
     """
-    opened = ftheta.load(model)
+    opened = ftheta.load(model) if task_ is None else ftheta.load(model).used_for(task_)
     task = opened.task
     if schema:
         print(json.dumps({"task": task.name, "input": task.input.model_json_schema(), "output": task.output.model_json_schema()}, indent=1, ensure_ascii=False))

@@ -60,5 +60,5 @@ def fetch(name: str, file: str, entry: dict, folder: Path) -> None:
         raise DataError(f"data set '{name}': {entry['url']} cannot be reached ({error}); set FTHETA_MIRROR to a folder that holds {name}/{file}") from None
     if hashlib.sha256(data).hexdigest() not in entry["sha256"]:
         raise DataError(f"{entry['url']} did not give the published {file} (checksum differs)")
-    folder.mkdir(parents=True, exist_ok=True)
+    (folder / file).parent.mkdir(parents=True, exist_ok=True)
     write_file(folder / file, data)

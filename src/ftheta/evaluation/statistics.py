@@ -28,6 +28,7 @@ MOST = 2000
 """More units than these are pooled at random into so many groups first: the same interval for less work."""
 PIECE = 1 << 20
 """Numbers drawn at a time."""
+DIFFERENCE = np.array([1.0, -1.0])
 
 
 class Interval(NamedTuple):
@@ -99,6 +100,15 @@ def mean(values: np.ndarray, seed: int) -> Interval:
     return ratio(values, np.ones(len(values)), seed)
 
 
+def mean_of_few(values: np.ndarray) -> Interval:
+    """The mean of a handful of units, too few to resample: x̄ ± t · s / √n with Student's t of n - 1 degrees of freedom."""
+    n, value = len(values), float(np.mean(values))
+    if n < 2:
+        return Interval(value, math.nan, math.nan, "none: a single unit")
+    reach = student(n - 1) * float(np.std(values, ddof=1)) / math.sqrt(n)
+    return Interval(value, value - reach, value + reach, "Student's t")
+
+
 def ratio(numerators: np.ndarray, denominators: np.ndarray, seed: int) -> Interval:
     """Σ numerators / Σ denominators over independent units; see the top of the file."""
     return contrast(np.asarray(numerators, dtype=float)[None], np.asarray(denominators, dtype=float)[None], seed)
@@ -145,23 +155,28 @@ def proportion_difference(a: np.ndarray, b: np.ndarray) -> Interval:
     return Interval(float((a - b).mean()), max(-1.0, middle - reach), min(1.0, middle + reach), "adjusted Wald for paired proportions (Bonett & Price)")
 
 
-def contrast(x: np.ndarray, y: np.ndarray, seed: int) -> Interval:
-    """The first ratio minus the second (if there is one) over the same units; x and y are (1 or 2, n)."""
+def mean_ratio(numerators: np.ndarray, denominators: np.ndarray, seed: int) -> Interval:
+    """The mean of K ratios over the same units, both (K, n); see the top of the file. A resample in which a ratio has no denominator is left out."""
+    return contrast(numerators, denominators, seed, np.full(len(numerators), 1 / len(numerators)))
+
+
+def contrast(x: np.ndarray, y: np.ndarray, seed: int, weights: np.ndarray = DIFFERENCE) -> Interval:
+    """A weighted sum of ratios over the same units, such as the first minus the second (if there is one); x and y are (K, n), weights (K,)."""
     draws = np.random.default_rng(seed)
     units = x.shape[1]
     if units > MOST:
         group = draws.permutation(units) % MOST
         x, y = (np.stack([np.bincount(group, row, MOST) for row in array]) for array in (x, y))
     n = x.shape[1]
-    value, error = (float(found[0]) for found in estimate(x[:, None], y[:, None]))
+    value, error = (float(found[0]) for found in estimate(x[:, None], y[:, None], weights))
     if not math.isfinite(error):
         return Interval(value, math.nan, math.nan, "none: a single unit")
     if error <= 1e-12 * float((np.abs(x).sum(1) / y.sum(1)).sum()):
         return Interval(value, value, value, "all units are equal")
     t = []
-    for start in range(0, RESAMPLES, rows := max(1, PIECE // n)):
+    for start in range(0, RESAMPLES, rows := max(1, PIECE // (n * -(-len(x) // 2)))):
         picked = draws.integers(n, size=(min(rows, RESAMPLES - start), n))
-        values, errors = estimate(x[:, picked], y[:, picked])
+        values, errors = estimate(x[:, picked], y[:, picked], weights)
         usable = np.isfinite(errors) & (errors > 1e-3 * error)                            # a resample of one unit over and over has no spread
         t.append((values[usable] - value) / errors[usable])
     found = np.concatenate(t)
@@ -171,10 +186,10 @@ def contrast(x: np.ndarray, y: np.ndarray, seed: int) -> Interval:
     return Interval(value, value - down, value + up, f"bootstrap-t, {RESAMPLES} resamples")
 
 
-def estimate(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The contrast of ratios and its jackknife error for every row of resamples; x and y are (1 or 2, resamples, n)."""
+def estimate(x: np.ndarray, y: np.ndarray, weights: np.ndarray = DIFFERENCE) -> tuple[np.ndarray, np.ndarray]:
+    """The weighted sum of ratios and its jackknife error for every row of resamples; x and y are (K, resamples, n)."""
     n = x.shape[-1]
-    sign = np.array([1.0, -1.0])[: len(x), None]
+    sign = weights[: len(x), None]
     with np.errstate(divide="ignore", invalid="ignore"):                                  # a single unit, or only one that counts
         total = y.sum(-1)
         ratios = x.sum(-1) / total
@@ -182,6 +197,46 @@ def estimate(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         change -= change.mean(-1, keepdims=True)
         errors = np.sqrt((change**2).sum(-1) * (n - 1) / n)
     return (sign * ratios).sum(0), np.where(n > 1, errors, np.nan)
+
+
+def bootstrap(statistic: Callable[[np.ndarray], np.ndarray], n: int, seed: int) -> Interval:
+    """Any statistic of n units, by the bias-corrected and accelerated bootstrap (Efron 1987, doi:10.2307/2289144).
+
+    `statistic` maps rows of units (R, m), as numbers from 0 to n - 1, to values (R,); what is not a number is left out. With z₀ the normal
+    quantile of the share of resamples below the estimate and a the skewness of what leaving a unit (or one of MOST groups) out changes,
+
+        α± = Φ(z₀ + (z₀ ± z) / (1 - a (z₀ ± z)))
+    """
+    draws = np.random.default_rng(seed)
+    value = float(statistic(np.arange(n)[None])[0])
+    rows = max(1, PIECE // max(1, n))
+    found = np.concatenate([statistic(draws.integers(n, size=(min(rows, RESAMPLES - start), n))) for start in range(0, RESAMPLES, rows)])
+    found = found[np.isfinite(found)]
+    if n < 2 or not len(found):
+        return Interval(value, math.nan, math.nan, "none: a single unit" if n < 2 else "none: no resample has a value")
+    if np.ptp(found) <= 1e-12 * max(1.0, abs(value)):
+        return Interval(value, value, value, "all resamples are equal")
+    groups = np.array_split(draws.permutation(n), min(n, 200))
+    left = np.array([float(statistic(np.delete(np.arange(n), group)[None])[0]) for group in groups])
+    change = np.nanmean(left) - left[np.isfinite(left)]
+    skew = float((change**3).sum() / (6 * max((change**2).sum(), 1e-300) ** 1.5))
+    normal = NormalDist()
+    below = float((found < value).mean() + (found == value).mean() / 2)
+    bias = normal.inv_cdf(min(max(below, 0.5 / len(found)), 1 - 0.5 / len(found)))
+    shares = [normal.cdf(bias + (bias + z) / max(1e-9, 1 - skew * (bias + z))) for z in (-Z, Z)]
+    low, high = np.quantile(found, shares, method="weibull")
+    return Interval(value, float(min(low, value)), float(max(high, value)), f"bootstrap (BCa), {RESAMPLES} resamples")
+
+
+def bounded(found: Interval, n: int, top: float = 1.0) -> Interval:
+    """A mean of n units that lie from 0 to `top`, no end beyond these. Where all are 0, or all `top`, resampling shows no spread: then the rule of
+    three on the count, that at most about 3 in n units (exactly as for proportions) may be different, each of them as far off as can be."""
+    if not math.isfinite(found.low):
+        return found
+    if found.low == found.high and (found.value == 0 or math.isclose(found.value, top)):
+        share = proportion(n if found.value else 0, n)
+        return Interval(found.value, top * share.low, top * share.high, f"rule of three on {n:,} equal units")
+    return found._replace(low=max(0.0, found.low), high=min(top, found.high))
 
 
 def student(degrees: int) -> float:

@@ -9,7 +9,7 @@ import torch
 
 from ftheta.architectures.architecture import Architecture, ArchitectureConfig
 from ftheta.architectures.headed import Headed
-from ftheta.core.contract import Batch, Ports, check, fits, listing
+from ftheta.core.contract import Batch, Ports, check
 from ftheta.core.errors import ConfigError, Problem
 from ftheta.core.random import Draws
 from ftheta.core.tensors import mismatches
@@ -47,13 +47,8 @@ def misfits(recipe: Recipe, ports: Ports | None = None) -> list[str]:
             model.build()
     except ValueError as error:                                                           # parts that do not go together, such as heads and dim
         reasons.append(f"model: {error}")
-    gives = model.ports().gives
     for metric in recipe.evaluate:
-        missing = {name: spec for name, spec in metric.needs().items() if name not in gives or not fits(gives[name], spec)}
-        if missing:
-            reasons.append(f"evaluate: '{metric.name}' reads the model's {listing(missing)}, and '{model.name}' gives only {listing(gives)}: choose another metric")
-        for objective in metric.objectives():
-            reasons += [f"evaluate: '{metric.name}': {reason}" for reason in check(data, model.ports(), objective.needs())]
+        reasons += metric.misfits(data, model)
     players = {phase.player for phase in recipe.objective.phases()}
     for player in recipe.train.players:
         if player not in players:

@@ -23,14 +23,14 @@ from ruamel.yaml import YAML
 from ftheta.adaptation.lora import LoRA
 from ftheta.architectures.architecture import Architecture, Estimator
 from ftheta.core import distributed
-from ftheta.core.atomic import clear_attempts, commit, lock, verify, write_file
+from ftheta.core.atomic import Attempt, clear_attempts, commit, lock, verify, write_file
 from ftheta.core.device import facts as machine_facts
 from ftheta.core.errors import FolderError, UsageError
 from ftheta.core.log import logger
 from ftheta.data.source import Source
 from ftheta.data.sources.source_config import Prepared, source_name
 from ftheta.data.stages import digest
-from ftheta.evaluation.metrics.metric import Measurement, Result, Subject
+from ftheta.evaluation.metrics.metric import Measurement, Metric, Result, Subject
 from ftheta.lifecycle.build import build_data, build_ramp, build_source, build_validation, completed, refuse_misfits, starting_model, task_of
 from ftheta.lifecycle.card import number, render
 from ftheta.lifecycle.ledger import ceiling, flops_per_step, parameter_counts
@@ -212,14 +212,15 @@ def speed(source: Source, units: int, seconds: float) -> dict[str, Any]:
 
 def evaluate_all(recipe: Recipe, data: Prepared, model: Model) -> Result:
     """Every metric of the recipe, in order."""
-    subject = Subject(model, data.splits, data.texts, recipe.seed, recipe.data.source)
+    return measure_all(recipe.evaluate, Subject(model, data.splits, data.texts, recipe.seed, recipe.data.source))
+
+
+def measure_all(metrics: Sequence[Metric], subject: Subject) -> Result:
+    """What these metrics find, in order."""
     together = Result()
-    for metric in recipe.evaluate:
+    for metric in metrics:
         logger.info("evaluating: %s ...", metric.name)
-        found = metric.measure(subject)
-        together.measurements += found.measurements
-        together.pictures |= found.pictures
-        together.texts |= found.texts
+        together.add(metric.measure(subject))
     return together
 
 
@@ -239,9 +240,14 @@ def report(recipe: Recipe, data: Prepared, model: Model, folder: Path, costs: di
         attempt.write_text("card.md", card)
         for name, picture in {**({"curves.png": curve} if curve else {}), **found.pictures}.items():
             attempt.write(name, picture)
-        for measurement in found.measurements:
-            attempt.write(f"values/{measurement.name.replace(' ', '_')}.npz", values_file(measurement))
+        write_values(attempt, found)
     return results
+
+
+def write_values(attempt: Attempt, found: Result) -> None:
+    """The units' values of every measurement, in `values/`."""
+    for measurement in found.measurements:
+        attempt.write(f"values/{measurement.name.replace(' ', '_')}.npz", values_file(measurement))
 
 
 def values_file(measurement: Measurement) -> bytes:

@@ -12,6 +12,8 @@ from ftheta.core.errors import UsageError, suggest
 from ftheta.data.augment import AUGMENTATIONS
 from ftheta.data.clean import RULES
 from ftheta.data.tokenizers import TOKENIZERS
+from ftheta.evaluation.benchmarks.benchmark import read_benchmark
+from ftheta.evaluation.benchmarks.benchmark import shipped as shipped_benchmarks
 from ftheta.evaluation.metrics import METRICS
 from ftheta.experience import ENVIRONMENTS
 from ftheta.interop import FAMILIES
@@ -37,7 +39,7 @@ def listing(what: str | None = None) -> str:
         return matrix(compatibility())
     if what == "schema":
         return json.dumps(recipe_schema(), indent=1, ensure_ascii=False)
-    sections = {"recipes": recipes, "presets": lambda: sorted(presets()), **{name: catalogue_lines(c) for name, c in CATALOGUES.items()}}
+    sections = {"recipes": recipes, "presets": lambda: sorted(presets()), "benchmarks": benchmarks, **{name: catalogue_lines(c) for name, c in CATALOGUES.items()}}
     if what is None:
         return "\n\n".join(f"{name}\n  " + "\n  ".join(lines()) for name, lines in sections.items())
     if what not in sections:
@@ -52,6 +54,11 @@ def recipes() -> list[str]:
         first = path.read_text(encoding="utf-8").splitlines()[0]
         lines.append(f"{name:18} {first.lstrip('# ') if first.startswith('#') else read_yaml(path).get('name', '')}")
     return lines
+
+
+def benchmarks() -> list[str]:
+    """Name and subject of every shipped benchmark."""
+    return [f"{name:18} {read_benchmark(name).about}" for name in shipped_benchmarks()]
 
 
 def catalogue_lines(catalogue: Catalogue) -> Callable[[], list[str]]:

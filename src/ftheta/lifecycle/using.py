@@ -15,29 +15,68 @@ from typing import Any, NamedTuple
 import torch
 
 from ftheta.core import device
-from ftheta.core.atomic import MANIFEST
+from ftheta.core.atomic import MANIFEST, commit
 from ftheta.core.atomic import verify as verify_folder
-from ftheta.core.config import merge
+from ftheta.core.config import Slot, merge
+from ftheta.core.contract import Ports
 from ftheta.core.errors import FolderError, UsageError
 from ftheta.data.stages import home
-from ftheta.evaluation.metrics.metric import Result
+from ftheta.evaluation.harness import Harness, measure_harness
+from ftheta.evaluation.metrics import METRICS
+from ftheta.evaluation.metrics.metric import Result, Subject
 from ftheta.lifecycle.build import build_data
-from ftheta.lifecycle.lifecycle import evaluate_all
+from ftheta.lifecycle.lifecycle import evaluate_all, measure_all, write_values
 from ftheta.lifecycle.recipe import Recipe, parse_change
 from ftheta.models.folder import load
+from ftheta.models.model import Model
 
-EXTRAS = {"classical": ("scikit-learn",), "constrained": ("llguidance",), "hub": ("huggingface-hub",), "rl": ("gymnasium",)}
+EXTRAS = {
+    "classical": ("scikit-learn",), "constrained": ("llguidance",), "harness": ("lm-eval",), "hub": ("huggingface-hub",), "language": ("sacrebleu", "rouge-score"),
+    "rl": ("gymnasium",),
+}
 
 
-def evaluate(model: str | Path, *, changes: Sequence[str] | Mapping[str, Any] = ()) -> Result:
-    """Measure a model folder again on the data of its recipe, with changes to the recipe's `evaluate` or `data` sections.
+def evaluate(
+    model: str | Path, *, changes: Sequence[str] | Mapping[str, Any] = (), metrics: Sequence[Mapping[str, Any]] = (),
+    harness: Mapping[str, Any] | None = None, seed: int = 0, out: str | Path | None = None,
+) -> Result:
+    """Measure a model folder again on the data of its recipe, with changes to the recipe's `evaluate` or `data` sections; or, with `metrics` that bring
+    their own data (benchmarks, probes), on that, wherever the model is from; or with tasks of
+    lm-evaluation-harness. `out` is a new folder for results, pictures and values of units.
 
-    Raises UsageError when the folder does not say which recipe made it.
+    Raises UsageError when the folder does not say which recipe made it, or a metric does not fit the model.
     """
     opened = load(model)
+    found = Result() if metrics or harness else measure_again(opened, model, changes)
+    if metrics:
+        found.add(measure_by_themselves(opened, metrics, seed))
+    if harness:
+        found.add(measure_harness(opened, Harness.parse(dict(harness), "harness"), seed))
+    if out is not None:
+        with commit(Path(out)) as attempt:
+            facts = {"model": str(model), "measurements": [measurement.facts() for measurement in found.measurements], "machine": device.facts()}
+            attempt.write_json("results.json", facts)
+            write_values(attempt, found)
+            for name, picture in found.pictures.items():
+                attempt.write(name, picture)
+            for title, text in found.texts.items():
+                attempt.write_text(f"{title.replace(' ', '_').replace('/', '_')}.txt", text)
+    return found
+
+
+def measure_by_themselves(model: Model, metrics: Sequence[Mapping[str, Any]], seed: int) -> Result:
+    """What metrics find that need no test split."""
+    parsed: list[Any] = [Slot(METRICS).parse(fields) for fields in metrics]
+    if reasons := [reason for metric in parsed for reason in metric.misfits(Ports(), model.architecture.config)]:
+        raise UsageError("\n".join(reasons))
+    return measure_all(parsed, Subject(model, {}, {}, seed))
+
+
+def measure_again(opened: Model, model: str | Path, changes: Sequence[str] | Mapping[str, Any]) -> Result:
+    """The metrics of the recipe that made the model, with changes."""
     data: Any = opened.provenance.get("recipe")
     if data is None:
-        raise UsageError(f"{model} does not say which recipe made it, so there is no test split to measure on")
+        raise UsageError(f"{model} does not say which recipe made it, so there is no test split to measure on (benchmarks and probes bring their own data)")
     for change in [changes] if isinstance(changes, Mapping) else [parse_change(change) for change in changes]:
         data = merge(data, change)
     recipe = Recipe.parse(data)

@@ -22,6 +22,10 @@ class Model:
         self.task: Task[Any, Any, Any] = TASKS.load(task)(architecture, processor)
         self.provenance = dict(provenance or {})
 
+    def used_for(self, task: str) -> Model:
+        """The same model for another task, such as zero-shot-classification by one that continues text. Raises ConfigError for an unknown one."""
+        return Model(self.architecture, self.processor, task, self.provenance)
+
     def predict(self, inputs: Any) -> Any:
         """Answer one input or a list of them, given as the task's input type, a mapping of its fields, or its first field alone.
 

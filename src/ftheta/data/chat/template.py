@@ -2,35 +2,21 @@
 
 Every message's content is put between two private markers before rendering. What lies between them afterwards is content and is
 tokenized as plain text; what lies outside is the template's own and may hold control tokens. What the assistant says, with the template's
-own text after it up to the next message, is what training learns. Templates come out of model folders, so they run in Jinja's sandbox with
-limits on loops, sizes and output.
+own text after it up to the next message, is what training learns.
 """
 
 from __future__ import annotations
 
-import contextlib
-import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
-from types import FrameType
-from typing import Any, NamedTuple
-
-import jinja2
-from jinja2 import nodes
-from jinja2.sandbox import ImmutableSandboxedEnvironment
-from jinja2.visitor import NodeTransformer
+from typing import NamedTuple
 
 from ftheta.core.errors import DataError, UsageError, suggest
+from ftheta.core.template import Template
 from ftheta.data.chat.conversations import Message
 
 OPEN, CLOSE = "\ue0f0", "\ue0f1"
-MOST_STEPS = 1_000_000
-"""Lines of a template carried out in one rendering."""
-LARGEST = 16 << 20
-"""Characters a value or the output may have."""
-CODE = "<template>"
-"""What Jinja calls the file of compiled templates."""
 
 
 class Piece(NamedTuple):
@@ -49,13 +35,7 @@ class ChatTemplate:
     def __init__(self, source: str, bos: str = "", eos: str = ""):
         self.source = source
         self.tokens = {"bos_token": bos, "eos_token": eos}
-        # nothing is computed while compiling, where no limit would hold
-        environment = Limited(trim_blocks=True, lstrip_blocks=True, optimized=False, extensions=["jinja2.ext.loopcontrols"])
-        environment.globals |= {"raise_exception": refuse, "joined": joined}
-        try:
-            self.template = environment.from_string(Joints().visit(environment.parse(source)))
-        except jinja2.TemplateError as error:
-            raise UsageError(f"chat template: {error.message} (line {getattr(error, 'lineno', '?')})") from None
+        self.template = Template(source, "chat template")
 
     def pieces(self, messages: Sequence[Message], *, ask: bool = False) -> list[Piece]:
         """The conversation in pieces; `ask` ends it where the assistant is to go on. Raises DataError when the template cannot render it."""
@@ -87,82 +67,7 @@ class ChatTemplate:
         return between[:cut], between[cut:]
 
     def render(self, messages: Sequence[dict[str, str]], ask: bool) -> str:
-        try:
-            with limited_steps():
-                return together(self.template.generate(messages=messages, add_generation_prompt=ask, tools=None, **self.tokens))
-        except Refused as error:
-            raise DataError(f"chat template: {error}") from None
-        except jinja2.TemplateError as error:
-            raise DataError(f"chat template: {error.message}") from None
-        except (TypeError, ValueError, ArithmeticError, LookupError, AttributeError, RecursionError, MemoryError) as error:
-            raise DataError(f"chat template: it fails on this conversation ({type(error).__name__}: {error})") from None
-
-
-class Refused(Exception):
-    """A template refuses a conversation, or goes beyond its limits."""
-
-
-class Limited(ImmutableSandboxedEnvironment):
-    """Jinja's sandbox, with a limit on how large values may become."""
-
-    intercepted_binops = frozenset(["*", "**", "+"])
-
-    def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
-        sizes = [len(value) if isinstance(value, (str, list, tuple)) else 0 for value in (left, right)]
-        counts = [value if isinstance(value, int) else 0 for value in (left, right)]
-        if (sizes[0] + sizes[1] if operator == "+" else max(sizes[0] * counts[1], sizes[1] * counts[0])) > LARGEST:
-            raise Refused(f"a value of more than {LARGEST:,} characters")
-        if (operator == "**" and max(map(abs, counts)) > 1 << 16) or (operator == "*" and max(value.bit_length() for value in counts) > 1 << 16):
-            raise Refused(f"{left} {operator} {right} is too large a power or product")
-        return super().call_binop(context, operator, left, right)
-
-
-class Joints(NodeTransformer):
-    """Turns `a ~ b` into a call, which can be limited."""
-
-    def visit_Concat(self, node: nodes.Concat) -> nodes.Call:
-        return nodes.Call(nodes.Name("joined", "load"), [self.visit(part) for part in node.nodes], [], None, None, lineno=node.lineno)
-
-
-@contextlib.contextmanager
-def limited_steps() -> Iterator[None]:
-    """Raise Refused in a template that goes on for too long: the lines it carries out are counted, which sees loops without output too."""
-    left = MOST_STEPS
-    before = sys.gettrace()
-
-    def line(frame: FrameType, event: str, argument: Any) -> Any:
-        nonlocal left
-        left -= 1
-        if left < 0:
-            raise Refused(f"it goes on for more than {MOST_STEPS:,} steps")
-        return line
-
-    sys.settrace(lambda frame, event, argument: line if frame.f_code.co_filename == CODE else None)
-    try:
-        yield
-    finally:
-        sys.settrace(before)
-
-
-def together(parts: Iterable[str]) -> str:
-    """The parts as one text. Raises Refused when it grows too large."""
-    found, length = [], 0
-    for part in parts:
-        length += len(part)
-        if length > LARGEST:
-            raise Refused(f"its output is larger than {LARGEST:,} characters")
-        found.append(part)
-    return "".join(found)
-
-
-def joined(*values: Any) -> str:
-    """`a ~ b`."""
-    return together(str(value) for value in values)
-
-
-def refuse(message: str) -> str:
-    """What templates call `raise_exception`."""
-    raise Refused(str(message))
+        return self.template.render({"messages": messages, "add_generation_prompt": ask, "tools": None, **self.tokens})
 
 
 def plain(content: str, strip: bool) -> str:

@@ -94,6 +94,18 @@ class TextProcessor(Processor):
         opening = next(iter(self.ids([token for token in [controls.opening(self.roles)] if token])), None) if opening is None else opening
         return begin if opening is None or begin[:1] == [opening] else [opening, *begin]
 
+    def goes_on(self, before: str, after: str) -> tuple[list[int], list[int]]:
+        """Token ids of a text and of what goes on from it, cut as the whole text is; the token where both meet belongs to the second, and so does a
+        space between them. An empty first text is the token that begins a document."""
+        stripped = before.rstrip(" ")
+        before, after = stripped, before[len(stripped) :] + after
+        start, whole = self.encode(before), self.encode(before + after)
+        if not start:
+            start, whole = [self.borders[0]], [self.borders[0], *whole]
+        same = next((i for i, (a, b) in enumerate(zip(start, whole, strict=False)) if a != b), min(len(start), len(whole)))
+        same = max(1, min(same, len(whole) - 1))
+        return whole[:same], whole[same:]
+
     def batch(self, encodings: Sequence[Encoding]) -> Batch:
         """tokens, documents and segments (B, T) of texts of unequal length, padded on the right with document -1."""
         rows, width = len(encodings), max((len(encoding.ids) for encoding in encodings), default=0)

@@ -21,19 +21,15 @@ from ftheta.models.tasks.text import Prompt, TextGeneration
 from ftheta.training.precision import TYPES
 
 
-class BitsPerByte(Metric):
-    """Σ -log₂ p(token | before) over unseen documents, per byte of their text; ends of documents are coded too.
+class DocumentMetric(Metric):
+    """What metrics of -log p of unseen documents share.
 
     Documents are read in windows of the trained length, each starting `stride` tokens after the last and counting only tokens not
-    counted yet, so every token but the first few sees at least length - stride tokens before it. The same number is given once more
-    for the documents that are unlike the training documents: generated tables and copies flatter the first one.
+    counted yet, so every token but the first few sees at least length - stride tokens before it. Ends of documents are coded too.
     """
 
-    kind: Literal["bits_per_byte"] = "bits_per_byte"
     stride: int | None = Field(default=None, gt=0)
     """Tokens between windows; none: half the trained length. The trained length itself gives windows that do not overlap."""
-    alike: float | None = Field(default=0.3, gt=0, le=1)
-    """A document is like training when this share of its bytes stands in lines (of 20 characters or more) that training documents hold too; none: no second number."""
     batch: int = Field(default=16, gt=0)
     """Windows looked at together; changes nothing but speed."""
     precision: Literal["float32", "bfloat16"] = "float32"
@@ -42,16 +38,34 @@ class BitsPerByte(Metric):
     def needs(self) -> dict[str, str]:
         return {"logits": "logits B T V"}
 
-    def measure(self, subject: Subject) -> Result:
+    def nats(self, subject: Subject) -> tuple[list[str], np.ndarray, np.ndarray]:
+        """The test documents, -log p of each, and how many tokens that was."""
         processor, texts = subject.model.processor, subject.texts.get("test", [])
         if not isinstance(processor, TextProcessor) or not texts:
-            raise UsageError("bits_per_byte needs a text model and a test split of documents")
+            raise UsageError(f"{self.name} needs a text model and a test split of documents")
         architecture = subject.model.architecture
         length = architecture.config.ports().sizes["T"]
         ids = [[*processor.encode(text), *[i for i in [processor.id("eos")] if i is not None]] for text in texts]
         before, architecture.compute_dtype = architecture.compute_dtype, TYPES[self.precision]
-        bits = document_nats(architecture, ids, length, self.stride or length // 2, self.batch) / math.log(2)
+        found = document_nats(architecture, ids, length, self.stride or length // 2, self.batch)
         architecture.compute_dtype = before
+        return texts, found, np.array([len(row) - 1 for row in ids], dtype=float)
+
+
+class BitsPerByte(DocumentMetric):
+    """Σ -log₂ p(token | before) over unseen documents, per byte of their text.
+
+    The same number is given once more for the documents that are unlike the training documents: generated tables and copies flatter the
+    first one.
+    """
+
+    kind: Literal["bits_per_byte"] = "bits_per_byte"
+    alike: float | None = Field(default=0.3, gt=0, le=1)
+    """A document is like training when this share of its bytes stands in lines (of 20 characters or more) that training documents hold too; none: no second number."""
+
+    def measure(self, subject: Subject) -> Result:
+        texts, nats, _ = self.nats(subject)
+        bits = nats / math.log(2)
         found = [measurement("bits per byte", texts, bits, subject.seed)]
         if self.alike is not None:
             known = {line for text in subject.texts.get("train", []) for line in long_lines(text)}
@@ -59,6 +73,24 @@ class BitsPerByte(Metric):
             if fresh and len(fresh) < len(texts):
                 found.append(measurement("bits per byte, unlike training", [texts[i] for i in fresh], bits[fresh], subject.seed))
         return Result(found)
+
+
+class Perplexity(DocumentMetric):
+    """exp of the mean -log p(token | before) over the tokens of unseen documents. Only models with the same tokenizer compare: see bits_per_byte.
+
+    The interval is that of the mean, its ends put through exp.
+    """
+
+    kind: Literal["perplexity"] = "perplexity"
+
+    def measure(self, subject: Subject) -> Result:
+        texts, nats, tokens = self.nats(subject)
+        found = ratio(nats, tokens, subject.seed)
+        value, low, high = (math.exp(end) for end in found[:3])
+        return Result([Measurement(
+            "perplexity", value, low, high, len(texts), "document", "lower", f"{found.method} of the mean log", subject.seed,
+            baselines={"all tokens alike": float(subject.model.architecture.config.ports().sizes["V"])},
+        )])
 
 
 def long_lines(text: str) -> list[str]:

@@ -10,7 +10,9 @@ from typing import Any, Literal
 
 import numpy as np
 
+from ftheta.architectures.architecture import ArchitectureConfig
 from ftheta.core.config import Config
+from ftheta.core.contract import Ports, check, fits, listing
 from ftheta.data.source import Dataset
 from ftheta.models.model import Model
 from ftheta.objectives.objective import Objective
@@ -65,6 +67,12 @@ class Result:
     pictures: dict[str, bytes] = field(default_factory=dict)
     texts: dict[str, str] = field(default_factory=dict)
 
+    def add(self, other: Result) -> None:
+        """Take over what another metric found."""
+        self.measurements += other.measurements
+        self.pictures |= other.pictures
+        self.texts |= other.texts
+
 
 class Metric(Config, ABC):
     """A way to look at a trained model; `kind` is its name in the catalogue."""
@@ -81,6 +89,15 @@ class Metric(Config, ABC):
     def objectives(self) -> tuple[Objective, ...]:
         """Objectives whose losses it measures: they must fit the data and the model too."""
         return ()
+
+    def misfits(self, data: Ports, model: ArchitectureConfig) -> list[str]:
+        """Every reason why this metric cannot look at this model on this data."""
+        gives = model.ports().gives
+        missing = {name: spec for name, spec in self.needs().items() if name not in gives or not fits(gives[name], spec)}
+        reasons = [f"reads the model's {listing(missing)}, and '{model.name}' gives only {listing(gives)}: choose another metric"] if missing else []
+        return [f"evaluate: '{self.name}' {reason}" for reason in reasons] + [
+            f"evaluate: '{self.name}': {reason}" for objective in self.objectives() for reason in check(data, model.ports(), objective.needs())
+        ]
 
     @abstractmethod
     def measure(self, subject: Subject) -> Result:

@@ -23,5 +23,6 @@ TASKS = Catalogue(
         "token-classification": "ftheta.models.tasks.tokens:TokenClassification",
         "translation": "ftheta.models.tasks.rewriting:Translation",
         "unconditional-image-generation": "ftheta.models.tasks.images:ImageGeneration",
+        "zero-shot-classification": "ftheta.models.tasks.choices:ZeroShotClassification",
     },
 )

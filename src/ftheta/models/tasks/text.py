@@ -182,6 +182,13 @@ class Writing(Task[W, Continuation, TextProcessor], Generic[W]):
         sampling = Sampling(**{name: getattr(prompt, name) for name in Sampling.model_fields})
         return Request(start, sampling, prompt.most, sample, prompt.lookup, prompt.scores, allowed, end, source)
 
+    def finish(self, requests: Sequence[Request]) -> list[str]:
+        """The new text of each request, all finished in one batch."""
+        generation = self.generation(requests)
+        while generation.step():
+            pass
+        return [self.processor.decode_after(request.prompt, request.new) for request in requests]
+
     def generation(self, requests: Sequence[Request]) -> Generation:
         return Generation(self.architecture, requests, **self.limits())
 

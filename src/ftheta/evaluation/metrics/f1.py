@@ -1,0 +1,82 @@
+"""F1 of a classifier (van Rijsbergen 1979): every class by itself, their mean (macro), and all decisions together (micro).
+
+    F1_k = 2·right_k / (guessed_k + there_k),    macro = mean of F1_k over the classes that are guessed or there,
+    micro = 2·Σ right / Σ (guessed + there), which with one class an example is the accuracy
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+import torch
+from pydantic import Field
+
+from ftheta.evaluation.metrics.labels import run_all, split_of
+from ftheta.evaluation.metrics.metric import Measurement, Metric, Result, Subject
+from ftheta.evaluation.statistics import Interval, mean_ratio, proportion, ratio
+from ftheta.objectives.classification import Classification
+from ftheta.objectives.objective import Objective
+
+MOST_CLASSES = 30
+"""More classes than these are not listed one by one."""
+
+
+class F1(Metric):
+    """F1 of each class, macro and micro, over the test examples (or the nodes of the test mask).
+
+    Intervals are bootstrap-t over examples. Where F1 is exactly 1 or 0 resampling shows no spread. Then the rule of three is used: of the n
+    examples that are of the class or guessed to be, a share J is right, F1 = 2J / (1 + J), and J has the exact interval of a proportion:
+    about 3 in n may be otherwise. The macro mean then has the mean of the classes' own ends, which is wider than need be.
+    """
+
+    kind: Literal["f1"] = "f1"
+    batch: int = Field(default=256, gt=0)
+    """Examples looked at together; changes nothing but speed."""
+
+    def needs(self) -> dict[str, str]:
+        return {"logits": "logits * K"}
+
+    def objectives(self) -> tuple[Objective, ...]:
+        return (Classification(),)
+
+    def measure(self, subject: Subject) -> Result:
+        guess, truth = [], []
+        for examples, outputs in run_all(subject.model, split_of(subject, "f1"), self.batch):
+            counted = examples.get("mask", torch.ones_like(examples["label"], dtype=torch.bool))
+            guess.append(outputs["logits"].argmax(-1)[counted])
+            truth.append(examples["label"][counted])
+        names = subject.model.processor.dump().get("labels", [])
+        return Result(measurements(torch.cat(guess).numpy(), torch.cat(truth).numpy(), names, subject.seed))
+
+
+def measurements(guess: np.ndarray, truth: np.ndarray, names: list[str], seed: int) -> list[Measurement]:
+    """Macro, micro and every class, from classes (N,)."""
+    classes = np.union1d(guess, truth)
+    right = ((guess == truth) & (truth == classes[:, None])).astype(float)                   # (K, N)
+    below = (guess == classes[:, None]).astype(float) + (truth == classes[:, None])
+    each = [one_class(2 * right[k], below[k], seed) for k in range(len(classes))]
+    found = mean_ratio(2 * right, below, seed)
+    if not found.low < found.high:
+        found = Interval(found.value, float(np.mean([e.low for e in each])), float(np.mean([e.high for e in each])), "mean of the classes' intervals")
+    hits = (guess == truth).astype(float)
+    micro = proportion(int(hits.sum()), len(hits))
+    n = len(truth)
+    result = [
+        Measurement("macro F1", found.value, max(0.0, found.low), min(1.0, found.high), n, "example", "higher", found.method, seed),
+        Measurement("micro F1", micro.value, micro.low, micro.high, n, "example", "higher", micro.method, seed, {"value": hits}),
+    ]
+    for k, e in enumerate(each if len(classes) <= MOST_CLASSES else ()):
+        name = names[classes[k]] if classes[k] < len(names) else str(classes[k])
+        values = {"numerator": 2 * right[k], "denominator": below[k]}
+        result.append(Measurement(f"F1 of {name}", e.value, e.low, e.high, n, "example", "higher", e.method, seed, values))
+    return result
+
+
+def one_class(above: np.ndarray, below: np.ndarray, seed: int) -> Interval:
+    """F1 of one class from twice the right ones and guessed + there, both (N,)."""
+    found = ratio(above, below, seed)
+    if found.value not in (0.0, 1.0):
+        return found._replace(low=max(0.0, found.low), high=min(1.0, found.high))
+    share = proportion(int((above > 0).sum()), int((below > 0).sum()))
+    return Interval(found.value, 2 * share.low / (1 + share.low), 2 * share.high / (1 + share.high), "rule of three on the decisions")
