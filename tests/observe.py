@@ -25,7 +25,7 @@ from ftheta.adaptation.adaptation import Adaptation
 from ftheta.architectures import ARCHITECTURES
 from ftheta.architectures.architecture import Architecture, ArchitectureConfig, Estimator, call
 from ftheta.core.catalog import Catalogue
-from ftheta.core.config import Slot, fill
+from ftheta.core.config import Slot, fill, merge
 from ftheta.core.contract import Batch, Ports, check
 from ftheta.core.errors import FthetaError
 from ftheta.core.random import Draws, generator, seed_all
@@ -130,7 +130,7 @@ def objective(config: Objective) -> Any:
     """The prepared batch, and loss, count, metrics and gradients of every phase, on a model that fits."""
     needs = config.needs()
     for kind, variant in [(name, variant) for name in ARCHITECTURES.names() for variant in VARIANTS.get(name, [{}])]:
-        model_config = Slot(ARCHITECTURES).parse(with_sizes(kind, {**HOSTS.get(kind, {}), **variant}))
+        model_config = Slot(ARCHITECTURES).parse(with_sizes(kind, merge(HOSTS.get(kind, {}), variant)))
         assert isinstance(model_config, ArchitectureConfig)
         ports = model_config.ports()
         reads = {**needs.reads, **{name: spec for name, spec in ports.takes.items() if name not in needs.feeds}}

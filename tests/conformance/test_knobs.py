@@ -82,6 +82,7 @@ ENTRIES: dict[str, dict[str, Any]] = {
     "source text_lines": {"path": "FILES/lines.jsonl", "on_bad": "skip", "most_bad": 0.9},
     "metric entities": {"batch": 16},
     "source tagged_text": {"path": "FILES/names.conll"},
+    "source pairs": {"path": "FILES/alike.csv", "score": "score", "negative": "negative"},
     "source text_table": {"path": "FILES/reviews.csv"},
     "source csv": {"path": "FILES/table.csv", "target": "kind"},
     "tokenizer bpe": {"vocab": 320, "coverage": 0.9},
@@ -116,6 +117,12 @@ VALUES: dict[str, list[Any]] = {
     "source csv.target": ["b", None],
     "metric loss.objective": [{"kind": "masked"}],
     "source text_lines.most_bad": [0.01],
+    "source pairs.path": ["FILES/alike.jsonl"],
+    "source pairs.first": ["other"],
+    "source pairs.second": ["other"],
+    "source pairs.score": ["level"],
+    "source pairs.negative": ["other"],
+    "source pairs.longest": [8],
     "source tagged_text.path": ["FILES/more.conll"],
     "source tagged_text.test": ["FILES/more.conll"],
     "source tagged_text.validation": ["FILES/more.conll"],
@@ -272,6 +279,12 @@ def files() -> Path:
     reviews = [{"text": f"a film of {i} words", "other": f"row {i}", "stars": str(i % 3), "label": "bad" if i % 2 else "good"} for i in range(24)]
     (folder / "reviews.csv").write_text("\n".join([",".join(reviews[0]), *(",".join(row.values()) for row in reviews)]) + "\n")
     (folder / "reviews.jsonl").write_text("\n".join(json.dumps(row) for row in reviews[::-1]) + "\n")
+    alike = [
+        {"first": f"a film of {i} words", "second": f"{i} words in a film", "negative": "a book", "other": f"row {i}", "score": str(i % 6), "level": str(i % 4)}
+        for i in range(24)
+    ]
+    (folder / "alike.csv").write_text("\n".join([",".join(alike[0]), *(",".join(row.values()) for row in alike)]) + "\n")
+    (folder / "alike.jsonl").write_text("\n".join(json.dumps(row) for row in alike[::-1]) + "\n")
     (folder / "names.conll").write_text("Anna B-PER\nin O\nRome B-LOC\n\nBo B-PER\n")
     (folder / "more.conll").write_text("Bo B-PER\nin O\nRome B-LOC\n")
     model = DecoderConfig.parse({**tiny.language(folder)["model"], "vocab": 260, "context": 16}).build()

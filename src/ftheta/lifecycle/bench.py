@@ -121,7 +121,9 @@ class Bench:
             if name in given:
                 found[name] = given[name][:, :longest] if spec.split()[1:] == ["B", "T"] else given[name]
             elif not name.endswith("?"):
-                found[name] = torch.randn([sizes[letter] for letter in spec.split()[1:]], generator=generator("bench", name))
+                kind, *letters = spec.split()
+                shape, draws = [sizes[letter] for letter in letters], generator("bench", name)
+                found[name] = torch.randint(sizes["V"], shape, generator=draws) if kind == "ids" else torch.randn(shape, generator=draws)
         return found
 
 

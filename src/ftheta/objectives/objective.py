@@ -71,3 +71,30 @@ class Objective(Config, ABC):
     def tasks(self) -> dict[str, str]:
         """What a trained model is used for: model input → task name."""
         return {}
+
+
+class Coupled(Objective, ABC):
+    """An objective whose loss couples the examples of a batch, through a few numbers of each: the vectors of contrastive learning.
+
+    Each example's vectors are its own (`embed`); only `couple` looks at all of them. So a batch of any size is trained exactly in
+    micro-batches and over processes: vectors first, then the loss's gradient at them, then each micro-batch again (`training.backward`).
+    """
+
+    @property
+    def couples(self) -> bool:
+        """Whether it does couple them, in the form chosen; if not, the losses of parts of a batch simply add up."""
+        return True
+
+    @abstractmethod
+    def embed(self, model: nn.Module, run: Run, batch: Batch, phase: Phase) -> Batch:
+        """What `couple` needs of every example, its first dimension being the example: outputs of the model, and of the batch what is needed besides.
+
+        A tensor without dimensions (a learned temperature) is one for the whole batch.
+        """
+
+    @abstractmethod
+    def couple(self, embedded: Batch, phase: Phase) -> Loss:
+        """The loss of the whole batch from what `embed` gave of all its parts, in order."""
+
+    def loss(self, model: nn.Module, run: Run, batch: Batch, phase: Phase) -> Loss:
+        return self.couple(self.embed(model, run, batch, phase), phase)
