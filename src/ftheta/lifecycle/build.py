@@ -52,6 +52,9 @@ def misfits(recipe: Recipe, ports: Ports | None = None) -> list[str]:
         missing = {name: spec for name, spec in metric.needs().items() if name not in gives or not fits(gives[name], spec)}
         if missing:
             reasons.append(f"evaluate: '{metric.name}' reads the model's {listing(missing)}, and '{model.name}' gives only {listing(gives)}: choose another metric")
+        lacking = {name: spec for name, spec in metric.reads().items() if name not in data.gives or not fits(data.gives[name], spec)}
+        if lacking:
+            reasons.append(f"evaluate: '{metric.name}' reads {listing(lacking)} from the data, which gives only {listing(data.gives)}: choose another metric")
         for objective in metric.objectives():
             reasons += [f"evaluate: '{metric.name}': {reason}" for reason in check(data, model.ports(), objective.needs())]
     players = {phase.player for phase in recipe.objective.phases()}

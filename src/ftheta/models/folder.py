@@ -25,6 +25,7 @@ from ftheta.data.processors.text import TextProcessor
 from ftheta.interop import FAMILIES, llama2c
 from ftheta.interop.huggingface.sentences import read_sentences
 from ftheta.interop.mapping import Family, Line, to_ours, to_theirs
+from ftheta.interop.published import PUBLISHED, published
 from ftheta.models.model import Model
 
 FORMAT = 1
@@ -72,10 +73,12 @@ def expressed(config: ArchitectureConfig) -> tuple[str, dict[str, Any], list[Lin
 
 
 def find(folder: str | Path) -> Path:
-    """The model folder that is meant: this one, or the one in this run folder. Raises FolderError."""
+    """The model folder that is meant: this one, the one in this run folder, or that of a published model of this name. Raises FolderError."""
     folder = Path(folder)
     if not folder.is_dir():
-        raise FolderError(f"{folder} is not a folder; give a model folder, such as runs/NAME/model")
+        if str(folder) in PUBLISHED:
+            return published(str(folder))
+        raise FolderError(f"{folder} is not a folder; give a model folder, such as runs/NAME/model, or a published model ({', '.join(PUBLISHED)})")
     if not (folder / "ftheta.json").exists() and (folder / "model" / "ftheta.json").exists():
         return folder / "model"
     return folder

@@ -13,6 +13,8 @@ METRICS = Catalogue(
         "loss": "ftheta.evaluation.metrics.loss:MeanLoss",
         "mean_return": "ftheta.evaluation.metrics.control:MeanReturn",
         "regression": "ftheta.evaluation.metrics.labels:Regression",
+        "retrieval": "ftheta.evaluation.metrics.similarity:Retrieval",
         "samples": "ftheta.evaluation.metrics.language:Samples",
+        "similarity": "ftheta.evaluation.metrics.similarity:Similarity",
     },
 )

@@ -78,6 +78,10 @@ class Metric(Config, ABC):
         """Outputs of the model it reads, as port specs."""
         return {}
 
+    def reads(self) -> dict[str, str]:
+        """Tensors of the test split it reads, as port specs, where not every split has them."""
+        return {}
+
     def objectives(self) -> tuple[Objective, ...]:
         """Objectives whose losses it measures: they must fit the data and the model too."""
         return ()
