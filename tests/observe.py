@@ -28,7 +28,7 @@ from ftheta.core.catalog import Catalogue
 from ftheta.core.config import Slot, fill, merge
 from ftheta.core.contract import Batch, Ports, check
 from ftheta.core.errors import FthetaError
-from ftheta.core.random import Draws, generator, seed_all
+from ftheta.core.random import Draws, generator, key, seed_all
 from ftheta.data.images import ImageDataset
 from ftheta.data.packing import Pack
 from ftheta.data.pairs import Pair, prepare_pairs
@@ -144,6 +144,9 @@ def objective(config: Objective) -> Any:
     batch = config.prepare(stand_ins(reads, ports.sizes), Draws(rows, len(rows), "observe"))
     before = scatter(model_config.build(), 1)
     batch |= config.reference(before, lambda part: call(before, part), batch) if config.compares else {}
+    if config.companion is not None:
+        other = scatter(model_config.build(), key(config.companion) % 1000)
+        config = config.accompanied(other, lambda part, **more: call(other, part, **more))
     seen: list[Any] = [batch]
     for phase in config.phases():
         seed_all("observe")
@@ -221,6 +224,7 @@ OBSERVERS: dict[str, Callable[[Any], Any]] = {
     "architecture": architecture,
     "trunk": architecture,
     "objective": objective,
+    "taught objective": objective,
     "optimizer": optimizer,
     "source": source,
     "metric": metric,

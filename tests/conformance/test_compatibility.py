@@ -3,6 +3,9 @@
 from ftheta.lifecycle.checking import compatibility
 
 FITS = {
+    ("decoder", "distillation"): {"chat", "tagged_text", "text_files", "text_lines", "text_table"},
+    ("encoder", "distillation"): {"chat", "tagged_text", "text_files", "text_lines", "text_table"},
+    ("graph", "distillation"): {"communities", "planetoid"}, ("resnet", "distillation"): {"digits", "mnist"}, ("headed", "distillation"): {"text_table"},
     ("graph", "classification"): {"communities", "planetoid"}, ("resnet", "classification"): {"digits", "mnist"}, ("gan", "adversarial"): {"digits", "mnist"},
     ("decoder", "next_token"): {"chat", "tagged_text", "text_files", "text_lines", "text_table"},
     ("encoder", "masked"): {"chat", "tagged_text", "text_files", "text_lines", "text_table"},

@@ -62,6 +62,7 @@ def knobs() -> list[Knob]:
 
 ENTRIES: dict[str, dict[str, Any]] = {
     "environment cartpole": {"limit": 4},
+    "objective distillation": {"teacher": "teacher"},
     "objective preference.margin": {"form": "simpo"},
     "source chat": {"path": "FILES/talks.jsonl", "on_bad": "skip", "largest": 100_000},
     "source preferences": {"path": "FILES/pairs.jsonl", "on_bad": "skip", "largest": 100_000},
@@ -99,6 +100,7 @@ ENTRIES: dict[str, dict[str, Any]] = {
 VALUES: dict[str, list[Any]] = {
     "adapt": ["lora"],
     "adaptation lora.targets": [["query"]],
+    "objective distillation.teacher": ["another"],
     "objective preference.smoothing": [0.2],
     "start": ["FILES/model"],
     "source chat.largest": [10],

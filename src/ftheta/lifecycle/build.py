@@ -20,6 +20,7 @@ from ftheta.data.sources.source_config import Prepared, Sections
 from ftheta.data.split import Split
 from ftheta.data.stages import home
 from ftheta.experience.experience import ExperienceConfig
+from ftheta.lifecycle.companion import companion_misfits
 from ftheta.lifecycle.recipe import Recipe
 from ftheta.lifecycle.reference import with_reference
 from ftheta.models.folder import load as load_model
@@ -57,6 +58,7 @@ def misfits(recipe: Recipe, ports: Ports | None = None) -> list[str]:
             reasons.append(f"evaluate: '{metric.name}' reads {listing(lacking)} from the data, which gives only {listing(data.gives)}: choose another metric")
         for objective in metric.objectives():
             reasons += [f"evaluate: '{metric.name}': {reason}" for reason in check(data, model.ports(), objective.needs())]
+    reasons += companion_misfits(recipe, data, model)
     players = {phase.player for phase in recipe.objective.phases()}
     for player in recipe.train.players:
         if player not in players:

@@ -17,7 +17,7 @@ from ftheta.data.text import TextSource
 from ftheta.evaluation.probes.causality import Proof, prove
 from ftheta.lifecycle.build import misfits
 from ftheta.lifecycle.recipe import ALL_SOURCES, STAND_IN, load
-from ftheta.objectives import OBJECTIVES
+from ftheta.objectives import OBJECTIVES, TAUGHT
 
 EXAMPLES: dict[str, list[dict[str, Any]]] = {
     "chat": [{"path": "talks.jsonl"}], "preferences": [{"path": "pairs.jsonl"}], "tagged_text": [{"path": "names.conll"}],
@@ -30,6 +30,7 @@ EXAMPLES: dict[str, list[dict[str, Any]]] = {
 VARIANTS: dict[str, list[dict[str, Any]]] = {
     "headed": [*({"readout": name} for name in READOUTS.names()), {"readout": "embed", "trunk": {"kind": "encoder", "dropout": 0.1}}],
     "contrastive": [{"form": form} for form in ("in_batch", "simcse", "cosent", "cosine")],
+    "distillation": [{"teacher": "teacher", "of": name} for name in TAUGHT.names()],
 }
 """Ways to choose the parts of an architecture that change what it gives, or of an objective what it needs; one way, its defaults, where it is not named."""
 

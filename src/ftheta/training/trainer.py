@@ -460,6 +460,8 @@ class Trainer:
             return
         if state.facts.get("data") != self.facts["data"]:
             raise DataError("the data has changed since this run's checkpoint was saved (its fingerprint differs): restore the data, or start a new run with another --out")
+        if state.facts.get("companion") != self.facts.get("companion"):
+            raise DataError("the objective's other model has changed since this run's checkpoint was saved: restore it, or start a new run with another --out")
         for name, now in (("threads", torch.get_num_threads()), ("world", distributed.world()), ("torch", torch.__version__)):
             if state.facts.get(name) != now:
                 what = {"threads": "threads", "world": "processes", "torch": "as torch's version"}[name]

@@ -34,6 +34,8 @@ class MeanLoss(Metric):
     def adds_up(self) -> MeanLoss:
         if isinstance(self.objective, Coupled) and self.objective.couples:
             raise ConfigError([Problem(("objective",), f"'{self.objective.name}' compares the rows of a batch, so a row by itself has no loss; choose another metric")])
+        if self.objective.companion is not None:
+            raise ConfigError([Problem(("objective",), f"'{self.objective.name}' measures against another model; choose what is learned from it, such as 'next_token'")])
         return self
 
     def objectives(self) -> tuple[Objective, ...]:
