@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,6 +13,9 @@ from torch.nn import functional as F
 from ftheta.architectures.architecture import Architecture, call
 from ftheta.architectures.headed import HeadedConfig
 from ftheta.core.contract import PADDING, Batch
+from ftheta.lifecycle.bench import Bench
+from ftheta.lifecycle.equivalences import CHECKS
+from ftheta.lifecycle.recipe import load
 from ftheta.objectives.contrastive import Contrastive
 from ftheta.objectives.objective import Phase
 
@@ -117,3 +122,19 @@ def test_simcse_is_a_text_against_itself_under_other_dropout() -> None:
 def test_simcse_asks_for_dropout() -> None:
     assert "dropout" in Contrastive(form="simcse").needs().traits and "dropout" not in Contrastive().needs().traits
     assert [("dropout" in model(rate).config.ports().traits) for rate in (0.0, 0.1)] == [False, True]
+
+
+@pytest.mark.parametrize("name", ["accumulation = big batch", "packed = unpacked", "two processes = one", "resumed = uninterrupted", "saved = loaded", "padding changes nothing"])
+def test_the_equivalences_hold(name: str, tmp_path: Path) -> None:
+    rows = [{"first": "a film of " + "b" * i, "second": f"{i} words", "score": i % 5 / 4} for i in range(20)]
+    (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    trunk = {"kind": "encoder", "dim": 16, "depth": 1, "context": 128, "mixer": {"kind": "attention", "heads": 2, "causal": False}, "dropout": 0.1}
+    recipe = {
+        "format": 1, "name": "tiny-pairs", "data": {"source": {"kind": "pairs", "path": str(tmp_path / "pairs.jsonl"), "score": "score"}, "tokenizer": {"kind": "bytes"}},
+        "model": {"kind": "headed", "trunk": trunk, "readout": "embed"}, "objective": {"kind": "contrastive", "form": "cosent"}, "train": {"steps": 4, "batch": 7, "threads": 1},
+    }
+    found = list(CHECKS[name](Bench.of(load(recipe))))
+    assert found
+    for finding in found:
+        assert finding.difference is not None or name == "packed = unpacked", finding
+        assert finding.difference is None or finding.difference <= finding.tolerance, finding
