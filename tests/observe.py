@@ -25,12 +25,13 @@ from ftheta.adaptation.adaptation import Adaptation
 from ftheta.architectures import ARCHITECTURES
 from ftheta.architectures.architecture import Architecture, ArchitectureConfig, Estimator, call
 from ftheta.core.catalog import Catalogue
-from ftheta.core.config import Slot, fill
+from ftheta.core.config import Slot, fill, merge
 from ftheta.core.contract import PADDING, Batch, Ports, check
 from ftheta.core.errors import FthetaError
-from ftheta.core.random import Draws, generator, seed_all
+from ftheta.core.random import Draws, generator, key, seed_all
 from ftheta.data.images import ImageDataset
 from ftheta.data.pack import Pack
+from ftheta.data.pairs import Pair, prepare_pairs
 from ftheta.data.processors.plain import PlainProcessor
 from ftheta.data.processors.text import TextProcessor
 from ftheta.data.source import Dataset
@@ -132,7 +133,7 @@ def objective(config: Objective) -> Any:
     """The prepared batch, and loss, count, metrics and gradients of every phase, on a model that fits."""
     needs = config.needs()
     for kind, variant in [(name, variant) for name in ARCHITECTURES.names() for variant in VARIANTS.get(name, [{}])]:
-        model_config = Slot(ARCHITECTURES).parse(with_sizes(kind, {**HOSTS.get(kind, {}), **variant}))
+        model_config = Slot(ARCHITECTURES).parse(with_sizes(kind, merge(HOSTS.get(kind, {}), variant)))
         assert isinstance(model_config, ArchitectureConfig)
         ports = model_config.ports()
         reads = {**needs.reads, **{name: spec for name, spec in ports.takes.items() if name not in needs.feeds}}
@@ -145,6 +146,9 @@ def objective(config: Objective) -> Any:
     batch = config.prepare(stand_ins(reads, ports.sizes), Draws(rows, len(rows), "observe"))
     before = scatter(model_config.build(), 1)
     batch |= config.reference(before, lambda part: call(before, part), batch) if config.compares else {}
+    if config.companion is not None:
+        other = scatter(model_config.build(), key(config.companion) % 1000)
+        config = config.accompanied(other, lambda part, **more: call(other, part, **more))
     seen: list[Any] = [batch]
     for phase in config.phases():
         seed_all("observe")
@@ -222,6 +226,7 @@ OBSERVERS: dict[str, Callable[[Any], Any]] = {
     "architecture": architecture,
     "trunk": architecture,
     "objective": objective,
+    "taught objective": objective,
     "optimizer": optimizer,
     "source": source,
     "metric": metric,
@@ -247,7 +252,7 @@ HOSTS: dict[str, dict[str, Any]] = {
 """Fields that make an architecture or source small; others are left at their defaults."""
 SUBJECTS = {
     "accuracy": "images", "bits_per_byte": "language", "entities": "tags", "f1": "images", "generated": "gan", "loss": "language", "mean_return": "policy",
-    "pearson": "scores", "perplexity": "language", "samples": "language", "spearman": "scores",
+    "pearson": "scores", "perplexity": "language", "retrieval": "vectors", "samples": "language", "similarity": "vectors", "spearman": "scores",
     **dict.fromkeys(("benchmark", "bleu", "chrf", "crows_pairs", "exact_match", "occupations", "rouge", "span_f1", "winogender"), "answers"),
 }
 """Which of the subjects below a metric looks at."""
@@ -282,8 +287,11 @@ def subjects(name: str) -> Subject:
     """Small models with something to be measured on; made anew each time, always the same."""
     if name == "answers":
         return Subject(speaks(spells("both walked")), {"test": questions({"b": "The oth walks!", "t": "the h walked", " ": "walk", "h": "walked on"})}, {}, 0)
-    kind = {"images": "resnet", "language": "decoder", "policy": "actor_critic", "scores": "headed", "tags": "headed"}.get(name, name)
-    more = {"language": {"dropout": 0.0}, "scores": {"readout": "regress"}, "tags": {"readout": "tag"}, "policy": {"features": 4, "actions": 2}}.get(name, {})
+    kind = {"images": "resnet", "language": "decoder", "policy": "actor_critic", "scores": "headed", "tags": "headed", "vectors": "headed"}.get(name, name)
+    more = {
+        "language": {"dropout": 0.0}, "scores": {"readout": "regress"}, "tags": {"readout": "tag"}, "vectors": {"readout": "embed"},
+        "policy": {"features": 4, "actions": 2},
+    }.get(name, {})
     config = Slot(ARCHITECTURES).parse(with_sizes(kind, {**HOSTS.get(kind, {}), **more}))
     assert isinstance(config, ArchitectureConfig)
     model: Architecture = scatter(config.build(), 0)
@@ -304,6 +312,10 @@ def subjects(name: str) -> Subject:
         sentences = [TaggedSentence(tuple(words[(i + k) % 3] for k in range(4)), tuple(tags[(i + k) % 3] for k in range(4))) for i in range(60)]
         prepared = prepare_tagged({"train": sentences, "test": sentences}, SIZES["T"], Sections(Bytes(), place()))
         return Subject(Model(model, prepared.processor, "token-classification"), prepared.splits, {}, 0)
+    if name == "vectors":
+        pairs = [Pair(f"{i} a", f"b {i * i}", i % 5 / 4) for i in range(30)]
+        prepared = prepare_pairs(pairs, pairs, SIZES["T"], 0.0, 0.0, Sections(Bytes(), place()))
+        return Subject(Model(model, prepared.processor, "sentence-similarity"), prepared.splits, {}, 0)
     draws = generator("digits")
     pictures = ImageDataset(torch.randint(256, (60, 1, 8, 8), generator=draws, dtype=torch.uint8), torch.arange(60) % SIZES["K"], ("a", "b", "c"))
     task = "image-classification" if name == "images" else "unconditional-image-generation"

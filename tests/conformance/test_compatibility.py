@@ -3,9 +3,13 @@
 from ftheta.lifecycle.checking import compatibility
 
 FITS = {
+    ("decoder", "distillation"): {"chat", "tagged_text", "text_files", "text_lines", "text_table"},
+    ("encoder", "distillation"): {"chat", "tagged_text", "text_files", "text_lines", "text_table"},
+    ("graph", "distillation"): {"communities", "planetoid"}, ("resnet", "distillation"): {"digits", "mnist"}, ("headed", "distillation"): {"text_table"},
     ("graph", "classification"): {"communities", "planetoid"}, ("resnet", "classification"): {"digits", "mnist"}, ("gan", "adversarial"): {"digits", "mnist"},
     ("decoder", "next_token"): {"chat", "tagged_text", "text_files", "text_lines", "text_table"},
     ("encoder", "masked"): {"chat", "tagged_text", "text_files", "text_lines", "text_table"},
+    ("headed", "contrastive"): {"chat", "pairs", "tagged_text", "text_files", "text_lines", "text_table"},
     ("headed", "classification"): {"text_table"}, ("headed", "tagging"): {"tagged_text"}, ("actor_critic", "ppo"): {"rollouts"},
     ("decoder", "preference"): {"preferences"},
     ("kmeans", "fit"): {"csv", "sklearn_table"}, ("forest", "fit"): {"csv", "sklearn_table"}, ("linear", "fit"): {"csv", "sklearn_table"},

@@ -62,6 +62,7 @@ def knobs() -> list[Knob]:
 
 ENTRIES: dict[str, dict[str, Any]] = {
     "environment cartpole": {"limit": 4},
+    "objective distillation": {"teacher": "teacher"},
     "objective preference.margin": {"form": "simpo"},
     "source chat": {"path": "FILES/talks.jsonl", "on_bad": "skip", "largest": 100_000},
     "source preferences": {"path": "FILES/pairs.jsonl", "on_bad": "skip", "largest": 100_000},
@@ -77,6 +78,8 @@ ENTRIES: dict[str, dict[str, Any]] = {
     "metric f1": {"batch": 16},
     "metric rouge": {"limit": 3, "most": 4},
     "metric rouge.stem": {},
+    "metric retrieval": {"batch": 16},
+    "metric similarity": {"batch": 16},
     "metric samples": {"prompts": ["a "], "most": 8},
     "objective adversarial": {"noise": 4},
     "position relative.distance": {"buckets": 4, "distance": 4},
@@ -91,6 +94,7 @@ ENTRIES: dict[str, dict[str, Any]] = {
     "source text_lines": {"path": "FILES/lines.jsonl", "on_bad": "skip", "most_bad": 0.9},
     "metric entities": {"batch": 16},
     "source tagged_text": {"path": "FILES/names.conll"},
+    "source pairs": {"path": "FILES/alike.csv", "score": "score", "negative": "negative"},
     "source text_table": {"path": "FILES/reviews.csv"},
     "source csv": {"path": "FILES/table.csv", "target": "kind"},
     "tokenizer bpe": {"vocab": 320, "coverage": 0.9},
@@ -105,6 +109,7 @@ ENTRIES: dict[str, dict[str, Any]] = {
 VALUES: dict[str, list[Any]] = {
     "adapt": ["lora"],
     "adaptation lora.targets": [["query"]],
+    "objective distillation.teacher": ["another"],
     "objective preference.smoothing": [0.2],
     "start": ["FILES/model"],
     "source chat.largest": [10],
@@ -117,6 +122,7 @@ VALUES: dict[str, list[Any]] = {
     "architecture kmeans.restarts": [20],
     "architecture kmeans.tolerance": [1.0],
     "metric benchmark.which": ["FILES/others.yaml"],
+    "metric retrieval.least": [0.9],
     "metric samples.prompts": [["b "]],
     "optimizer adamw.betas": [[0.5, 0.6]],
     "optimizer muon.betas": [[0.5, 0.6]],
@@ -126,6 +132,12 @@ VALUES: dict[str, list[Any]] = {
     "source csv.target": ["b", None],
     "metric loss.objective": [{"kind": "masked"}],
     "source text_lines.most_bad": [0.01],
+    "source pairs.path": ["FILES/alike.jsonl"],
+    "source pairs.first": ["other"],
+    "source pairs.second": ["other"],
+    "source pairs.score": ["level"],
+    "source pairs.negative": ["other"],
+    "source pairs.longest": [8],
     "source tagged_text.path": ["FILES/more.conll"],
     "source tagged_text.test": ["FILES/more.conll"],
     "source tagged_text.validation": ["FILES/more.conll"],
@@ -284,6 +296,12 @@ def files() -> Path:
     reviews = [{"text": f"a film of {i} words", "other": f"row {i}", "stars": str(i % 3), "label": "bad" if i % 2 else "good"} for i in range(24)]
     (folder / "reviews.csv").write_text("\n".join([",".join(reviews[0]), *(",".join(row.values()) for row in reviews)]) + "\n")
     (folder / "reviews.jsonl").write_text("\n".join(json.dumps(row) for row in reviews[::-1]) + "\n")
+    alike = [
+        {"first": f"a film of {i} words", "second": f"{i} words in a film", "negative": "a book", "other": f"row {i}", "score": str(i % 6), "level": str(i % 4)}
+        for i in range(24)
+    ]
+    (folder / "alike.csv").write_text("\n".join([",".join(alike[0]), *(",".join(row.values()) for row in alike)]) + "\n")
+    (folder / "alike.jsonl").write_text("\n".join(json.dumps(row) for row in alike[::-1]) + "\n")
     (folder / "names.conll").write_text("Anna B-PER\nin O\nRome B-LOC\n\nBo B-PER\n")
     (folder / "more.conll").write_text("Bo B-PER\nin O\nRome B-LOC\n")
     (folder / "questions.jsonl").write_text("".join(json.dumps({"q": q, "right": i % 2}) + "\n" for i, q in enumerate("both walked")))

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 from scipy.stats import spearmanr
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
 from ftheta.core import tensors
+from ftheta.interop.published import published
 from ftheta.models.folder import load, save
 
 pytestmark = pytest.mark.slow
@@ -21,29 +21,11 @@ NEAR = 0.05
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The Hugging Face folder it was made from: w = int8 · scale of the row."""
+def folder() -> Path:
+    """The Hugging Face folder it was made from."""
     if not MIRROR or not (Path(MIRROR) / "weights_minilm_l6_int8").is_dir():
         pytest.skip("FTHETA_MIRROR names no folder with weights_minilm_l6_int8")
-    source, place = Path(MIRROR) / "weights_minilm_l6_int8", tmp_path_factory.mktemp("minilm")
-    for name in ("config.json", "modules.json", "sentence_bert_config.json", "tokenizer_config.json"):
-        (place / name).write_bytes((source / name).read_bytes())
-    stored = tensors.read(source / "model_int8.safetensors")
-    values = {
-        name: value.float() * stored[f"{name}.scale"].float()[:, None] if f"{name}.scale" in stored else value
-        for name, value in stored.items() if not name.endswith(".scale")
-    }
-    (place / "model.safetensors").write_bytes(b"".join(bytes(piece) for piece in tensors.pieces(values, {"format": "pt"})))
-    words = (Path(MIRROR) / "tokenizers" / "bert_base_uncased_vocab.txt").read_text(encoding="utf-8").split("\n")
-    vocabulary = {word: i for i, word in enumerate(words) if word}
-    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]", max_input_chars_per_word=100))
-    tokenizer.normalizer, tokenizer.pre_tokenizer = normalizers.BertNormalizer(lowercase=True), pre_tokenizers.BertPreTokenizer()
-    tokenizer.decoder = decoders.WordPiece()
-    first, last = vocabulary["[CLS]"], vocabulary["[SEP]"]
-    tokenizer.post_processor = processors.TemplateProcessing("[CLS] $A [SEP]", "[CLS] $A [SEP] $B:1 [SEP]:1", [("[CLS]", first), ("[SEP]", last)])
-    tokenizer.add_special_tokens(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"])
-    tokenizer.save(str(place / "tokenizer.json"))
-    return place
+    return published("minilm-l6")
 
 
 def pairs(year: int) -> list[tuple[float, str, str]]:

@@ -1,6 +1,7 @@
 """The exported shape of recipes says what the parser says."""
 
 import json
+import os
 from pathlib import Path
 
 import jsonschema
@@ -61,6 +62,8 @@ def test_shipped_recipes_validate(schema, name):
 
 @pytest.mark.parametrize("name", sorted(shipped()))
 def test_resolved_recipes_validate(schema, name):
+    if read_yaml(shipped()[name]).get("start") and not os.environ.get("FTHETA_MIRROR"):
+        pytest.skip("it starts from a published model, and FTHETA_MIRROR is not set")
     schema.validate(load(name).dump())
 
 

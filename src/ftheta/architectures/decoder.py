@@ -97,7 +97,7 @@ class DecoderConfig(ArchitectureConfig):
         if "auxiliary" in parts:
             takes["counted?"] = "mask B T"
             gives["auxiliary"] = "loss B"
-        return Ports(takes=takes, gives=gives, sizes={"V": self.vocab, "T": self.context}, traits=parts - {"auxiliary"} | {"gradients"})
+        return Ports(takes=takes, gives=gives, sizes={"V": self.vocab, "T": self.context}, traits=parts - {"auxiliary"} | {"gradients"} | ({"dropout"} if self.dropout else set()))
 
     def build(self, embed: nn.Embedding | None = None) -> Decoder:
         return Decoder(self, embed)

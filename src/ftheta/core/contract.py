@@ -52,7 +52,7 @@ class Needs:
 class Loss:
     """A sum and how many things were summed, so that averages over micro-batches and processes are exact.
 
-    `count=None` says the loss couples the examples of a batch and may not be split into micro-batches.
+    `count=None` says the loss couples the examples of a batch: it may not be split, unless the objective is one of `Coupled`.
     `metrics` are further (sum, count) pairs to report.
     """
 

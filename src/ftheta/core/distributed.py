@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from typing import TypeVar
 
 import torch
@@ -47,6 +48,26 @@ def sum_(tensors: list[Tensor]) -> None:
         dist.all_reduce(flat)
         for tensor, part in zip(group, flat.split([t.numel() for t in group]), strict=True):
             tensor.copy_(part.view_as(tensor))
+
+
+def rows_of_all(mine: Mapping[str, Tensor], slots: Tensor, total: int) -> dict[str, Tensor]:
+    """Tensors whose rows (b, ...) fill `slots` of a step, with the rows (total, ...) of all processes; those without dimensions as the first process has
+    them. A process may have no rows, and then no tensors."""
+    if world() == 1:
+        return dict(mine)
+    kinds = from_first({name: [str(value.dtype).removeprefix("torch."), list(value.shape[1:]), value.ndim] for name, value in mine.items()})
+    device = next((value.device for value in mine.values()), torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    found = {}
+    for name, (kind, shape, ndim) in kinds.items():
+        dtype = getattr(torch, kind)
+        whole = torch.zeros([total, *shape] if ndim else [], dtype=torch.uint8 if dtype == torch.bool else dtype, device=device)
+        if ndim and name in mine:
+            whole[slots] = mine[name].to(whole.dtype)
+        elif rank() == 0:
+            whole = mine[name].clone().to(whole.dtype)
+        dist.all_reduce(whole)                                                            # a sum with zeros: each row stands in one process only
+        found[name] = whole.to(dtype)
+    return found
 
 
 def any_true(value: bool) -> bool:

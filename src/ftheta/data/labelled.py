@@ -81,22 +81,31 @@ def prepare_labelled(source: LabelledTextSource, sections: Sections) -> Prepared
     examples = source.examples()
     classes = source.classes(examples)
     label = torch.tensor([classes.index(example.label) for example in examples])
-    shares = {name: share for name, share in (("validation", source.validation), ("test", source.test)) if share}
-    parts = stratified(label, shares, sections.seed)
-    left = torch.ones(len(examples), dtype=torch.bool)
-    for rows in parts.values():
-        left[rows] = False
-    parts = {"train": left.nonzero().flatten(), **{name: rows for name, rows in parts.items() if len(rows)}}
-    if not len(parts["train"]):
-        raise DataError(f"data.source: {len(examples)} texts are too few to split")
-    texts = [text for i in parts["train"].tolist() for text in (examples[i].text, examples[i].second) if text is not None]
-    processor = framed(made_processor(digest(texts), lambda: texts, sections))
+    parts = divided(label, source.validation, source.test, sections.seed)
+    processor = trained([text for i in parts["train"].tolist() for text in (examples[i].text, examples[i].second) if text is not None], sections)
     processor.labels = classes
     splits: dict[str, Dataset] = {}
     for name, rows in parts.items():
         encodings = [processor.frame(examples[i].text, examples[i].second, source.longest) for i in rows.tolist()]
         splits[name] = LabelledTexts(encodings, label[rows], processor, source.longest)
     return in_memory(splits, processor)
+
+
+def divided(label: Tensor, validation: float, test: float, seed: int) -> dict[str, Tensor]:
+    """The rows (n,) of every split, class by class. Raises DataError when none are left to train on."""
+    parts = stratified(label, {name: share for name, share in (("validation", validation), ("test", test)) if share}, seed)
+    left = torch.ones(len(label), dtype=torch.bool)
+    for rows in parts.values():
+        left[rows] = False
+    parts = {"train": left.nonzero().flatten(), **{name: rows for name, rows in parts.items() if len(rows)}}
+    if not len(parts["train"]):
+        raise DataError(f"data.source: {len(label)} texts are too few to split")
+    return parts
+
+
+def trained(texts: Sequence[str], sections: Sections) -> TextProcessor:
+    """The processor with a tokenizer made from the training texts, which puts its control tokens around every text."""
+    return framed(made_processor(digest(texts), lambda: list(texts), sections))
 
 
 def framed(processor: TextProcessor) -> TextProcessor:

@@ -11,12 +11,11 @@ from torch import Tensor
 
 from ftheta.core.contract import Batch, Ports
 from ftheta.core.log import logger
-from ftheta.data.labelled import framed
+from ftheta.data.labelled import trained
 from ftheta.data.processors.text import TextProcessor
 from ftheta.data.source import Dataset
 from ftheta.data.sources.source_config import Prepared, Sections, in_memory
 from ftheta.data.stages import digest
-from ftheta.data.text import made_processor
 
 UNTAGGED = -1
 """The class of tokens that carry no tag: later pieces of a word, control tokens, padding."""
@@ -62,8 +61,7 @@ class TaggedTexts(Dataset):
 
 def prepare_tagged(parts: Mapping[str, Sequence[TaggedSentence]], longest: int, sections: Sections) -> Prepared:
     """Make the tokenizer from the training sentences and encode all parts. The classes are the tags, `O` first."""
-    texts = [" ".join(sentence.words) for sentence in parts["train"]]
-    processor = framed(made_processor(digest(texts), lambda: texts, sections))
+    processor = trained([" ".join(sentence.words) for sentence in parts["train"]], sections)
     processor.by_words = True
     processor.labels = sorted({tag for sentences in parts.values() for sentence in sentences for tag in sentence.tags}, key=lambda tag: (tag != "O", tag))
     number = {tag: i for i, tag in enumerate(processor.labels)}

@@ -26,8 +26,10 @@ from ftheta.evaluation.metrics.metric import Subject
 from ftheta.evaluation.probes.small import reduced
 from ftheta.experience.rollouts import RolloutsConfig
 from ftheta.lifecycle.build import build_data, build_model, build_source, task_of
+from ftheta.lifecycle.companion import build_objective
 from ftheta.lifecycle.recipe import Recipe
 from ftheta.models.model import Model
+from ftheta.objectives.objective import Objective
 from ftheta.training.checkpoints import Checkpoints
 from ftheta.training.events import Events, Listener
 from ftheta.training.stopping import StopRequest
@@ -87,18 +89,22 @@ class Bench:
         model.to(dtype).compute_dtype = dtype
         return model
 
+    def objective(self) -> Objective:
+        """The objective, with a companion of its own where it has one."""
+        return build_objective(self.recipe, self.data.processor)
+
     def trainer(self, dtype: torch.dtype = torch.float32, micro: int | None = None) -> Trainer:
         """A trainer for looking at gradients: nothing is clipped or saved."""
         config = self.recipe.train.replace(clip=None, micro_batch=micro)
         source = build_source(self.recipe, self.data)
-        return Trainer(self.model(dtype), self.recipe.objective, source, config, seed=self.recipe.seed)
+        return Trainer(self.model(dtype), self.objective(), source, config, seed=self.recipe.seed)
 
     def run(self, folder: Path, listeners: list[Listener], stop: StopRequest | None = None) -> Trainer:
         """A trainer for a whole short run with everything the recipe says, checkpoints in `folder`."""
         source = build_source(self.recipe, self.data)
         model = self.model(dropout=True)
         events = Events(None, listeners)
-        return Trainer(model, self.recipe.objective, source, self.recipe.train, seed=self.recipe.seed, checkpoints=Checkpoints(folder), events=events, stop=stop)
+        return Trainer(model, self.objective(), source, self.recipe.train, seed=self.recipe.seed, checkpoints=Checkpoints(folder), events=events, stop=stop)
 
     def packaged(self, away: float = AWAY) -> Model:
         """The model as it would be saved."""
@@ -121,7 +127,9 @@ class Bench:
             if name in given:
                 found[name] = given[name][:, :longest] if spec.split()[1:] == ["B", "T"] else given[name]
             elif not name.endswith("?"):
-                found[name] = torch.randn([sizes[letter] for letter in spec.split()[1:]], generator=generator("bench", name))
+                kind, *letters = spec.split()
+                shape, draws = [sizes[letter] for letter in letters], generator("bench", name)
+                found[name] = torch.randint(sizes["V"], shape, generator=draws) if kind == "ids" else torch.randn(shape, generator=draws)
         return found
 
 

@@ -20,6 +20,7 @@ from ftheta.data.sources.source_config import Prepared, Sections
 from ftheta.data.split import Split
 from ftheta.data.stages import home
 from ftheta.experience.experience import ExperienceConfig
+from ftheta.lifecycle.companion import companion_misfits
 from ftheta.lifecycle.recipe import Recipe
 from ftheta.lifecycle.reference import with_reference
 from ftheta.models.folder import load as load_model
@@ -49,6 +50,7 @@ def misfits(recipe: Recipe, ports: Ports | None = None) -> list[str]:
         reasons.append(f"model: {error}")
     for metric in recipe.evaluate:
         reasons += metric.misfits(data, model)
+    reasons += companion_misfits(recipe, data, model)
     players = {phase.player for phase in recipe.objective.phases()}
     for player in recipe.train.players:
         if player not in players:

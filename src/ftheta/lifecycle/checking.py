@@ -17,19 +17,22 @@ from ftheta.data.text import TextSource
 from ftheta.evaluation.probes.causality import Proof, prove
 from ftheta.lifecycle.build import misfits
 from ftheta.lifecycle.recipe import ALL_SOURCES, STAND_IN, load
-from ftheta.objectives import OBJECTIVES
-from ftheta.objectives.objective import Objective
+from ftheta.objectives import OBJECTIVES, TAUGHT
 
 EXAMPLES: dict[str, list[dict[str, Any]]] = {
     "chat": [{"path": "talks.jsonl"}], "preferences": [{"path": "pairs.jsonl"}], "tagged_text": [{"path": "names.conll"}],
     "csv": [{"path": "table.csv", "target": "kind"}, {"path": "table.csv", "target": "price", "predict": "number"}], "planetoid": [{"name": "cora"}],
     "sklearn_table": [{"name": "digits"}, {"name": "diabetes"}], "text_files": [{"path": "python:stdlib"}], "text_lines": [{"path": "lines.jsonl"}],
-    "text_table": [{"path": "reviews.csv"}],
+    "text_table": [{"path": "reviews.csv"}], "pairs": [{"path": "sts"}],
 }
 """What a source must be told before it can answer for its ports, in each way that changes them; nothing is read."""
 
-VARIANTS: dict[str, list[dict[str, Any]]] = {"headed": [{"readout": name} for name in READOUTS.names()]}
-"""Ways to choose the parts of an architecture that change what it gives; one way, its defaults, where it is not named."""
+VARIANTS: dict[str, list[dict[str, Any]]] = {
+    "headed": [*({"readout": name} for name in READOUTS.names()), {"readout": "embed", "trunk": {"kind": "encoder", "dropout": 0.1}}],
+    "contrastive": [{"form": form} for form in ("in_batch", "simcse", "cosent", "cosine")],
+    "distillation": [{"teacher": "teacher", "of": name} for name in TAUGHT.names()],
+}
+"""Ways to choose the parts of an architecture that change what it gives, or of an objective what it needs; one way, its defaults, where it is not named."""
 
 
 class Check(NamedTuple):
@@ -59,17 +62,16 @@ class Cell(NamedTuple):
 
 
 def compatibility() -> list[Cell]:
-    """Every source × architecture × objective with the reasons why it does not fit (none: it does, with one of the source's examples and the architecture's variants)."""
+    """Every source × architecture × objective with the reasons why it does not fit (none: it does, in one of the ways each can be chosen)."""
     cells = []
     for source in ALL_SOURCES.names():
         examples = [ports_of(source, example) for example in EXAMPLES.get(source, [{}])]
         for architecture in ARCHITECTURES.names():
             for objective in OBJECTIVES.names():
-                config = OBJECTIVES.load(objective)()
-                assert isinstance(config, Objective)
+                wanted = [OBJECTIVES.load(objective).parse({"kind": objective, **variant}).needs() for variant in VARIANTS.get(objective, [{}])]
                 reasons = [
-                    check_ports(ports, sized(ARCHITECTURES.load(architecture), variant, ports).ports(), config.needs())
-                    for ports in examples for variant in VARIANTS.get(architecture, [{}])
+                    check_ports(ports, sized(ARCHITECTURES.load(architecture), variant, ports).ports(), needs)
+                    for ports in examples for variant in VARIANTS.get(architecture, [{}]) for needs in wanted
                 ]
                 cells.append(Cell(source, architecture, objective, min(reasons, key=len)))
     return cells

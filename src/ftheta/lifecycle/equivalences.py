@@ -32,6 +32,7 @@ from ftheta.data.processors.text import TextProcessor
 from ftheta.lifecycle.bench import FAR, STEPS, Bench
 from ftheta.lifecycle.recipe import Recipe
 from ftheta.models.folder import load, save
+from ftheta.objectives.objective import Coupled
 from ftheta.training.stopping import StopRequest
 from ftheta.training.trainer import Trainer
 
@@ -144,7 +145,7 @@ def packed(bench: Bench) -> Iterator[Finding]:
     if "documents?" not in bench.ports.takes:
         yield Finding("gradients", None, 0, "no documents are packed into rows")
         return
-    if any(spec.split()[1:3] != ["B", "T"] for spec in bench.recipe.objective.needs().reads.values()):
+    if isinstance(bench.recipe.objective, Coupled) or any(spec.split()[1:3] != ["B", "T"] for spec in bench.recipe.objective.needs().reads.values()):
         yield Finding("gradients", None, 0, "a row is one document with one answer")
         return
     if "source" in bench.ports.takes:

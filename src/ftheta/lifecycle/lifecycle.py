@@ -33,9 +33,11 @@ from ftheta.data.stages import digest
 from ftheta.evaluation.metrics.metric import Measurement, Metric, Result, Subject
 from ftheta.lifecycle.build import build_data, build_ramp, build_source, build_validation, completed, refuse_misfits, starting_model, task_of
 from ftheta.lifecycle.card import number, render
+from ftheta.lifecycle.companion import accompanied, load_companion
 from ftheta.lifecycle.ledger import ceiling, flops_per_step, parameter_counts
 from ftheta.lifecycle.pictures import curves
 from ftheta.lifecycle.recipe import Recipe, differences, load, read_yaml
+from ftheta.lifecycle.reference import content_of
 from ftheta.models.adapters import save_adapter
 from ftheta.models.folder import load as load_model
 from ftheta.models.folder import located, origin_of
@@ -172,13 +174,15 @@ def train(recipe: Recipe, data: Prepared, folder: Path, events: Events, stop: St
         costs = fit_estimator(architecture, data.splits["train"], recipe.seed)
     else:
         source = build_source(recipe, data)
+        companion = load_companion(recipe, data.processor)
+        objective = accompanied(recipe.objective, companion.architecture if companion else None)
+        facts = {"recipe": digest(recipe.dump()), **({"companion": content_of(companion.architecture)} if companion else {})}
         counted = parameter_counts(architecture)
-        flops = flops_per_step(architecture, recipe.objective, source) if not source.live else None
+        flops = flops_per_step(architecture, objective, source) if not source.live else None
         checkpoints = Checkpoints(folder / "checkpoints", recipe.train.checkpoint.keep, recipe.train.checkpoint.pin_every)
         trainer = Trainer(
-            architecture, recipe.objective, source, recipe.train, seed=recipe.seed, validation=build_validation(recipe, data), checkpoints=checkpoints,
-            events=events, stop=stop, facts={"recipe": digest(recipe.dump())}, ramp=build_ramp(recipe),
-            flops_per_step=flops,
+            architecture, objective, source, recipe.train, seed=recipe.seed, validation=build_validation(recipe, data), checkpoints=checkpoints,
+            events=events, stop=stop, facts=facts, ramp=build_ramp(recipe), flops_per_step=flops,
         )
         progress = trainer.fit()
         if isinstance(recipe.adapt, LoRA) and recipe.start is not None and distributed.rank() == 0:

@@ -59,7 +59,7 @@ def with_reference(recipe: Recipe, splits: dict[str, Dataset]) -> dict[str, Data
     if recipe.start is None:
         raise ConfigError([Problem(("objective",), f"'{objective.name}' compares with the model that training starts from: say `start: FOLDER`, or choose another form")])
     model = load_model(recipe.start).architecture
-    start = digest([digest(value.contiguous().view(torch.uint8).numpy().tobytes()) if value.ndim else float(value) for value in model.theta().values()])
+    start = content_of(model)
     found: dict[str, Dataset] = {}
     for name, split in splits.items():
         def build(attempt: Attempt, split: Dataset = split, name: str = name) -> None:
@@ -70,6 +70,11 @@ def with_reference(recipe: Recipe, splits: dict[str, Dataset]) -> dict[str, Data
         place = stage(home() / "stages", "reference", key, build)
         found[name] = WithColumns(split, tensor_files.read(place / "columns.safetensors"), digest([split.fingerprint, start]))
     return found
+
+
+def content_of(model: Architecture) -> str:
+    """A hash of the parameters."""
+    return digest([digest(value.contiguous().view(torch.uint8).numpy().tobytes()) if value.ndim else float(value) for value in model.theta().values()])
 
 
 def columns(recipe: Recipe, model: Architecture, split: Dataset) -> dict[str, Tensor]:

@@ -25,6 +25,7 @@ from ftheta.data.processors.text import TextProcessor
 from ftheta.interop import FAMILIES, hub, llama2c
 from ftheta.interop.huggingface.sentences import read_sentences
 from ftheta.interop.mapping import Family, Line, to_ours, to_theirs
+from ftheta.interop.published import PUBLISHED, published
 from ftheta.models.model import Model
 
 FORMAT = 1
@@ -75,7 +76,7 @@ def expressed(config: ArchitectureConfig) -> tuple[str, dict[str, Any], list[Lin
 
 
 def find(folder: str | Path) -> Path:
-    """The model folder that is meant: this one, the one in this run folder, or that of a model of the hub. Raises FolderError."""
+    """The model folder that is meant: this one, the one in this run folder, or that of a model of the hub or a published one. Raises FolderError."""
     return located(folder)[0]
 
 
@@ -85,8 +86,12 @@ def located(given: str | Path) -> tuple[Path, str]:
         folder, pinned = hub.fetch(name)
         return folder, str(pinned)
     folder = Path(given)
+    if not folder.is_dir() and str(given) in PUBLISHED:
+        return published(str(given)), str(given)
     if not folder.is_dir():
-        raise FolderError(f"{folder} is not a folder; give a model folder, such as runs/NAME/model, or a model of the hub, ORG/NAME")
+        raise FolderError(
+            f"{folder} is not a folder; give a model folder, such as runs/NAME/model, a model of the hub, ORG/NAME, or a published model ({', '.join(PUBLISHED)})"
+        )
     within = folder / "model"
     return (within if not (folder / "ftheta.json").exists() and (within / "ftheta.json").exists() else folder), str(given)
 

@@ -7,6 +7,8 @@ OBJECTIVES = Catalogue(
     {
         "adversarial": "ftheta.objectives.adversarial:Adversarial",
         "classification": "ftheta.objectives.classification:Classification",
+        "contrastive": "ftheta.objectives.contrastive:Contrastive",
+        "distillation": "ftheta.objectives.distillation:Distillation",
         "fit": "ftheta.objectives.fit:Fit",
         "masked": "ftheta.objectives.language:Masked",
         "next_token": "ftheta.objectives.language:NextToken",
@@ -16,3 +18,5 @@ OBJECTIVES = Catalogue(
         "tagging": "ftheta.objectives.reading:Tagging",
     },
 )
+TAUGHT = Catalogue("taught objective", {name: OBJECTIVES.entries[name] for name in ("classification", "masked", "next_token")})
+"""Objectives at which a model can learn from another one's answers."""

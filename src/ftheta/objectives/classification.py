@@ -7,15 +7,16 @@ from __future__ import annotations
 
 from typing import Literal
 
+import torch
 from pydantic import Field
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ftheta.core.contract import Batch, Loss, Needs
-from ftheta.objectives.objective import NO_GRADIENTS, Objective, Phase, Run
+from ftheta.objectives.objective import NO_GRADIENTS, Choosing, Phase, Places, Run
 
 
-class Classification(Objective):
+class Classification(Choosing):
     """Which of K classes each example (or, in a graph, each node of the training mask) belongs to."""
 
     kind: Literal["classification"] = "classification"
@@ -26,10 +27,19 @@ class Classification(Objective):
         return Needs(reads={"label": "label *", "mask?": "mask *"}, wants={"logits": "logits * K"},
                      traits={"gradients": NO_GRADIENTS})
 
-    def loss(self, model: nn.Module, run: Run, batch: Batch, phase: Phase) -> Loss:
-        logits, label = run(batch)["logits"].float(), batch["label"]
+    def places(self, model: nn.Module, run: Run, batch: Batch) -> Places:
+        outputs, label = run(batch), batch["label"]
+        logits = outputs["logits"]
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         if "mask" in batch:
             logits, label = logits[batch["mask"]], label[batch["mask"]]
+        return Places(outputs, logits, nn.Identity(), label, torch.ones(len(label), device=label.device))
+
+    def wrong(self, logits: Tensor, targets: Tensor) -> Tensor:
+        return F.cross_entropy(logits, targets, reduction="none", label_smoothing=self.smoothing)
+
+    def loss(self, model: nn.Module, run: Run, batch: Batch, phase: Phase) -> Loss:
+        _, logits, _, label, _ = self.places(model, run, batch)
         total = F.cross_entropy(logits, label, reduction="sum", label_smoothing=self.smoothing)
         right = (logits.detach().argmax(-1) == label).sum()
         return Loss(total, len(label), {"accuracy": (right, len(label))})

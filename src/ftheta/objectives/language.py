@@ -13,7 +13,7 @@ from ftheta.core.contract import Batch, Loss, Needs
 from ftheta.core.errors import ConfigError, Problem
 from ftheta.core.random import Draws
 from ftheta.data.tokenizers.trained import MASK
-from ftheta.objectives.objective import NO_GRADIENTS, Objective, Phase, Run
+from ftheta.objectives.objective import NO_GRADIENTS, Choosing, Phase, Places, Run
 
 
 def with_auxiliary(model: nn.Module, outputs: Mapping[str, Tensor], total: Tensor, count: Tensor | int) -> Loss:
@@ -33,7 +33,7 @@ def token_loss(model: nn.Module, hidden: Tensor, targets: Tensor, weights: Tenso
     return model.head.loss(hidden, targets, weights)                                      # type: ignore[operator, union-attr]
 
 
-class NextToken(Objective):
+class NextToken(Choosing):
     """-Σ log p(x_{t+1} | x_{≤t}) over every token that has a next one in its document; given a source too, where the model takes one."""
 
     lookahead: ClassVar[int] = 1
@@ -56,21 +56,24 @@ class NextToken(Objective):
             found[:, 1:] = (documents[:, 1:] == documents[:, :-1]) & (documents[:, 1:] >= 0)
         return {"tokens": found & batch["learned"] if "learned" in batch else found}      # of a conversation only the answers
 
-    def loss(self, model: nn.Module, run: Run, batch: Batch, phase: Phase) -> Loss:
+    def places(self, model: nn.Module, run: Run, batch: Batch) -> Places:
         tokens, counted = batch["tokens"], self.learned(batch)["tokens"][:, 1:]
         inputs: Batch = {**batch, "tokens": tokens[:, :-1]}                                # what else there is, such as a source, is for the model
         if "documents" in batch:
             inputs["documents"] = batch["documents"][:, :-1]
         counts = counted.float()
         outputs = run(inputs, counted=counted)
-        total = token_loss(model, outputs["hidden"].flatten(0, 1), tokens[:, 1:].flatten(), counts.flatten())
-        return with_auxiliary(model, outputs, total, counts.sum())
+        return Places(outputs, outputs["hidden"].flatten(0, 1), model.head, tokens[:, 1:].flatten(), counts.flatten())         # type: ignore[arg-type]
+
+    def loss(self, model: nn.Module, run: Run, batch: Batch, phase: Phase) -> Loss:
+        at = self.places(model, run, batch)
+        return with_auxiliary(model, at.outputs, token_loss(model, at.hidden, at.targets, at.weights), at.weights.sum())
 
     def tasks(self) -> dict[str, str]:
         return {"source": "translation", "tokens": "text-generation"}
 
 
-class Masked(Objective):
+class Masked(Choosing):
     """-Σ log p(x_t | x with some tokens hidden) over the hidden tokens: of those chosen, 80 % masked, 10 % random, 10 % kept."""
 
     kind: Literal["masked"] = "masked"
@@ -109,12 +112,15 @@ class Masked(Objective):
     def learned(self, batch: Batch) -> dict[str, Tensor]:
         return {"tokens": batch["chosen"], "targets": batch["chosen"]}
 
-    def loss(self, model: nn.Module, run: Run, batch: Batch, phase: Phase) -> Loss:
+    def places(self, model: nn.Module, run: Run, batch: Batch) -> Places:
         chosen = batch["chosen"]
         outputs = run(batch, counted=chosen)
         hidden = outputs["hidden"][chosen]
-        total = token_loss(model, hidden, batch["targets"][chosen], torch.ones(len(hidden), device=hidden.device))
-        return with_auxiliary(model, outputs, total, len(hidden))
+        return Places(outputs, hidden, model.head, batch["targets"][chosen], torch.ones(len(hidden), device=hidden.device))    # type: ignore[arg-type]
+
+    def loss(self, model: nn.Module, run: Run, batch: Batch, phase: Phase) -> Loss:
+        at = self.places(model, run, batch)
+        return with_auxiliary(model, at.outputs, token_loss(model, at.hidden, at.targets, at.weights), len(at.targets))
 
     def tasks(self) -> dict[str, str]:
         return {"tokens": "fill-mask"}

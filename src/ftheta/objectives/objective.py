@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, NamedTuple, Self
 
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from ftheta.core.config import Config
 from ftheta.core.contract import Batch, Loss, Needs
@@ -72,6 +73,69 @@ class Objective(Config, ABC):
         """What the model that training starts from says of every row: added to the batch as further tensors (B,)."""
         return {}
 
+    @property
+    def companion(self) -> str | None:
+        """The folder of a model that is run beside the one in training and neither moves nor is saved; none: there is none."""
+        return None
+
+    def accompanied(self, model: nn.Module, run: Run) -> Self:
+        """The objective, given its companion and how to run it."""
+        return self
+
     def tasks(self) -> dict[str, str]:
         """What a trained model is used for: model input → task name."""
         return {}
+
+
+class Places(NamedTuple):
+    """What a model says at the N places of a batch where one of K answers is right."""
+
+    outputs: Mapping[str, Tensor]
+    """All that the model gave."""
+    hidden: Tensor
+    """What the logits are made of: (N, D)."""
+    head: Callable[[Tensor], Tensor]
+    """Makes logits (n, K) of some of them (n, D)."""
+    targets: Tensor
+    """The right answers: (N,)."""
+    weights: Tensor
+    """How much each place counts: (N,)."""
+
+
+class Choosing(Objective, ABC):
+    """An objective that asks at the places of a batch which of K answers is right."""
+
+    @abstractmethod
+    def places(self, model: nn.Module, run: Run, batch: Batch) -> Places:
+        """Where it asks, and what this model says there; the same places for any model."""
+
+    def wrong(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """The loss (n,) of logits (n, K)."""
+        return F.cross_entropy(logits, targets, reduction="none")
+
+
+class Coupled(Objective, ABC):
+    """An objective whose loss couples the examples of a batch, through a few numbers of each: the vectors of contrastive learning.
+
+    Each example's vectors are its own (`embed`); only `couple` looks at all of them. So a batch of any size is trained exactly in
+    micro-batches and over processes: vectors first, then the loss's gradient at them, then each micro-batch again (`training.backward`).
+    """
+
+    @property
+    def couples(self) -> bool:
+        """Whether it does couple them, in the form chosen; if not, the losses of parts of a batch simply add up."""
+        return True
+
+    @abstractmethod
+    def embed(self, model: nn.Module, run: Run, batch: Batch, phase: Phase) -> Batch:
+        """What `couple` needs of every example, its first dimension being the example: outputs of the model, and of the batch what is needed besides.
+
+        A tensor without dimensions (a learned temperature) is one for the whole batch.
+        """
+
+    @abstractmethod
+    def couple(self, embedded: Batch, phase: Phase) -> Loss:
+        """The loss of the whole batch from what `embed` gave of all its parts, in order."""
+
+    def loss(self, model: nn.Module, run: Run, batch: Batch, phase: Phase) -> Loss:
+        return self.couple(self.embed(model, run, batch, phase), phase)

@@ -29,6 +29,7 @@ from ftheta.data.source import Source
 from ftheta.data.stream import Stream
 from ftheta.objectives.objective import Objective, Phase
 from ftheta.training.averaging import MovingAverage
+from ftheta.training.backward import Part, accumulate
 from ftheta.training.checkpoints import Checkpoints, State
 from ftheta.training.config import TrainConfig
 from ftheta.training.events import Events
@@ -297,21 +298,18 @@ class Trainer:
 
     def backward(self, batch: Batch, phase: Phase, step: int) -> tuple[float, float, dict[str, tuple[float, float]]]:
         """Add up the gradients of sums over this process's micro-batches; the total, the count and further metrics."""
-        total, count = 0.0, 0.0
-        metrics: dict[str, tuple[float, float]] = {}
-        for first, part in self.micro_batches(batch):
-            seed_all(self.seed, "step", step, phase.name, first)
-            part = part if self.ramp is None else self.ramp(part, self.share_used())
-            loss = self.objective.loss(self.model, self.run, part, phase)
-            if loss.count is None and self.micro < self.source.batch_size:
-                raise UsageError(f"objective '{self.objective.name}' couples the examples of a batch: micro-batches or several processes would change it")
-            loss.total.backward()
-            weight = 1.0 if loss.count is None else float(loss.count)
-            total, count = total + float(loss.total.detach()), count + weight
-            for name, (value, n) in loss.metrics.items():
-                old = metrics.get(name, (0.0, 0.0))
-                metrics[name] = (old[0] + float(value), old[1] + float(n))
-        return total, count, metrics
+        parts = [self.begin(part, "step", step, phase.name, first) for first, part in self.micro_batches(batch)]
+        found = accumulate(self.objective, self.model, self.run, phase, parts, self.slots, self.source.batch_size)
+        return found.total, found.count, found.metrics
+
+    def begin(self, part: Batch, *place: int | str) -> Part:
+        """A micro-batch of training, with the draws of its place."""
+
+        def begun() -> Batch:
+            seed_all(self.seed, *place)
+            return part if self.ramp is None else self.ramp(part, self.share_used())
+
+        return begun
 
     def micro_batches(self, batch: Batch) -> Iterator[tuple[int, Batch]]:
         """Slices of the batch's rows; the number of a slice's first row within the step."""
@@ -394,12 +392,11 @@ class Trainer:
             for step in range(steps):
                 seed_all(self.seed, "validate", step)
                 batch = self.to_device(source.batch(step, slots, self.model))
-                if len(slots):
-                    loss = self.objective.loss(self.model, self.run, batch, self.phases[-1])
-                    total, count = total + float(loss.total), count + float(loss.count or 1)
+                found = accumulate(self.objective, self.model, self.run, self.phases[-1], [lambda batch=batch: batch] if len(slots) else [], slots, source.batch_size)
+                total, count = total + found.total, count + found.count
         numbers = torch.tensor([total, count], dtype=torch.float64)
         distributed.sum_([numbers])
-        loss = float(numbers[0] / numbers[1])
+        loss = float(numbers[0] / numbers[1].clamp_min(1))
         progress = self.progress
         progress.validation_loss = loss
         self.events.metrics(step=progress.step, validation_loss=loss, seconds=round(progress.seconds, 4), units=progress.units)
@@ -468,6 +465,8 @@ class Trainer:
             return
         if state.facts.get("data") != self.facts["data"]:
             raise DataError("the data has changed since this run's checkpoint was saved (its fingerprint differs): restore the data, or start a new run with another --out")
+        if state.facts.get("companion") != self.facts.get("companion"):
+            raise DataError("the objective's other model has changed since this run's checkpoint was saved: restore it, or start a new run with another --out")
         for name, now in (("threads", torch.get_num_threads()), ("world", distributed.world()), ("torch", torch.__version__)):
             if state.facts.get(name) != now:
                 what = {"threads": "threads", "world": "processes", "torch": "as torch's version"}[name]

@@ -6,18 +6,19 @@ from typing import Annotated, Literal
 
 import numpy as np
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from ftheta.architectures.architecture import Outputs, call
 from ftheta.core.config import Slot
 from ftheta.core.contract import Batch
+from ftheta.core.errors import ConfigError, Problem
 from ftheta.core.random import Draws
 from ftheta.evaluation.metrics.labels import split_of
 from ftheta.evaluation.metrics.metric import Measurement, Metric, Result, Subject
 from ftheta.evaluation.statistics import ratio
 from ftheta.objectives import OBJECTIVES
-from ftheta.objectives.objective import Objective
+from ftheta.objectives.objective import Coupled, Objective
 
 
 class MeanLoss(Metric):
@@ -28,6 +29,14 @@ class MeanLoss(Metric):
     """Whose loss."""
     rows: int = Field(default=512, gt=0)
     """At most this many rows of the split."""
+
+    @model_validator(mode="after")
+    def adds_up(self) -> MeanLoss:
+        if isinstance(self.objective, Coupled) and self.objective.couples:
+            raise ConfigError([Problem(("objective",), f"'{self.objective.name}' compares the rows of a batch, so a row by itself has no loss; choose another metric")])
+        if self.objective.companion is not None:
+            raise ConfigError([Problem(("objective",), f"'{self.objective.name}' measures against another model; choose what is learned from it, such as 'next_token'")])
+        return self
 
     def objectives(self) -> tuple[Objective, ...]:
         return (self.objective,)

@@ -86,6 +86,10 @@ class Metric(Config, ABC):
         """Outputs of the model it reads, as port specs."""
         return {}
 
+    def reads(self) -> dict[str, str]:
+        """Tensors of the test split it reads, as port specs, where not every split has them."""
+        return {}
+
     def objectives(self) -> tuple[Objective, ...]:
         """Objectives whose losses it measures: they must fit the data and the model too."""
         return ()
@@ -95,6 +99,9 @@ class Metric(Config, ABC):
         gives = model.ports().gives
         missing = {name: spec for name, spec in self.needs().items() if name not in gives or not fits(gives[name], spec)}
         reasons = [f"reads the model's {listing(missing)}, and '{model.name}' gives only {listing(gives)}: choose another metric"] if missing else []
+        lacking = {name: spec for name, spec in self.reads().items() if name not in data.gives or not fits(data.gives[name], spec)}
+        if lacking:
+            reasons.append(f"reads {listing(lacking)} from the data, which gives only {listing(data.gives)}: choose another metric")
         return [f"evaluate: '{self.name}' {reason}" for reason in reasons] + [
             f"evaluate: '{self.name}': {reason}" for objective in self.objectives() for reason in check(data, model.ports(), objective.needs())
         ]

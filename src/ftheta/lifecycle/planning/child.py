@@ -27,6 +27,7 @@ from ftheta.data.stream import Stream
 from ftheta.experience.rollouts import Rollouts
 from ftheta.lifecycle import lifecycle
 from ftheta.lifecycle.build import build_data, build_ramp, build_source, build_validation, starting_model
+from ftheta.lifecycle.companion import build_objective
 from ftheta.lifecycle.ledger import flops_per_step
 from ftheta.lifecycle.planning.machine import peak_bytes, resident_bytes, step_seconds
 from ftheta.lifecycle.planning.rehearse import Rehearsed, Stretch, drawn_out, rehearse, step_by_step, stretches
@@ -151,9 +152,10 @@ def steps(recipe: Recipe, count: int, seconds: float) -> dict[str, Any]:
     data = build_data(recipe)
     model = starting_model(recipe, data.ports.sizes)
     source, ramp = build_source(recipe, data), build_ramp(recipe)
-    work = None if source.live else flops_per_step(model, recipe.objective, source)
+    objective = build_objective(recipe, data.processor)
+    work = None if source.live else flops_per_step(model, objective, source)
     validation = build_validation(recipe, data)
-    trainer = Trainer(model, recipe.objective, source, recipe.train, seed=recipe.seed, validation=validation, ramp=ramp, flops_per_step=work)
+    trainer = Trainer(model, objective, source, recipe.train, seed=recipe.seed, validation=validation, ramp=ramp, flops_per_step=work)
     torch.set_flush_denormal(True)
     start = time.perf_counter()
     trainer.prepare()

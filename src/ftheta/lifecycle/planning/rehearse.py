@@ -17,11 +17,13 @@ from ftheta.core.device import pick
 from ftheta.data.pack import Ramp
 from ftheta.data.stream import Stream
 from ftheta.lifecycle.build import build_ramp
+from ftheta.lifecycle.companion import accompanied
 from ftheta.lifecycle.ledger import flops_per_step, parameter_counts
 from ftheta.lifecycle.planning.heap import ShadowHeap
 from ftheta.lifecycle.planning.rehearsal import Operation, Rehearsal
 from ftheta.lifecycle.planning.stand_in import StandIn
 from ftheta.lifecycle.recipe import Recipe
+from ftheta.models.folder import config_of
 from ftheta.training.checkpoints import Checkpoints
 from ftheta.training.config import Validation
 from ftheta.training.precision import TYPES
@@ -94,8 +96,14 @@ def rehearse(
 
     with torch.device("meta"):
         model = config.build()
+        companion = config_of(recipe.objective.companion).build() if recipe.objective.companion else None
     with rehearsal, device:
         give_fakes(model)
+        if companion is not None:
+            give_fakes(companion)
+            companion.initialise(recipe.seed)
+            object.__setattr__(companion, "to", lambda device: companion)
+        objective = accompanied(recipe.objective, companion)
         model.initialise(recipe.seed)
         recipe.adapt.apply(model, recipe.seed)
         found.weights = rehearsal.total
@@ -104,13 +112,13 @@ def rehearse(
         for part in (source, looking):
             if part is not None:
                 part.example = rehearsal.fakes(part.example)
-        work = flops_per_step(model, recipe.objective, source) if full else 1.0           # of use only for how far training has come
+        work = flops_per_step(model, objective, source) if full else 1.0                  # of use only for how far training has come
         object.__setattr__(model, "to", lambda device: model)                             # fakes are made where they belong, and cannot move
         rehearsal.part = AVERAGE if recipe.train.average else ACTIVATIONS
         ramp = build_ramp(recipe)
         training = recipe.train.replace(validation=Validation().dump(), early_stop=None)
         stretch = Stretch(ramp, at) if ramp else None
-        trainer = Trainer(model, recipe.objective, source, training, seed=recipe.seed, ramp=stretch, validation=looking, flops_per_step=work)
+        trainer = Trainer(model, objective, source, training, seed=recipe.seed, ramp=stretch, validation=looking, flops_per_step=work)
         found.average = rehearsal.live.get(AVERAGE, 0)
         rehearsal.part = ACTIVATIONS
         with parts_told_apart(trainer, rehearsal):
