@@ -7,6 +7,7 @@ OBJECTIVES = Catalogue(
     {
         "adversarial": "ftheta.objectives.adversarial:Adversarial",
         "classification": "ftheta.objectives.classification:Classification",
+        "completion_policy": "ftheta.objectives.completion_policy:CompletionPolicy",
         "fit": "ftheta.objectives.fit:Fit",
         "masked": "ftheta.objectives.language:Masked",
         "next_token": "ftheta.objectives.language:NextToken",

@@ -29,8 +29,8 @@ class Item(NamedTuple):
     talks: tuple[list[Message], ...]
 
 
-def prepare_chat(items: Sequence[Item], template: str | None, sections: Sections) -> Prepared:
-    """Run or find every stage. Raises DataError for conversations that cannot be learned from."""
+def prepare_chat(items: Sequence[Item], template: str | None, sections: Sections, answered: bool = True) -> Prepared:
+    """Run or find every stage. Raises DataError for conversations that cannot be learned from, unless they need not be `answered`."""
     split, length, lookahead, cache, seed = sections.split, sections.pack.length, sections.lookahead, sections.cache, sections.seed
     parts = assign([item.name for item in items], split, seed)
     content = digest([[item.name, [[list(message) for message in talk] for talk in item.talks]] for item in items])
@@ -60,8 +60,8 @@ def prepare_chat(items: Sequence[Item], template: str | None, sections: Sections
             continue
         splits[part] = make(found, digest([content, part, json.loads((place / f"{part}.json").read_text())]), processor.vocab, length, lookahead, processor.id("pad") or 0)
         learned = int(found.learned.sum())
-        if not learned:
-            raise DataError(f"data: no token of the {part} split is learned: the template must let the assistant's answers be told apart")
+        if answered and not learned:
+            raise DataError(f"data: no token of the {part} split is learned: there must be answers, and the template must let the assistant's be told apart")
         account["splits"][part] = {"conversations": len(found.offsets) // (1 + pairs), "tokens": len(found.tokens), "learned tokens": learned}
         if longer := int((found.lengths > length + lookahead).sum()):
             account["cut"][part] = longer
@@ -73,7 +73,7 @@ def prepare_chat(items: Sequence[Item], template: str | None, sections: Sections
 def pieces(template: ChatTemplate, talk: Sequence[Message], items: Sequence[Item], part: str) -> list[Piece]:
     """A rendered conversation. Raises DataError naming it when the template cannot render it."""
     try:
-        return template.pieces(talk)
+        return template.pieces(talk, ask=talk[-1].role != "assistant")
     except DataError as error:
         name = next((item.name for item in items if any(talk is each for each in item.talks)), part)
         raise DataError(f"{name}: {error}") from None

@@ -36,6 +36,17 @@ class Encoded:
         stop = min(start + int(self.lengths[index]), start + longest)
         return self.tokens[start:stop], self.learned[start:stop]
 
+    def question(self, index: int) -> tuple[list[int], list[int]]:
+        """Tokens of one conversation up to its last answer, and those of that answer with what ends it; no answer: all of them, and none."""
+        start, length = int(self.offsets[index]), int(self.lengths[index])
+        tokens, learned = self.tokens[start : start + length], self.learned[start : start + length]
+        if not learned.any():
+            return tokens.tolist(), []
+        last = int(np.flatnonzero(learned)[-1])
+        before = np.flatnonzero(~learned[:last])
+        first = int(before[-1]) + 1 if len(before) else 0
+        return tokens[:first].tolist(), tokens[first : last + 1].tolist()
+
 
 class Talks(Dataset):
     """What both data sets of conversations hold."""

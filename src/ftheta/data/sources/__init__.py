@@ -5,6 +5,7 @@ from ftheta.core.catalog import Catalogue
 SOURCES = Catalogue(
     "source",
     {
+        "arithmetic": "ftheta.data.sources.arithmetic:Arithmetic",
         "chat": "ftheta.data.sources.chat:Chat",
         "communities": "ftheta.data.sources.graphs:Communities",
         "csv": "ftheta.data.sources.tables:CSV",
@@ -12,6 +13,7 @@ SOURCES = Catalogue(
         "mnist": "ftheta.data.sources.images:MNIST",
         "planetoid": "ftheta.data.sources.graphs:Planetoid",
         "preferences": "ftheta.data.sources.chat:Preferences",
+        "questions": "ftheta.data.sources.chat:Questions",
         "sklearn_table": "ftheta.data.sources.tables:SklearnTable",
         "tagged_text": "ftheta.data.sources.tagged:TaggedText",
         "text_files": "ftheta.data.sources.text:TextFiles",
@@ -19,3 +21,4 @@ SOURCES = Catalogue(
         "text_table": "ftheta.data.sources.text_table:TextTable",
     },
 )
+PROMPTS = Catalogue("prompt source", {name: SOURCES.entries[name] for name in ("arithmetic", "chat", "questions")})

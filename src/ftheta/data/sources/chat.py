@@ -1,4 +1,4 @@
-"""Conversations as training data: answers to learn, or pairs of answers of which one was preferred."""
+"""Conversations as training data: answers to learn, questions to answer, or pairs of answers of which one was preferred."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from typing import Any, Literal
 from pydantic import Field
 
 from ftheta.core.contract import Ports
-from ftheta.core.errors import DataError
+from ftheta.core.errors import DataError, suggest
 from ftheta.core.log import logger
-from ftheta.data.chat.conversations import BadConversation, Message, conversation, message, rows
+from ftheta.data.chat.conversations import BadConversation, Message, conversation, message, rows, text
 from ftheta.data.chat.prepare import Item, prepare_chat
 from ftheta.data.sources.source_config import Prepared, Sections, SourceConfig
 
@@ -25,10 +25,29 @@ class ChatSource(SourceConfig):
 
     sections = frozenset({"split", "tokenizer", "pack"})
 
+    template: str | None = None
+    """How conversations are written: `simple`, `chatml`, `plain`, or a Jinja file; none: the model's own, else `simple`."""
+
+    @abstractmethod
+    def items(self) -> list[Item]:
+        """Every conversation, each with a name of its own. Raises DataError for what cannot be read."""
+
+    def prepare(self, sections: Sections) -> Prepared:
+        return prepare_chat(self.items(), self.template, sections)
+
+
+class Answered(ChatSource):
+    """Conversations whose answers are learned; by themselves, what asks for them are prompts."""
+
+    def ports(self) -> Ports:
+        return Ports(gives={"tokens": "ids B T", "documents": "ids B T", "learned": "mask B T"})
+
+
+class ChatFiles(ChatSource):
+    """Conversations from files."""
+
     path: str
     """A .json file with a list, a .jsonl file with a conversation a line, a folder of these, or a pattern."""
-    template: str | None = None
-    """How conversations are written: `simple`, `chatml`, or a Jinja file; none: the model's own, else `simple`."""
     on_bad: Literal["error", "skip"] = "error"
     """What to do with a row that cannot be learned from: stop, or leave it out and say so."""
     largest: int = Field(default=1 << 30, gt=0)
@@ -37,9 +56,6 @@ class ChatSource(SourceConfig):
     @abstractmethod
     def talks(self, row: Any) -> tuple[list[Message], ...]:
         """What is learned from a row. Raises BadConversation."""
-
-    def prepare(self, sections: Sections) -> Prepared:
-        return prepare_chat(self.items(), self.template, sections)
 
     def files(self) -> list[Path]:
         """The files in a fixed order. Raises DataError when there is none."""
@@ -70,19 +86,40 @@ class ChatSource(SourceConfig):
         return found
 
 
-class Chat(ChatSource):
+class Chat(ChatFiles, Answered):
     """Conversations whose answers are learned: rows with `messages`, `conversations` or `instruction`, `input`, `output`."""
 
     kind: Literal["chat"] = "chat"
-
-    def ports(self) -> Ports:
-        return Ports(gives={"tokens": "ids B T", "documents": "ids B T", "learned": "mask B T"})
 
     def talks(self, row: Any) -> tuple[list[Message], ...]:
         return (conversation(row),)
 
 
-class Preferences(ChatSource):
+class Questions(ChatFiles, Answered):
+    """Rows with a question and, where there is one, its answer, such as GSM8K's."""
+
+    kind: Literal["questions"] = "questions"
+    question: str = "question"
+    """The field that holds what is asked."""
+    answer: str | None = "answer"
+    """The field that holds the answer; none: there are none, so the questions can only be prompts."""
+
+    def talks(self, row: Any) -> tuple[list[Message], ...]:
+        if not isinstance(row, Mapping):
+            raise BadConversation(f"expected an object with '{self.question}'")
+        said = []
+        for field, column, role in (("question", self.question, "user"), ("answer", self.answer, "assistant")):
+            if column is None:
+                continue
+            if column not in row:
+                raise BadConversation(f"has no field '{column}' (data.source.{field}){suggest(column, row, 'fields')}")
+            if not (content := text(row[column], column)).strip():
+                raise BadConversation(f"{column}: is empty")
+            said.append(Message(role, content))
+        return (said,)
+
+
+class Preferences(ChatFiles):
     """Questions with a preferred answer and another: `conversations` or `messages` or `prompt`, with `chosen` and `rejected`."""
 
     kind: Literal["preferences"] = "preferences"

@@ -12,6 +12,7 @@ METRICS = Catalogue(
         "generated": "ftheta.evaluation.metrics.images:Generated",
         "loss": "ftheta.evaluation.metrics.loss:MeanLoss",
         "mean_return": "ftheta.evaluation.metrics.control:MeanReturn",
+        "mean_reward": "ftheta.evaluation.metrics.rewards:MeanReward",
         "regression": "ftheta.evaluation.metrics.labels:Regression",
         "samples": "ftheta.evaluation.metrics.language:Samples",
     },
