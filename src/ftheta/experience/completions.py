@@ -14,7 +14,7 @@ by the same function the objective uses, so the first ratios are 1 and not nearl
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
 import torch
 from pydantic import Field, model_validator
@@ -30,6 +30,7 @@ from ftheta.data.chat.prepare import prepare_chat
 from ftheta.data.chat.rows import Talks
 from ftheta.data.packing import Pack
 from ftheta.data.processors.text import TextProcessor
+from ftheta.data.source import Dataset
 from ftheta.data.sources import PROMPTS
 from ftheta.data.sources.chat import Answered
 from ftheta.data.sources.source_config import Prepared, Sections
@@ -85,7 +86,10 @@ class CompletionsConfig(ExperienceConfig):
     def prepare(self, sections: Sections) -> Prepared:
         given = Sections(sections.tokenizer, sections.cache, split=sections.split, pack=Pack(length=self.longest), seed=sections.seed)
         found = prepare_chat(self.prompts.items(), self.prompts.template, given, answered=False)
-        return Prepared(Ports(self.ports().takes, self.ports().gives, found.ports.sizes), found.processor, found.splits, account=found.account)
+        return Prepared(Ports(self.ports().takes, self.ports().gives, found.ports.sizes), found.processor, account=found.account, prompts=found.prompts)
+
+    def shorter(self, rows: int) -> Self:
+        return self.replace(asked=rows, group=2, most=min(self.most, 8), epochs=1)
 
     def source(self, batch: int, seed: int, prepared: Prepared) -> Completions:
         """The source of a run whose steps take `batch` rows."""
@@ -110,17 +114,18 @@ class Writer:
         end = processor.turn_end()
         self.end = processor.id("eos") if end is None else end
 
-    def questions(self, talks: Talks, longest: int | None = None) -> list[Question]:
+    def questions(self, talks: Dataset, longest: int) -> list[Question]:
         """The prompts of a split, those left out that with a completion would be longer than `longest`. Raises DataError when none is left."""
+        assert isinstance(talks, Talks)
         found = []
         for index in range(len(talks.encoded.offsets)):
             prompt, answer = talks.encoded.question(index)
-            if longest is None or len(prompt) + self.most <= longest:
+            if len(prompt) + self.most <= longest:
                 found.append(Question(prompt, self.processor.decode(prompt), self.processor.decode(answer)))
         if missing := len(talks.encoded.offsets) - len(found):
             logger.warning("%s of %s prompts are left out: with a completion they are longer than %s tokens", f"{missing:,}", f"{missing + len(found):,}", longest)
         if not found:
-            raise DataError(f"no prompt is left: with {self.most} new tokens all are longer than data.source.longest ({longest})")
+            raise DataError(f"no prompt is left: with {self.most} new tokens all are longer than {longest} tokens: raise data.source.longest, or lower most")
         return found
 
     def complete(self, model: Architecture, questions: Sequence[Question], seed: int) -> list[Completion]:
@@ -143,13 +148,12 @@ class Completions(Iterations):
     def __init__(self, config: CompletionsConfig, batch_size: int, seed: int, prepared: Prepared):
         what = f"completions of an iteration (data.source.asked · group = {config.asked:,} · {config.group:,})"
         super().__init__(config.asked * config.group, what, config.epochs, batch_size, seed)
-        train, processor = prepared.splits["train"], prepared.processor
-        assert isinstance(train, Talks) and isinstance(processor, TextProcessor)
+        assert isinstance(prepared.processor, TextProcessor)
         self.config = config
         self.prepared = prepared
-        self.writer = Writer(processor, config.most, config.temperature)
-        self.questions = self.writer.questions(train, config.longest)
-        self.pad = processor.id("pad") or 0
+        self.writer = Writer(prepared.processor, config.most, config.temperature)
+        self.questions = self.writer.questions(prepared.prompts["train"], config.longest)
+        self.pad = prepared.processor.id("pad") or 0
         self.facts: dict[str, float] = {}
         self.shown: list[dict[str, Any]] = []
 
@@ -159,7 +163,7 @@ class Completions(Iterations):
 
     @property
     def fingerprint(self) -> str:
-        return digest([self.config.dump(), self.seed, self.prepared.splits["train"].fingerprint])
+        return digest([self.config.dump(), self.seed, self.prepared.prompts["train"].fingerprint])
 
     def act(self, model: Architecture, iteration: int) -> Batch:
         config = self.config

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from typing import Self
 
 from ftheta.data.processors.plain import PlainProcessor
 from ftheta.data.source import Source
@@ -15,6 +16,10 @@ class ExperienceConfig(SourceConfig):
     def prepare(self, sections: Sections) -> Prepared:
         """Nothing is read beforehand."""
         return Prepared(self.ports(), PlainProcessor(), account={"source": source_name(self)})
+
+    @abstractmethod
+    def shorter(self, rows: int) -> Self:
+        """The same with short iterations, a few times `rows` rows each learned from once, for trials."""
 
     @abstractmethod
     def source(self, batch: int, seed: int, prepared: Prepared) -> Source:

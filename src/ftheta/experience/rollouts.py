@@ -12,7 +12,7 @@ Advantages are normalised over the rollout, never over a minibatch, so that micr
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import torch
 from pydantic import Field
@@ -63,6 +63,9 @@ class RolloutsConfig(ExperienceConfig):
     def build_environment(self, count: int) -> Environment:
         """`count` fresh copies, for acting in or for evaluation."""
         return self.environment.build(count=count)
+
+    def shorter(self, rows: int) -> Self:
+        return self.replace(envs=4, horizon=rows, epochs=1)
 
     def source(self, batch: int, seed: int, prepared: Prepared) -> Rollouts:
         """The source of a run whose steps take `batch` rows."""

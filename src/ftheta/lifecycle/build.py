@@ -109,8 +109,8 @@ def build_source(recipe: Recipe, data: Prepared) -> Source:
 
 
 def build_validation(recipe: Recipe, data: Prepared) -> Source | None:
-    """The validation split in its own order, unchanged by augmentation; None when there is none, or its rows must be acted first."""
-    if "validation" not in data.splits or recipe.train.validation is None or isinstance(recipe.data.source, ExperienceConfig):
+    """The validation split in its own order, unchanged by augmentation; None when there is none."""
+    if "validation" not in data.splits or recipe.train.validation is None:
         return None
     return Ordered(data.splits["validation"], batch_rows(recipe, data.splits["train"]), recipe.seed, Preparation(recipe.objective.with_tokens(data.processor.id), ()))
 

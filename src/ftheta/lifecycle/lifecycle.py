@@ -201,7 +201,7 @@ def speed(source: Source, units: int, seconds: float) -> dict[str, Any]:
 
 def evaluate_all(recipe: Recipe, data: Prepared, model: Model) -> Result:
     """Every metric of the recipe, in order."""
-    subject = Subject(model, data.splits, data.texts, recipe.seed, recipe.data.source)
+    subject = Subject(model, data.splits, data.texts, recipe.seed, recipe.data.source, data.prompts)
     together = Result()
     for metric in recipe.evaluate:
         logger.info("evaluating: %s ...", metric.name)

@@ -13,7 +13,7 @@ from ftheta.data.augment import AUGMENTATIONS
 from ftheta.data.clean import RULES
 from ftheta.data.tokenizers import TOKENIZERS
 from ftheta.evaluation.metrics import METRICS
-from ftheta.experience import ENVIRONMENTS
+from ftheta.experience import ENVIRONMENTS, REWARDS
 from ftheta.interop import FAMILIES
 from ftheta.lifecycle.checking import Cell, compatibility
 from ftheta.lifecycle.recipe import ALL_SOURCES, presets, read_yaml, shipped
@@ -26,7 +26,7 @@ from ftheta.training.schedules import SCHEDULES
 CATALOGUES: dict[str, Catalogue] = {
     "architectures": ARCHITECTURES, "augmentations": AUGMENTATIONS, "cleaning rules": RULES, "environments": ENVIRONMENTS, "feedforwards": FEEDFORWARDS,
     "message passing": MESSAGE_PASSING, "metrics": METRICS, "mixers": MIXERS, "norms": NORMS, "objectives": OBJECTIVES, "optimizers": OPTIMIZERS,
-    "outside families": FAMILIES, "positions": POSITIONS, "rotary scalings": ROTARY_SCALINGS,
+    "outside families": FAMILIES, "positions": POSITIONS, "rewards": REWARDS, "rotary scalings": ROTARY_SCALINGS,
     "schedules": SCHEDULES, "sources": ALL_SOURCES, "tasks": TASKS, "tokenizers": TOKENIZERS,
 }
 

@@ -9,11 +9,14 @@ OBJECTIVES = Catalogue(
         "classification": "ftheta.objectives.classification:Classification",
         "completion_policy": "ftheta.objectives.completion_policy:CompletionPolicy",
         "fit": "ftheta.objectives.fit:Fit",
+        "kto": "ftheta.objectives.kto:KTO",
         "masked": "ftheta.objectives.language:Masked",
         "next_token": "ftheta.objectives.language:NextToken",
         "preference": "ftheta.objectives.preference:Preference",
         "ppo": "ftheta.objectives.policy:PPO",
+        "reward": "ftheta.objectives.reward:BradleyTerry",
         "span": "ftheta.objectives.reading:Spans",
         "tagging": "ftheta.objectives.reading:Tagging",
     },
 )
+PREFERENCES = Catalogue("preference objective", {name: OBJECTIVES.entries[name] for name in ("preference", "reward")})

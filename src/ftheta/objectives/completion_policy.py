@@ -47,8 +47,9 @@ class CompletionPolicy(Objective):
 
     def needs(self) -> Needs:
         real = dict.fromkeys(("log_probability", "advantage"), "real B T")
+        said = {"reference_log_probability?": "real B T"} if self.compares else {}
         return Needs(
-            reads={"tokens": "ids B T", "documents": "ids B T", "learned": "mask B T", **real, "temperature": "real B"}, feeds={"tokens": "ids B T"},
+            reads={"tokens": "ids B T", "documents": "ids B T", "learned": "mask B T", **real, "temperature": "real B", **said}, feeds={"tokens": "ids B T"},
             wants={"hidden": "real B T D", "logits": "logits B T V"},
             traits={"causal": "the model looks at both sides of a token, so it cannot have written the completions; choose a decoder", "gradients": NO_GRADIENTS},
         )

@@ -10,6 +10,7 @@ SOURCES = Catalogue(
         "communities": "ftheta.data.sources.graphs:Communities",
         "csv": "ftheta.data.sources.tables:CSV",
         "digits": "ftheta.data.sources.images:Digits",
+        "judged": "ftheta.data.sources.chat:JudgedAnswers",
         "mnist": "ftheta.data.sources.images:MNIST",
         "planetoid": "ftheta.data.sources.graphs:Planetoid",
         "preferences": "ftheta.data.sources.chat:Preferences",

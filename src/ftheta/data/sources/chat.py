@@ -15,8 +15,10 @@ from ftheta.core.errors import DataError, suggest
 from ftheta.core.log import logger
 from ftheta.data.chat.conversations import BadConversation, Message, conversation, message, rows, text
 from ftheta.data.chat.prepare import Item, prepare_chat
+from ftheta.data.chat.rows import Judged, Pairs
 from ftheta.data.sources.source_config import Prepared, Sections, SourceConfig
 
+VERDICTS = ("good", "label", "kto_tag")
 KNOWN = (".json", ".jsonl", ".ndjson")
 
 
@@ -57,6 +59,10 @@ class ChatFiles(ChatSource):
     def talks(self, row: Any) -> tuple[list[Message], ...]:
         """What is learned from a row. Raises BadConversation."""
 
+    def good(self, row: Any) -> bool | None:
+        """What was said of a row's answer, where somebody said something. Raises BadConversation."""
+        return None
+
     def files(self) -> list[Path]:
         """The files in a fixed order. Raises DataError when there is none."""
         place = Path(self.path).expanduser()
@@ -73,7 +79,7 @@ class ChatFiles(ChatSource):
         for file in self.files():
             for number, row in rows(file, self.largest):
                 try:
-                    found.append(Item(f"{file.name}:{number}", self.talks(row)))
+                    found.append(Item(f"{file.name}:{number}", self.talks(row), self.good(row)))
                 except BadConversation as reason:
                     if self.on_bad == "error":
                         raise DataError(f"{file} row {number}: {reason}; set data.source.on_bad: skip to leave such rows out") from None
@@ -125,12 +131,38 @@ class Preferences(ChatFiles):
     kind: Literal["preferences"] = "preferences"
 
     def ports(self) -> Ports:
-        return Ports(gives={"chosen": "ids B T", "chosen_learned": "mask B T", "rejected": "ids B T", "rejected_learned": "mask B T"})
+        return Ports(gives=Pairs.gives())
 
     def talks(self, row: Any) -> tuple[list[Message], ...]:
         if not isinstance(row, Mapping):
             raise BadConversation("expected an object with 'chosen' and 'rejected'")
         return tuple(conversation({"messages": list(asked_and_answered(row, name))}) for name in ("chosen", "rejected"))
+
+
+class JudgedAnswers(ChatFiles):
+    """Conversations of which somebody said whether the last answer is good: rows as for `chat`, with `good` or (LLaMA-Factory) `label` or `kto_tag`."""
+
+    kind: Literal["judged"] = "judged"
+    verdict: str | None = None
+    """The field that says so, true or false; none: whichever of `good`, `label` and `kto_tag` there is."""
+
+    def ports(self) -> Ports:
+        return Ports(gives=Judged.gives())
+
+    def talks(self, row: Any) -> tuple[list[Message], ...]:
+        found = conversation(row)
+        if found[-1].role != "assistant":
+            raise BadConversation(f"the last message is said by '{found[-1].role}', not by the assistant: there is no answer to judge")
+        return (found,)
+
+    def good(self, row: Any) -> bool:
+        names = (self.verdict,) if self.verdict else VERDICTS
+        name = next((name for name in names if name in row), None)
+        if name is None:
+            raise BadConversation(f"does not say whether the answer is good: '{names[0]}' is missing (data.source.verdict)")
+        if not isinstance(row[name], bool):
+            raise BadConversation(f"{name}: expected true or false, got {row[name]!r}")
+        return row[name]
 
 
 def asked_and_answered(row: Mapping[str, Any], name: str) -> Iterator[dict[str, str]]:

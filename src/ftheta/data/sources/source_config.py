@@ -47,6 +47,8 @@ class Prepared:
     texts: dict[str, list[str]] = field(default_factory=dict)
     account: dict[str, Any] = field(default_factory=dict)
     """What came in, what was dropped, how large each split is."""
+    prompts: dict[str, Dataset] = field(default_factory=dict)
+    """Conversations by split, whose last answers a model is to give itself."""
     reference: Callable[[Batch], Batch] | None = None
     """What the model that training starts from says of rows that are not known beforehand (experience)."""
     judge: Judge | None = None

@@ -13,6 +13,7 @@ METRICS = Catalogue(
         "loss": "ftheta.evaluation.metrics.loss:MeanLoss",
         "mean_return": "ftheta.evaluation.metrics.control:MeanReturn",
         "mean_reward": "ftheta.evaluation.metrics.rewards:MeanReward",
+        "preferred": "ftheta.evaluation.metrics.rewards:Preferred",
         "regression": "ftheta.evaluation.metrics.labels:Regression",
         "samples": "ftheta.evaluation.metrics.language:Samples",
     },

@@ -1,16 +1,17 @@
-"""What completions of the test prompts are worth."""
+"""What completions of the test prompts are worth, and whether preferred answers are found better."""
 
 from __future__ import annotations
 
 from typing import Annotated, Literal
 
 import numpy as np
+import torch
 from pydantic import Field
 
+from ftheta.architectures.architecture import call
 from ftheta.core.config import Slot
 from ftheta.core.errors import UsageError
 from ftheta.core.random import key
-from ftheta.data.chat.rows import Talks
 from ftheta.data.processors.text import TextProcessor
 from ftheta.evaluation.metrics.labels import split_of
 from ftheta.evaluation.metrics.metric import Measurement, Metric, Result, Subject
@@ -19,6 +20,8 @@ from ftheta.experience import REWARDS
 from ftheta.experience.completions import Writer
 from ftheta.experience.rewards.reward import Reward, worth
 from ftheta.models.judging import Judges
+from ftheta.objectives import PREFERENCES
+from ftheta.objectives.objective import Objective, Phase
 
 
 class MeanReward(Metric):
@@ -40,9 +43,9 @@ class MeanReward(Metric):
         return {"logits": "logits B T V"}
 
     def measure(self, subject: Subject) -> Result:
-        talks, processor = split_of(subject, "mean_reward"), subject.model.processor
-        if not isinstance(talks, Talks) or not isinstance(processor, TextProcessor):
-            raise UsageError("mean_reward needs a test split of conversations")
+        talks, processor = subject.prompts.get("test"), subject.model.processor
+        if talks is None or not isinstance(processor, TextProcessor):
+            raise UsageError("mean_reward needs a test split of prompts")
         model = subject.model.architecture
         writer = Writer(processor, self.most, self.temperature)
         asked = writer.questions(talks, model.config.ports().sizes["T"])[: self.prompts]
@@ -57,3 +60,25 @@ class MeanReward(Metric):
             Measurement("mean reward", found.value, found.low, found.high, len(values), "prompt", "higher", found.method, subject.seed, {"value": values}),
             Measurement("share ended by itself", ends.value, ends.low, ends.high, len(ended), "prompt", "higher", ends.method, subject.seed, {"value": ended}),
         ], texts={"completions of test prompts": "\n\n".join(lines)} if lines else {})
+
+
+class Preferred(Metric):
+    """Share of the test pairs whose preferred answer the model finds better, by the objective's own reward, and by how much it does."""
+
+    kind: Literal["preferred"] = "preferred"
+    objective: Annotated[Objective, Slot(PREFERENCES)]
+    """Whose reward: that of a reward model, or the log-probability of an answer beside the start's."""
+
+    def objectives(self) -> tuple[Objective, ...]:
+        return (self.objective,)
+
+    @torch.no_grad()
+    def measure(self, subject: Subject) -> Result:
+        pairs, model = split_of(subject, "preferred"), subject.model.architecture.eval()
+        found = [self.objective.loss(model, lambda batch: call(model, batch), pairs.batch(torch.tensor([row])), Phase("main")).metrics for row in range(len(pairs))]
+        right, ahead = (np.array([float(metrics[name][0]) for metrics in found]) for name in ("preferred", "reward_margin"))
+        share, margin = proportion(int(right.sum()), len(right)), mean(ahead, subject.seed)
+        return Result([
+            Measurement("share of preferred answers ahead", share.value, share.low, share.high, len(right), "pair", "higher", share.method, subject.seed, {"value": right}),
+            Measurement("reward margin", margin.value, margin.low, margin.high, len(ahead), "pair", "higher", margin.method, subject.seed, {"value": ahead}),
+        ])
