@@ -31,6 +31,8 @@ from ftheta.core.config import Slot, fill
 from ftheta.core.contract import Batch, Ports, check, fits
 from ftheta.core.errors import FthetaError
 from ftheta.core.random import Draws, generator, seed_all
+from ftheta.data.chat.conversations import Message
+from ftheta.data.chat.prepare import Item, prepare_chat
 from ftheta.data.images import ImageDataset
 from ftheta.data.packing import Pack
 from ftheta.data.processors.plain import PlainProcessor
@@ -240,6 +242,7 @@ OBSERVERS: dict[str, Callable[[Any], Any]] = {
     "trunk": architecture,
     "objective": objective,
     "optimizer": optimizer,
+    "preference objective": objective,
     "source": source,
     "metric": metric,
     "prompt source": source,
@@ -264,7 +267,7 @@ HOSTS: dict[str, dict[str, Any]] = {
     "rollouts": {"envs": 4, "horizon": 8, "epochs": 2},
 }
 """Fields that make an architecture or source small; others are left at their defaults."""
-SUBJECTS = {"accuracy": "images", "entities": "tags", "bits_per_byte": "language", "samples": "language", "loss": "language", "mean_reward": "writer", "generated": "gan", "mean_return": "policy"}
+SUBJECTS = {"accuracy": "images", "entities": "tags", "bits_per_byte": "language", "samples": "language", "loss": "language", "mean_reward": "writer", "preferred": "pairs", "generated": "gan", "mean_return": "policy"}
 """Which of the subjects below a metric looks at."""
 SHARED = "a line that stands in the training documents as well\n"
 TEXTS = [
@@ -295,8 +298,8 @@ def host_of(sort: str) -> tuple[Catalogue, str, dict[str, Any]]:
 
 def subjects(name: str) -> Subject:
     """Small models with something to be measured on; made anew each time, always the same."""
-    kind = {"images": "resnet", "language": "decoder", "writer": "decoder", "policy": "actor_critic", "tags": "headed"}.get(name, name)
-    more = {"language": {"dropout": 0.0}, "writer": {"dropout": 0.0, "context": 16}, "tags": {"readout": "tag"}, "policy": {"features": 4, "actions": 2}}.get(name, {})
+    kind = {"images": "resnet", "language": "decoder", "writer": "decoder", "pairs": "decoder", "policy": "actor_critic", "tags": "headed"}.get(name, name)
+    more = {"language": {"dropout": 0.0}, "writer": {"dropout": 0.0, "context": 16}, "pairs": {"dropout": 0.0}, "tags": {"readout": "tag"}, "policy": {"features": 4, "actions": 2}}.get(name, {})
     config = Slot(ARCHITECTURES).parse(with_sizes(kind, {**HOSTS.get(kind, {}), **more}))
     assert isinstance(config, ArchitectureConfig)
     model: Architecture = scatter(config.build(), 0)
@@ -311,6 +314,10 @@ def subjects(name: str) -> Subject:
     if name == "writer":
         prepared = CompletionsConfig.parse({"kind": "completions", **HOSTS["completions"]}).prepare(Sections(Bytes(), place()))
         return Subject(Model(model, prepared.processor, "text-generation"), {}, {}, 0, None, prepared.prompts)
+    if name == "pairs":
+        talks = [tuple([Message("user", f"{i}?"), Message("assistant", answer)] for answer in (str(i), "no")) for i in range(60)]
+        chat = prepare_chat([Item(str(i), talk) for i, talk in enumerate(talks)], "plain", Sections(Bytes(), place(), pack=Pack(length=SIZES["T"])))
+        return Subject(Model(model, chat.processor, "text-generation"), chat.splits, {}, 0)
     if name == "tags":
         words, tags = ("a", "b", "c"), ("O", "B-x", "B-y")
         sentences = [TaggedSentence(tuple(words[(i + k) % 3] for k in range(4)), tuple(tags[(i + k) % 3] for k in range(4))) for i in range(60)]

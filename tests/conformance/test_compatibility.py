@@ -8,7 +8,7 @@ FITS = {
     ("decoder", "next_token"): {"arithmetic", "chat", "completions", "questions", "tagged_text", "text_files", "text_lines", "text_table"},
     ("encoder", "masked"): {"arithmetic", "chat", "completions", "questions", "tagged_text", "text_files", "text_lines", "text_table"},
     ("headed", "classification"): {"text_table"}, ("headed", "tagging"): {"tagged_text"}, ("actor_critic", "ppo"): {"rollouts"},
-    ("decoder", "preference"): {"preferences"},
+    ("decoder", "preference"): {"preferences"}, ("decoder", "kto"): {"judged"}, ("headed", "reward"): {"preferences"},
     ("kmeans", "fit"): {"csv", "sklearn_table"}, ("forest", "fit"): {"csv", "sklearn_table"}, ("linear", "fit"): {"csv", "sklearn_table"},
 }
 

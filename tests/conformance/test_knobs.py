@@ -70,6 +70,9 @@ ENTRIES: dict[str, dict[str, Any]] = {
     "source arithmetic": {"count": 60, "digits": 1, "operations": ["+", "-"]},
     "source completions": {"rewards": [{"kind": "regex", "pattern": "(?s)[\\x00-\\x7f].*"}]},
     "metric mean_reward": {"rewards": [{"kind": "regex", "pattern": "(?s)[\\x00-\\x7f].*"}], "most": 6, "prompts": 2, "shown": 1},
+    "source judged": {"path": "FILES/judged.jsonl", "on_bad": "skip", "largest": 100_000},
+    "metric preferred": {"objective": {"kind": "preference", "form": "simpo"}},
+    "preference objective preference.margin": {"form": "simpo"},
     "source questions": {"path": "FILES/questions.jsonl", "on_bad": "skip", "largest": 100_000},
     "objective completion_policy.length": {"normalise": "constant"},
     "source chat": {"path": "FILES/talks.jsonl", "on_bad": "skip", "largest": 100_000},
@@ -111,6 +114,12 @@ VALUES: dict[str, list[Any]] = {
         "questions.answer": ["other"], "questions.largest": [10], "questions.path": ["FILES/talks.jsonl"], "questions.question": ["other"],
         "questions.template": ["chatml"],
     }.items()},
+    "source judged.path": ["FILES/pairs.jsonl"],
+    "source judged.template": ["chatml"],
+    "source judged.largest": [10],
+    "source judged.verdict": ["other"],
+    "metric preferred.objective": [{"kind": "preference", "form": "simpo", "beta": 0.5}],
+    "preference objective preference.smoothing": [0.2],
     "reward format.tags": [["other"]],
     "reward model.path": ["other"],
     "reward regex.pattern": ["[0-9]+"],
@@ -296,7 +305,8 @@ def files() -> Path:
     save(Model(model, TextProcessor(Bytes().train([])), "text-generation"), folder / "model", replace=True)
     talks = [{"instruction": f"what is {i}?", "output": f"it is {i}"} for i in range(24)]
     asked = [{"question": f"{i}?", "answer": f"it is {i}", "other": f"row {i}"} for i in range(24)] + [{}]
-    talks_and_pairs = {"questions": asked, "talks": [*talks, {"instruction": "no answer"}], "pairs": [{"prompt": t["instruction"], "chosen": t["output"], "rejected": "no"} for t in talks] + [{}]}
+    verdicts = [{**talk, "good": i % 2 == 0, "other": i % 3 == 0} for i, talk in enumerate(talks)] + [{}]
+    talks_and_pairs = {"questions": asked, "judged": verdicts, "talks": [*talks, {"instruction": "no answer"}], "pairs": [{"prompt": t["instruction"], "chosen": t["output"], "rejected": "no"} for t in talks] + [{}]}
     for name, rows in talks_and_pairs.items():
         (folder / f"{name}.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n")
     draws = np.random.default_rng(0)

@@ -13,6 +13,7 @@ from pydantic import Field
 from ftheta.core.contract import Ports
 from ftheta.core.errors import DataError, suggest
 from ftheta.core.log import logger
+from ftheta.data import catalogue
 from ftheta.data.chat.conversations import BadConversation, Message, conversation, message, rows, text
 from ftheta.data.chat.prepare import Item, prepare_chat
 from ftheta.data.chat.rows import Judged, Pairs
@@ -49,7 +50,7 @@ class ChatFiles(ChatSource):
     """Conversations from files."""
 
     path: str
-    """A .json file with a list, a .jsonl file with a conversation a line, a folder of these, or a pattern."""
+    """A .json file with a list, a .jsonl file with a conversation a line, a folder of these, or a pattern; `dataset:NAME/...` is in a named data set."""
     on_bad: Literal["error", "skip"] = "error"
     """What to do with a row that cannot be learned from: stop, or leave it out and say so."""
     largest: int = Field(default=1 << 30, gt=0)
@@ -65,7 +66,7 @@ class ChatFiles(ChatSource):
 
     def files(self) -> list[Path]:
         """The files in a fixed order. Raises DataError when there is none."""
-        place = Path(self.path).expanduser()
+        place = catalogue.place(self.path)
         if place.is_file():
             return [place]
         found = [file for file in place.rglob("*") if file.suffix in KNOWN] if place.is_dir() else [Path(file) for file in glob.glob(str(place), recursive=True)]
