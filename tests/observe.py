@@ -267,7 +267,8 @@ HOSTS: dict[str, dict[str, Any]] = {
     "rollouts": {"envs": 4, "horizon": 8, "epochs": 2},
 }
 """Fields that make an architecture or source small; others are left at their defaults."""
-SUBJECTS = {"accuracy": "images", "entities": "tags", "bits_per_byte": "language", "samples": "language", "loss": "language", "mean_reward": "writer", "preferred": "pairs", "generated": "gan", "mean_return": "policy"}
+SUBJECTS = {"accuracy": "images", "entities": "tags", "bits_per_byte": "language", "samples": "language", "loss": "language", 
+    "mean_reward": "writer", "preferred": "pairs", "generated": "gan", "mean_return": "policy"}
 """Which of the subjects below a metric looks at."""
 SHARED = "a line that stands in the training documents as well\n"
 TEXTS = [
@@ -299,7 +300,8 @@ def host_of(sort: str) -> tuple[Catalogue, str, dict[str, Any]]:
 def subjects(name: str) -> Subject:
     """Small models with something to be measured on; made anew each time, always the same."""
     kind = {"images": "resnet", "language": "decoder", "writer": "decoder", "pairs": "decoder", "policy": "actor_critic", "tags": "headed"}.get(name, name)
-    more = {"language": {"dropout": 0.0}, "writer": {"dropout": 0.0, "context": 16}, "pairs": {"dropout": 0.0}, "tags": {"readout": "tag"}, "policy": {"features": 4, "actions": 2}}.get(name, {})
+    more = {"language": {"dropout": 0.0}, "writer": {"dropout": 0.0, "context": 16},
+            "pairs": {"dropout": 0.0}, "tags": {"readout": "tag"}, "policy": {"features": 4, "actions": 2}}.get(name, {})
     config = Slot(ARCHITECTURES).parse(with_sizes(kind, {**HOSTS.get(kind, {}), **more}))
     assert isinstance(config, ArchitectureConfig)
     model: Architecture = scatter(config.build(), 0)

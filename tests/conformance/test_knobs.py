@@ -306,7 +306,10 @@ def files() -> Path:
     talks = [{"instruction": f"what is {i}?", "output": f"it is {i}"} for i in range(24)]
     asked = [{"question": f"{i}?", "answer": f"it is {i}", "other": f"row {i}"} for i in range(24)] + [{}]
     verdicts = [{**talk, "good": i % 2 == 0, "other": i % 3 == 0} for i, talk in enumerate(talks)] + [{}]
-    talks_and_pairs = {"questions": asked, "judged": verdicts, "talks": [*talks, {"instruction": "no answer"}], "pairs": [{"prompt": t["instruction"], "chosen": t["output"], "rejected": "no"} for t in talks] + [{}]}
+    talks_and_pairs = {
+        "questions": asked, "judged": verdicts, "talks": [*talks, {"instruction": "no answer"}],
+        "pairs": [{"prompt": t["instruction"], "chosen": t["output"], "rejected": "no"} for t in talks] + [{}],
+    }
     for name, rows in talks_and_pairs.items():
         (folder / f"{name}.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n")
     draws = np.random.default_rng(0)

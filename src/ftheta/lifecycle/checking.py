@@ -22,7 +22,8 @@ from ftheta.objectives.objective import Objective
 
 EXAMPLES: dict[str, list[dict[str, Any]]] = {
     "chat": [{"path": "talks.jsonl"}], "preferences": [{"path": "pairs.jsonl"}], "questions": [{"path": "questions.jsonl"}], "tagged_text": [{"path": "names.conll"}],
-    "csv": [{"path": "table.csv", "target": "kind"}, {"path": "table.csv", "target": "price", "predict": "number"}], "planetoid": [{"name": "cora"}], "judged": [{"path": "judged.jsonl"}],
+    "csv": [{"path": "table.csv", "target": "kind"}, {"path": "table.csv", "target": "price", "predict": "number"}], "planetoid": [{"name": "cora"}],
+    "judged": [{"path": "judged.jsonl"}],
     "sklearn_table": [{"name": "digits"}, {"name": "diabetes"}], "text_files": [{"path": "python:stdlib"}], "text_lines": [{"path": "lines.jsonl"}],
     "text_table": [{"path": "reviews.csv"}],
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -34,8 +35,10 @@ def write(folder: Path, rows: list[dict]) -> str:
 def test_arithmetic_is_right_and_never_repeats(tmp_path: Path) -> None:
     found = asked(Arithmetic(operations=("+", "-", "*"), digits=2, count=500), tmp_path)
     assert len({question for question, _ in found}) == 500
-    assert all(eval(question.removesuffix("=")) == int(answer) for question, answer in found)
-    assert {sign for sign in "+-*" for question, _ in found if sign in question[1:]} == {"+", "-", "*"}
+    by = {"+": lambda a, b: a + b, "-": lambda a, b: a - b, "*": lambda a, b: a * b}
+    terms = [(re.fullmatch(r"(\d+)([-+*])(\d+)=", question), answer) for question, answer in found]
+    assert all(match is not None and by[match[2]](int(match[1]), int(match[3])) == int(answer) for match, answer in terms)
+    assert {match[2] for match, _ in terms if match} == set(by)
 
 
 def test_arithmetic_comes_from_its_seed() -> None:
