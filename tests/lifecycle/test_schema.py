@@ -59,7 +59,7 @@ def test_shipped_recipes_validate(schema, name):
     schema.validate(read_yaml(shipped()[name]))
 
 
-@pytest.mark.parametrize("name", sorted(shipped()))
+@pytest.mark.parametrize("name", sorted(name for name, path in shipped().items() if "start" not in read_yaml(path)))   # a start must be there to be read
 def test_resolved_recipes_validate(schema, name):
     schema.validate(load(name).dump())
 
