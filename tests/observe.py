@@ -8,7 +8,9 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
+import itertools
 import json
+import math
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
@@ -26,9 +28,11 @@ from ftheta.architectures import ARCHITECTURES
 from ftheta.architectures.architecture import Architecture, ArchitectureConfig, Estimator, call
 from ftheta.core.catalog import Catalogue
 from ftheta.core.config import Slot, fill, merge
-from ftheta.core.contract import PADDING, Batch, Ports, check
+from ftheta.core.contract import PADDING, Batch, Ports, check, fits
 from ftheta.core.errors import FthetaError
 from ftheta.core.random import Draws, generator, key, seed_all
+from ftheta.data.chat.conversations import Message
+from ftheta.data.chat.prepare import Item, prepare_chat
 from ftheta.data.images import ImageDataset
 from ftheta.data.pack import Pack
 from ftheta.data.pairs import Pair, prepare_pairs
@@ -42,6 +46,8 @@ from ftheta.data.tokenizers.trained import Bytes
 from ftheta.data.tokens import TokenDataset
 from ftheta.evaluation.metrics.metric import Metric, Subject
 from ftheta.evaluation.probes.small import scatter
+from ftheta.experience.completions import CompletionsConfig
+from ftheta.experience.rewards.reward import Completion, Reward, worth
 from ftheta.experience.rollouts import RolloutsConfig
 from ftheta.lifecycle.checking import VARIANTS
 from ftheta.lifecycle.lifecycle import run
@@ -95,7 +101,10 @@ def stand_ins(specs: Mapping[str, str], sizes: Mapping[str, int]) -> Batch:
             return found.bool() if kind == "mask" else found
         return torch.rand(shape, generator=draws) if kind == "image" else torch.randn(shape, generator=draws)
 
-    return {name: make(spec) for name, spec in specs.items() if not name.endswith("?")}
+    batch = {name: make(spec) for name, spec in specs.items() if not name.endswith("?")}
+    if fits(specs.get("log_probability", ""), "real B T"):                                # of tokens, near those that a model gives that knows nothing
+        batch["log_probability"] -= math.log(known["V"])
+    return batch
 
 
 def with_sizes(kind: str, fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -193,6 +202,10 @@ def source(config: Any) -> Any:
         if isinstance(config, RolloutsConfig):
             acting, model = config.source(8, 0, PlainProcessor()), subjects("policy").model.architecture
             return plain([acting.batch(step, torch.arange(8), model) for step in range(acting.steps_per_iteration + 2)])
+        if isinstance(config, CompletionsConfig):
+            writer = subjects("writer").model.architecture
+            acting = config.source(8, 0, config.prepare(Sections(Bytes(), place())))
+            return plain([vars(config.ports()), [[acting.batch(step, torch.arange(8), writer), acting.statistics()] for step in range(acting.steps_per_iteration + 1)]])
         assert isinstance(config, SourceConfig)
         prepared = config.prepare(Sections(Bytes(), place(), pack=Pack(length=64), lookahead=1))
         splits = {name: [len(split), split.fingerprint] for name, split in prepared.splits.items()}
@@ -221,6 +234,14 @@ def metric(config: Metric) -> Any:
         return plain([config.measure(subject), shapes])
 
 
+def reward(config: Reward) -> Any:
+    """What completions are worth, rightly and wrongly answered, short and long, in the form asked for and not."""
+    texts = ("46", "Forty-six", "forty-six", "<think>a</think><answer>46</answer>", "<other>46</other>", "a")
+    completions = [Completion([5], [6] * (n + 1) * 16, "12+34=", text, answer, True) for n, (text, answer) in enumerate(itertools.product(texts, ("46", "forty-six")))]
+    total, each = worth([config], completions, lambda folder, rows: [len(row) + len(folder) / 8 for row in rows])
+    return plain([total, each])
+
+
 OBSERVERS: dict[str, Callable[[Any], Any]] = {
     "adaptation": adaptation,
     "architecture": architecture,
@@ -228,8 +249,11 @@ OBSERVERS: dict[str, Callable[[Any], Any]] = {
     "objective": objective,
     "taught objective": objective,
     "optimizer": optimizer,
+    "preference objective": objective,
     "source": source,
     "metric": metric,
+    "prompt source": source,
+    "reward": reward,
     "schedule": lambda config: plain([config.factor(step / 40) for step in range(41)]),
     "cleaning rule": lambda config: plain([config.apply(text) for text in TEXTS]),
     "tokenizer": lambda config: plain([(made := config.train(TEXTS * 20)).to_str(), config.roles(made)]),
@@ -247,12 +271,14 @@ HOSTS: dict[str, dict[str, Any]] = {
     "actor_critic": {"hidden": [8]},
     "kmeans": {"clusters": 6, "restarts": 1, "iterations": 4, "tolerance": 0.0},
     "forest": {"trees": 5},
+    "completions": {"prompts": {"kind": "arithmetic", "digits": 1, "count": 60}, "asked": 4, "group": 2, "most": 3, "longest": 16},
     "rollouts": {"envs": 4, "horizon": 8, "epochs": 2},
 }
 """Fields that make an architecture or source small; others are left at their defaults."""
 SUBJECTS = {
     "accuracy": "images", "bits_per_byte": "language", "entities": "tags", "f1": "images", "generated": "gan", "loss": "language", "mean_return": "policy",
-    "pearson": "scores", "perplexity": "language", "retrieval": "vectors", "samples": "language", "similarity": "vectors", "spearman": "scores",
+    "mean_reward": "writer", "pearson": "scores", "perplexity": "language", "preferred": "pairs", "retrieval": "vectors", "samples": "language",
+    "similarity": "vectors", "spearman": "scores",
     **dict.fromkeys(("benchmark", "bleu", "chrf", "crows_pairs", "exact_match", "occupations", "rouge", "span_f1", "winogender"), "answers"),
 }
 """Which of the subjects below a metric looks at."""
@@ -287,10 +313,13 @@ def subjects(name: str) -> Subject:
     """Small models with something to be measured on; made anew each time, always the same."""
     if name == "answers":
         return Subject(speaks(spells("both walked")), {"test": questions({"b": "The oth walks!", "t": "the h walked", " ": "walk", "h": "walked on"})}, {}, 0)
-    kind = {"images": "resnet", "language": "decoder", "policy": "actor_critic", "scores": "headed", "tags": "headed", "vectors": "headed"}.get(name, name)
+    kind = {
+        "images": "resnet", "language": "decoder", "pairs": "decoder", "policy": "actor_critic", "scores": "headed", "tags": "headed", "vectors": "headed",
+        "writer": "decoder",
+    }.get(name, name)
     more = {
-        "language": {"dropout": 0.0}, "scores": {"readout": "regress"}, "tags": {"readout": "tag"}, "vectors": {"readout": "embed"},
-        "policy": {"features": 4, "actions": 2},
+        "language": {"dropout": 0.0}, "pairs": {"dropout": 0.0}, "scores": {"readout": "regress"}, "tags": {"readout": "tag"}, "vectors": {"readout": "embed"},
+        "policy": {"features": 4, "actions": 2}, "writer": {"dropout": 0.0, "context": 16},
     }.get(name, {})
     config = Slot(ARCHITECTURES).parse(with_sizes(kind, {**HOSTS.get(kind, {}), **more}))
     assert isinstance(config, ArchitectureConfig)
@@ -307,6 +336,13 @@ def subjects(name: str) -> Subject:
         draws = generator("scores")
         examples = Examples({"tokens": torch.randint(SIZES["V"], (130, SIZES["T"]), generator=draws), "target": torch.randn(130, generator=draws)})
         return Subject(Model(model, TextProcessor(Bytes().train([])), "text-ranking"), {"test": examples}, {}, 0)
+    if name == "writer":
+        prepared = CompletionsConfig.parse({"kind": "completions", **HOSTS["completions"]}).prepare(Sections(Bytes(), place()))
+        return Subject(Model(model, prepared.processor, "text-generation"), {}, {}, 0, None, prepared.prompts)
+    if name == "pairs":
+        talks = [tuple([Message("user", f"{i}?"), Message("assistant", answer)] for answer in (str(i), "no")) for i in range(60)]
+        chat = prepare_chat([Item(str(i), talk) for i, talk in enumerate(talks)], "plain", Sections(Bytes(), place(), pack=Pack(length=SIZES["T"])))
+        return Subject(Model(model, chat.processor, "text-generation"), chat.splits, {}, 0)
     if name == "tags":
         words, tags = ("a", "b", "c"), ("O", "B-x", "B-y")
         sentences = [TaggedSentence(tuple(words[(i + k) % 3] for k in range(4)), tuple(tags[(i + k) % 3] for k in range(4))) for i in range(60)]

@@ -7,11 +7,12 @@ FITS = {
     ("encoder", "distillation"): {"chat", "tagged_text", "text_files", "text_lines", "text_table"},
     ("graph", "distillation"): {"communities", "planetoid"}, ("resnet", "distillation"): {"digits", "mnist"}, ("headed", "distillation"): {"text_table"},
     ("graph", "classification"): {"communities", "planetoid"}, ("resnet", "classification"): {"digits", "mnist"}, ("gan", "adversarial"): {"digits", "mnist"},
-    ("decoder", "next_token"): {"chat", "tagged_text", "text_files", "text_lines", "text_table"},
-    ("encoder", "masked"): {"chat", "tagged_text", "text_files", "text_lines", "text_table"},
+    ("decoder", "completion_policy"): {"completions"},
+    ("decoder", "next_token"): {"arithmetic", "chat", "completions", "prompts", "tagged_text", "text_files", "text_lines", "text_table"},
+    ("encoder", "masked"): {"arithmetic", "chat", "completions", "prompts", "tagged_text", "text_files", "text_lines", "text_table"},
     ("headed", "contrastive"): {"chat", "pairs", "tagged_text", "text_files", "text_lines", "text_table"},
     ("headed", "classification"): {"text_table"}, ("headed", "tagging"): {"tagged_text"}, ("actor_critic", "ppo"): {"rollouts"},
-    ("decoder", "preference"): {"preferences"},
+    ("decoder", "preference"): {"preferences"}, ("decoder", "kto"): {"judged"}, ("headed", "reward"): {"preferences"},
     ("kmeans", "fit"): {"csv", "sklearn_table"}, ("forest", "fit"): {"csv", "sklearn_table"}, ("linear", "fit"): {"csv", "sklearn_table"},
 }
 

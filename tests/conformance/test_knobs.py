@@ -64,6 +64,18 @@ ENTRIES: dict[str, dict[str, Any]] = {
     "environment cartpole": {"limit": 4},
     "objective distillation": {"teacher": "teacher"},
     "objective preference.margin": {"form": "simpo"},
+    "prompt source arithmetic": {"count": 60, "digits": 1, "operations": ["+", "-"]},
+    "prompt source chat": {"path": "FILES/talks.jsonl", "on_bad": "skip", "largest": 100_000},
+    "prompt source prompts": {"path": "FILES/prompts.jsonl", "on_bad": "skip", "largest": 100_000},
+    "reward length": {"free": 30, "most": 120},
+    "source arithmetic": {"count": 60, "digits": 1, "operations": ["+", "-"]},
+    "source completions": {"rewards": [{"kind": "regex", "pattern": "(?s)[\\x00-\\x7f].*"}]},
+    "metric mean_reward": {"rewards": [{"kind": "regex", "pattern": "(?s)[\\x00-\\x7f].*"}], "most": 6, "prompts": 2, "shown": 1},
+    "source judged": {"path": "FILES/judged.jsonl", "on_bad": "skip", "largest": 100_000},
+    "metric preferred": {"objective": {"kind": "preference", "form": "simpo"}},
+    "preference objective preference.margin": {"form": "simpo"},
+    "source prompts": {"path": "FILES/prompts.jsonl", "on_bad": "skip", "largest": 100_000},
+    "objective completion_policy.length": {"normalise": "constant"},
     "source chat": {"path": "FILES/talks.jsonl", "on_bad": "skip", "largest": 100_000},
     "source preferences": {"path": "FILES/pairs.jsonl", "on_bad": "skip", "largest": 100_000},
     "metric loss": {"objective": "next_token", "rows": 8},
@@ -111,10 +123,24 @@ VALUES: dict[str, list[Any]] = {
     "adaptation lora.targets": [["query"]],
     "objective distillation.teacher": ["another"],
     "objective preference.smoothing": [0.2],
+    **{f"{sort} {name}": values for sort in ("source", "prompt source") for name, values in {
+        "arithmetic.template": ["chatml"], "chat.largest": [10], "chat.path": ["FILES/pairs.jsonl"], "chat.template": ["chatml"],
+        "prompts.answer": ["other"], "prompts.largest": [10], "prompts.path": ["FILES/talks.jsonl"], "prompts.question": ["other"],
+        "prompts.template": ["chatml"],
+    }.items()},
+    "source judged.path": ["FILES/pairs.jsonl"],
+    "source judged.template": ["chatml"],
+    "source judged.largest": [10],
+    "source judged.verdict": ["other"],
+    "metric preferred.objective": [{"kind": "preference", "form": "simpo", "beta": 0.5}],
+    "preference objective preference.smoothing": [0.2],
+    "reward format.tags": [["other"]],
+    "reward model.path": ["other"],
+    "reward regex.pattern": ["[0-9]+"],
+    "source completions.rewards": [["length"]],
+    "source completions.prompts": [{"kind": "arithmetic", "digits": 1, "count": 61}],
+    "metric mean_reward.rewards": [[{"kind": "length", "free": 0, "most": 4}]],
     "start": ["FILES/model"],
-    "source chat.largest": [10],
-    "source chat.path": ["FILES/pairs.jsonl"],
-    "source chat.template": ["chatml"],
     "source preferences.largest": [10],
     "source preferences.path": ["FILES/talks.jsonl"],
     "source preferences.template": ["chatml"],
@@ -316,7 +342,12 @@ def files() -> Path:
     model.initialise(1)
     save(Model(model, TextProcessor(Bytes().train([])), "text-generation"), folder / "model", replace=True)
     talks = [{"instruction": f"what is {i}?", "output": f"it is {i}"} for i in range(24)]
-    talks_and_pairs = {"talks": [*talks, {"instruction": "no answer"}], "pairs": [{"prompt": t["instruction"], "chosen": t["output"], "rejected": "no"} for t in talks] + [{}]}
+    asked = [{"question": f"{i}?", "answer": f"it is {i}", "other": f"row {i}"} for i in range(24)] + [{}]
+    verdicts = [{**talk, "good": i % 2 == 0, "other": i % 3 == 0} for i, talk in enumerate(talks)] + [{}]
+    talks_and_pairs = {
+        "prompts": asked, "judged": verdicts, "talks": [*talks, {"instruction": "no answer"}],
+        "pairs": [{"prompt": t["instruction"], "chosen": t["output"], "rejected": "no"} for t in talks] + [{}],
+    }
     for name, rows in talks_and_pairs.items():
         (folder / f"{name}.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n")
     draws = np.random.default_rng(0)

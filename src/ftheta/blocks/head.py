@@ -7,6 +7,7 @@ pass, while its logits are at hand, and scaled in the backward pass.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated
 
 import torch
@@ -58,14 +59,23 @@ class Head(nn.Module):
 
     def log_probabilities(self, hidden: Tensor, targets: Tensor, chunk: int = 1024) -> Tensor:
         """log p of each of targets (N,) given hidden (N, D): (N,). Logits are made chunk by chunk, and again in the backward pass."""
-        parts = [
-            checkpoint(self.chosen, hidden[start : start + chunk], targets[start : start + chunk], use_reentrant=False)
-            for start in range(0, len(hidden), chunk)
-        ]
-        return torch.cat(parts) if parts else hidden.new_zeros(0)                             # type: ignore[arg-type]
+        return self.chunked(self.chosen, chunk, hidden, targets)
 
     def chosen(self, hidden: Tensor, targets: Tensor) -> Tensor:
         return self(hidden).log_softmax(-1).gather(-1, targets[:, None])[:, 0]
+
+    def policy(self, hidden: Tensor, targets: Tensor, temperature: Tensor, chunk: int = 1024) -> Tensor:
+        """Of softmax(z / τ), τ being temperature (N,): log p of each of targets (N,), and the entropy; (N, 2), chunk by chunk as above."""
+        return self.chunked(self.chosen_and_entropy, chunk, hidden, targets, temperature)
+
+    def chosen_and_entropy(self, hidden: Tensor, targets: Tensor, temperature: Tensor) -> Tensor:
+        logs = (self(hidden) / temperature[:, None]).log_softmax(-1)
+        return torch.stack([logs.gather(-1, targets[:, None])[:, 0], -(logs.exp() * logs).sum(-1)], -1)
+
+    def chunked(self, function: Callable[..., Tensor], chunk: int, *rows: Tensor) -> Tensor:
+        """function(*rows), a chunk of rows at a time; what is large in it is made again in the backward pass."""
+        parts = [checkpoint(function, *(each[start : start + chunk] for each in rows), use_reentrant=False) for start in range(0, max(1, len(rows[0])), chunk)]
+        return torch.cat(parts)                                                               # type: ignore[arg-type]
 
 
 class TransformedHead(Head):

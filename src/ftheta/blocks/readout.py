@@ -1,6 +1,7 @@
 """From the hidden states of a sequence to an answer: a class, a number, a tag for every token, a stretch of text, one vector.
 
 Padding (`real` False) never counts. The first token stands for the sequence as BERT's [CLS] does (Devlin et al. 2018, arXiv:1810.04805);
+the last one has seen the whole of it where tokens only look back (Radford et al. 2018);
 the mean of all is how sentence vectors are made (Reimers & Gurevych 2019, arXiv:1908.10084).
 """
 
@@ -17,20 +18,22 @@ from torch.nn import functional as F
 
 from ftheta.blocks.linear import Linear
 
-PoolingName = Literal["first", "mean"]
+PoolingName = Literal["first", "last", "mean"]
 DenseName = Literal["tanh", "relu"]
-Pooling = Annotated[PoolingName, Field(description="What stands for the sequence: its first token, or the mean of its tokens.")]
+Pooling = Annotated[PoolingName, Field(description="What stands for the sequence: its first token, its last, or the mean of its tokens.")]
 Dense = Annotated[DenseName | None, Field(description="A dense layer with this activation before the last one; none: no such layer.")]
 Dropout = Annotated[float, Field(ge=0, lt=1, description="Share of the last layer's inputs dropped in training.")]
 
 
 def pooled(hidden: Tensor, real: Tensor | None, pooling: PoolingName) -> Tensor:
-    """(B, T, D) → (B, D): the first real token's, or the mean over real tokens."""
-    if pooling == "first":
+    """(B, T, D) → (B, D): the first real token's, the last one's, or the mean over real tokens."""
+    if pooling != "mean":
         if real is None:
-            return hidden[:, 0]
-        first = real.int().argmax(1)                                                     # rows may be padded on the left
-        return hidden[torch.arange(len(hidden), device=hidden.device), first]
+            return hidden[:, 0 if pooling == "first" else -1]
+        place = real.int().argmax(1)                                                     # rows may be padded on the left
+        if pooling == "last":
+            place = real.shape[1] - 1 - real.flip(1).int().argmax(1)
+        return hidden[torch.arange(len(hidden), device=hidden.device), place]
     if real is None:
         return hidden.mean(1)
     weight = real[:, :, None].to(hidden.dtype)

@@ -17,6 +17,8 @@ from ftheta.core.atomic import write_file
 from ftheta.core.errors import DataError, suggest
 from ftheta.data.stages import home
 
+NAMED = "dataset:"
+
 
 def entries() -> dict[str, dict]:
     """Data set name → {licence, source, files: {name: {sha256: [accepted, ...], url?}}}, from `catalogue.yaml`."""
@@ -39,6 +41,14 @@ def locate(name: str) -> Path:
     for file, entry in known[name]["files"].items():
         fetch(name, file, entry, cached)
     return cached
+
+
+def place(path: str) -> Path:
+    """A path as a recipe says it: `dataset:NAME/...` is in the folder of a named data set. Raises DataError when that cannot be had."""
+    if not path.startswith(NAMED):
+        return Path(path).expanduser()
+    name, _, rest = path.removeprefix(NAMED).partition("/")
+    return locate(name) / rest
 
 
 def check(path: Path, accepted: list[str]) -> None:

@@ -84,6 +84,10 @@ class Source(ABC):
         """What a live source has to report beside the loss, such as episode returns."""
         return {}
 
+    def exhibits(self) -> list[dict[str, Any]]:
+        """What a live source has to show of what it did last, as plain data, such as completions to read."""
+        return []
+
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Tensors and plain facts that a checkpoint must hold to continue; nothing for resident data."""
         return {}, {}

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from typing import Self
 
 from ftheta.data.processors.plain import PlainProcessor
-from ftheta.data.processors.processor import Processor
 from ftheta.data.source import Source
 from ftheta.data.sources.source_config import Prepared, Sections, SourceConfig, source_name
 
@@ -18,5 +18,9 @@ class ExperienceConfig(SourceConfig):
         return Prepared(self.ports(), PlainProcessor(), account={"source": source_name(self)})
 
     @abstractmethod
-    def source(self, batch: int, seed: int, processor: Processor) -> Source:
+    def shorter(self, rows: int) -> Self:
+        """The same with short iterations, a few times `rows` rows each learned from once, for trials."""
+
+    @abstractmethod
+    def source(self, batch: int, seed: int, prepared: Prepared) -> Source:
         """The source of a run whose steps take `batch` rows."""

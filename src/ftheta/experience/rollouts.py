@@ -6,15 +6,13 @@ arXiv:1506.02438) is
     A_t = δ_t + γ λ A_{t+1}   within an episode,   return_t = A_t + V(s_t)
 where V(s_{t+1}) is 0 after termination and, when the time limit cuts an episode, the value of the state it was cut at.
 
-Actions and the order of minibatches are pure functions of (seed, iteration, epoch), so every process of a data-parallel run, holding
-the same parameters, computes the same rollout and takes its own rows of it. Advantages are normalised over the rollout, never over a
-minibatch, so that micro-batches and processes stay exact.
+Advantages are normalised over the rollout, never over a minibatch, so that micro-batches and processes stay exact.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import torch
 from pydantic import Field
@@ -23,14 +21,13 @@ from torch import Tensor
 from ftheta.architectures.architecture import Architecture, call
 from ftheta.core.config import Part, Slot, slot
 from ftheta.core.contract import Batch, Ports
-from ftheta.core.errors import DataError
 from ftheta.core.random import generator, key
-from ftheta.data.processors.processor import Processor
-from ftheta.data.source import Source
+from ftheta.data.sources.source_config import Prepared
 from ftheta.data.stages import digest
 from ftheta.experience import ENVIRONMENTS
 from ftheta.experience.environments.environment import Environment
 from ftheta.experience.experience import ExperienceConfig
+from ftheta.experience.iterations import Iterations, under
 
 RECENT = 100
 """Finished episodes that statistics are taken over."""
@@ -67,26 +64,23 @@ class RolloutsConfig(ExperienceConfig):
         """`count` fresh copies, for acting in or for evaluation."""
         return self.environment.build(count=count)
 
-    def source(self, batch: int, seed: int, processor: Processor) -> Rollouts:
+    def shorter(self, rows: int) -> Self:
+        return self.replace(envs=4, horizon=rows, epochs=1)
+
+    def source(self, batch: int, seed: int, prepared: Prepared) -> Rollouts:
         """The source of a run whose steps take `batch` rows."""
         return Rollouts(self, batch, seed)
 
 
-class Rollouts(Source):
-    """Acts at the first step of every iteration, with the model as it is then."""
+class Rollouts(Iterations):
+    """Iterations of `envs` · `horizon` transitions."""
 
     def __init__(self, config: RolloutsConfig, batch_size: int, seed: int):
-        self.rows = config.envs * config.horizon
-        if self.rows % batch_size:
-            raise DataError(f"train.batch is {batch_size:,}, which does not divide the {self.rows:,} transitions of a rollout "
-                            f"(data.source.envs · horizon = {config.envs:,} · {config.horizon:,})")
+        what = f"transitions of a rollout (data.source.envs · horizon = {config.envs:,} · {config.horizon:,})"
+        super().__init__(config.envs * config.horizon, what, config.epochs, batch_size, seed)
         self.config = config
-        self.size = batch_size
-        self.seed = seed
         self.environment = config.build_environment(config.envs)
         self.observation = self.environment.reset(key(seed, "environment"))
-        self.iteration = -1
-        self.rollout: Batch = {}
         self.returns = torch.zeros(config.envs)
         self.recent = torch.zeros(0)
         self.episodes = 0
@@ -98,31 +92,6 @@ class Rollouts(Source):
     @property
     def fingerprint(self) -> str:
         return digest({**self.config.dump(), "seed": self.seed})
-
-    @property
-    def batch_size(self) -> int:
-        return self.size
-
-    @property
-    def live(self) -> bool:
-        return True
-
-    @property
-    def steps_per_iteration(self) -> int:
-        return self.config.epochs * self.rows // self.size
-
-    def batch(self, step: int, slots: Tensor, model: Any) -> Batch:
-        iteration, place = divmod(step, self.steps_per_iteration)
-        if iteration > self.iteration:
-            self.rollout = self.act(model, iteration)
-            self.iteration = iteration
-        elif iteration < self.iteration:
-            raise DataError(f"step {step:,} belongs to rollout {iteration:,}, and the model has acted since, for rollout {self.iteration:,}: "
-                            "experience cannot be had again; continue from a checkpoint")
-        epoch, minibatch = divmod(place, self.rows // self.size)
-        order = torch.randperm(self.rows, generator=generator(self.seed, "order", iteration, epoch))
-        rows = order[minibatch * self.size + slots]
-        return {name: values[rows] for name, values in self.rollout.items()}
 
     @torch.no_grad()
     def act(self, model: Architecture, iteration: int) -> Batch:
@@ -170,19 +139,15 @@ class Rollouts(Source):
         return {"episode_return": self.recent.mean().item(), **facts} if len(self.recent) else facts
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        tensors = {f"environment.{name}": value for name, value in self.environment.state().items()}
-        tensors |= {f"rollout.{name}": value for name, value in self.rollout.items()}
-        return {**tensors, "returns": self.returns.clone(), "recent": self.recent}, {"iteration": self.iteration, "episodes": self.episodes}
+        tensors, facts = super().state()
+        tensors |= {f"environment.{name}": value for name, value in self.environment.state().items()}
+        return {**tensors, "returns": self.returns.clone(), "recent": self.recent}, {**facts, "episodes": self.episodes}
 
     def restore(self, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
+        super().restore(tensors, facts)
         self.observation = self.environment.restore(under("environment.", tensors))
-        self.rollout = under("rollout.", tensors)
         self.returns, self.recent = tensors["returns"].clone(), tensors["recent"].clone()
-        self.iteration, self.episodes = facts["iteration"], facts["episodes"]
-
-
-def under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+        self.episodes = facts["episodes"]
 
 
 def advantages(

@@ -95,6 +95,11 @@ class Generation:
                 self.forget(rows[0], 1 + len(guessed) - max(1, len(request.new) - before), remembered)
         return self.live
 
+    def finish(self) -> None:
+        """Go on until every request is finished."""
+        while self.step():
+            pass
+
     def make_room(self) -> None:
         """Start over from the last half of a sequence that is longer than the model can look at; the others from what they were looking at."""
         if self.longest is None:

@@ -24,7 +24,7 @@ from ftheta.data.sources.source_config import Prepared
 from ftheta.data.text import TextSource
 from ftheta.evaluation.metrics.metric import Subject
 from ftheta.evaluation.probes.small import reduced
-from ftheta.experience.rollouts import RolloutsConfig
+from ftheta.experience.experience import ExperienceConfig
 from ftheta.lifecycle.build import build_data, build_model, build_source, task_of
 from ftheta.lifecycle.companion import build_objective
 from ftheta.lifecycle.recipe import Recipe
@@ -39,7 +39,6 @@ ROWS = 7
 """Of a step; neither two processes nor micro-batches of three divide them evenly, so that unequal shares are tried."""
 LENGTH = 64
 STEPS = 8
-ENVIRONMENTS, HORIZON = 4, 7
 DEPTH = 2
 AWAY, FAR = 0.02, 0.3
 """Standard deviations of what is added to initial parameters: a little, and so much that answers differ from input to input."""
@@ -114,7 +113,7 @@ class Bench:
         """A few units of the test split, for scoring."""
         texts = {name: [text[:CHARACTERS] for text in part[:DOCUMENTS]] for name, part in self.data.texts.items()}
         splits = {name: part if len(part) <= EXAMPLES else First(part, EXAMPLES) for name, part in self.data.splits.items()}
-        return Subject(model, splits, texts, self.recipe.seed, self.recipe.data.source)
+        return Subject(model, splits, texts, self.recipe.seed, self.recipe.data.source, self.data.prompts)
 
     def inputs(self, rows: int = ROWS) -> Batch:
         """Tensors for every input of the model, from the data where it gives them."""
@@ -138,8 +137,8 @@ def shorter(recipe: Recipe) -> Recipe:
     data = recipe.data.dump()
     if data.get("pack"):
         data["pack"] = {"length": min(data["pack"]["length"], LENGTH)}
-    elif isinstance(recipe.data.source, RolloutsConfig):
-        data["source"] |= {"envs": ENVIRONMENTS, "horizon": HORIZON, "epochs": 1}             # several rollouts within the few steps
+    elif isinstance(recipe.data.source, ExperienceConfig):
+        data["source"] = recipe.data.source.shorter(ROWS).dump()
     elif isinstance(recipe.data.source, TextSource):
         data["pack"] = {"length": LENGTH}
     return recipe.replace(data=data)

@@ -24,6 +24,7 @@ from ftheta.lifecycle.companion import companion_misfits
 from ftheta.lifecycle.recipe import Recipe
 from ftheta.lifecycle.reference import with_reference
 from ftheta.models.folder import load as load_model
+from ftheta.models.judging import Judges
 from ftheta.objectives.objective import Objective
 
 
@@ -35,7 +36,9 @@ def build_data(recipe: Recipe) -> Prepared:
         lookahead=recipe.objective.lookahead, seed=recipe.seed,
     )
     prepared = section.source.prepare(sections)
-    return replace(prepared, splits=with_reference(recipe, prepared.splits)) if recipe.objective.compares else prepared
+    if isinstance(section.source, ExperienceConfig):
+        prepared = replace(prepared, judge=Judges(prepared.processor))
+    return with_reference(recipe, prepared) if recipe.objective.compares else prepared
 
 
 def misfits(recipe: Recipe, ports: Ports | None = None) -> list[str]:
@@ -98,7 +101,7 @@ def build_source(recipe: Recipe, data: Prepared) -> Source:
     """The training source."""
     seed, train = recipe.seed, recipe.train
     if isinstance(recipe.data.source, ExperienceConfig):
-        return recipe.data.source.source(train.batch or 64, seed, data.processor)
+        return recipe.data.source.source(train.batch or 64, seed, data)
     return Shuffled(data.splits["train"], batch_rows(recipe, data.splits["train"]), seed, Preparation(recipe.objective.with_tokens(data.processor.id), recipe.data.augment))
 
 

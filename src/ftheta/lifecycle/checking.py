@@ -20,8 +20,9 @@ from ftheta.lifecycle.recipe import ALL_SOURCES, STAND_IN, load
 from ftheta.objectives import OBJECTIVES, TAUGHT
 
 EXAMPLES: dict[str, list[dict[str, Any]]] = {
-    "chat": [{"path": "talks.jsonl"}], "preferences": [{"path": "pairs.jsonl"}], "tagged_text": [{"path": "names.conll"}],
+    "chat": [{"path": "talks.jsonl"}], "preferences": [{"path": "pairs.jsonl"}], "prompts": [{"path": "questions.jsonl"}], "tagged_text": [{"path": "names.conll"}],
     "csv": [{"path": "table.csv", "target": "kind"}, {"path": "table.csv", "target": "price", "predict": "number"}], "planetoid": [{"name": "cora"}],
+    "judged": [{"path": "judged.jsonl"}],
     "sklearn_table": [{"name": "digits"}, {"name": "diabetes"}], "text_files": [{"path": "python:stdlib"}], "text_lines": [{"path": "lines.jsonl"}],
     "text_table": [{"path": "reviews.csv"}], "pairs": [{"path": "sts"}],
 }

@@ -216,7 +216,7 @@ def speed(source: Source, units: int, seconds: float) -> dict[str, Any]:
 
 def evaluate_all(recipe: Recipe, data: Prepared, model: Model) -> Result:
     """Every metric of the recipe, in order."""
-    return measure_all(recipe.evaluate, Subject(model, data.splits, data.texts, recipe.seed, recipe.data.source))
+    return measure_all(recipe.evaluate, Subject(model, data.splits, data.texts, recipe.seed, recipe.data.source, data.prompts))
 
 
 def measure_all(metrics: Sequence[Metric], subject: Subject) -> Result:

@@ -35,7 +35,7 @@ def beside(images: Tensor) -> bytes:
 def curves(lines: Sequence[dict[str, Any]], title: str) -> bytes:
     """Losses and other reported quantities against steps, and, where there is one, the validation loss."""
     losses = sorted({key for line in lines for key in line if key.endswith("loss") and key != "validation_loss"})
-    others = [key for key in ("accuracy", "mean_return", "episode_return") if any(key in line for line in lines)]
+    others = [key for key in ("accuracy", "mean_return", "episode_return", "reward") if any(key in line for line in lines)]
     figure, axes = plt.subplots(1, 1 + bool(others), figsize=(6.4 * (1 + bool(others)), 3.8), squeeze=False)
     left = axes[0][0]
     for key in losses:

@@ -20,6 +20,7 @@ from ftheta.core.config import Config, data_fields
 from ftheta.core.device import fast_bfloat16, pick, processor_name
 from ftheta.data.sources.source_config import Prepared, source_name
 from ftheta.data.text import TextSource
+from ftheta.experience.experience import ExperienceConfig
 from ftheta.experience.rollouts import RolloutsConfig
 from ftheta.lifecycle.build import build_data, refuse_misfits
 from ftheta.lifecycle.planning.child import ask
@@ -159,7 +160,7 @@ def precisions(recipe: Recipe, device: torch.device) -> list[str]:
     """Those training will try, the one it will probably use last."""
     if recipe.train.precision != "auto":
         return [recipe.train.precision]
-    if isinstance(recipe.data.source, RolloutsConfig):
+    if isinstance(recipe.data.source, ExperienceConfig):
         return ["float32"]
     return ["float32", "bfloat16"] if fast_bfloat16(device) else ["bfloat16", "float32"]
 

@@ -5,6 +5,8 @@ Objectives that compare with it (preference learning) then need no second model 
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -15,7 +17,9 @@ from ftheta.core.contract import Batch, Ports
 from ftheta.core.errors import ConfigError, Problem
 from ftheta.core.log import logger
 from ftheta.data.source import Dataset
+from ftheta.data.sources.source_config import Prepared
 from ftheta.data.stages import digest, home, stage
+from ftheta.experience.experience import ExperienceConfig
 from ftheta.lifecycle.recipe import Recipe
 from ftheta.models.folder import load as load_model
 
@@ -51,15 +55,20 @@ class WithColumns(Dataset):
         return {**self.dataset.batch(rows), **{name: values[rows] for name, values in self.columns.items()}}
 
 
-def with_reference(recipe: Recipe, splits: dict[str, Dataset]) -> dict[str, Dataset]:
-    """The splits, with what the start says of them if the objective compares with it. Raises ConfigError when there is no start."""
+def with_reference(recipe: Recipe, prepared: Prepared) -> Prepared:
+    """The data, with what the start says of it: of rows at hand as columns, of others when they are there. Raises ConfigError when there is no start."""
     objective = recipe.objective
-    if not objective.compares:
-        return splits
     if recipe.start is None:
         raise ConfigError([Problem(("objective",), f"'{objective.name}' compares with the model that training starts from: say `start: FOLDER`, or choose another form")])
     model = load_model(recipe.start).architecture
-    start = content_of(model)
+    if isinstance(recipe.data.source, ExperienceConfig):
+        return replace(prepared, reference=lambda batch: objective.reference(model, lambda part: call(model, part), batch))
+    return replace(prepared, splits=with_columns(recipe, model, prepared.splits))
+
+
+def with_columns(recipe: Recipe, model: Architecture, splits: dict[str, Dataset]) -> dict[str, Dataset]:
+    """The splits, each with what the model says of its rows, kept as a stage."""
+    objective, start = recipe.objective, content_of(model)
     found: dict[str, Dataset] = {}
     for name, split in splits.items():
         def build(attempt: Attempt, split: Dataset = split, name: str = name) -> None:

@@ -7,16 +7,20 @@ OBJECTIVES = Catalogue(
     {
         "adversarial": "ftheta.objectives.adversarial:Adversarial",
         "classification": "ftheta.objectives.classification:Classification",
+        "completion_policy": "ftheta.objectives.completion_policy:CompletionPolicy",
         "contrastive": "ftheta.objectives.contrastive:Contrastive",
         "distillation": "ftheta.objectives.distillation:Distillation",
         "fit": "ftheta.objectives.fit:Fit",
+        "kto": "ftheta.objectives.kto:KTO",
         "masked": "ftheta.objectives.language:Masked",
         "next_token": "ftheta.objectives.language:NextToken",
         "preference": "ftheta.objectives.preference:Preference",
         "ppo": "ftheta.objectives.policy:PPO",
+        "reward": "ftheta.objectives.reward:BradleyTerry",
         "span": "ftheta.objectives.reading:Spans",
         "tagging": "ftheta.objectives.reading:Tagging",
     },
 )
 TAUGHT = Catalogue("taught objective", {name: OBJECTIVES.entries[name] for name in ("classification", "masked", "next_token")})
 """Objectives at which a model can learn from another one's answers."""
+PREFERENCES = Catalogue("preference objective", {name: OBJECTIVES.entries[name] for name in ("preference", "reward")})

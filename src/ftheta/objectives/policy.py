@@ -10,7 +10,7 @@ from typing import Literal
 
 import torch
 from pydantic import Field
-from torch import nn
+from torch import Tensor, nn
 
 from ftheta.core.contract import Batch, Loss, Needs
 from ftheta.objectives.objective import NO_GRADIENTS, Objective, Phase, Run
@@ -40,19 +40,28 @@ class PPO(Objective):
         log_ratio = policy.gather(-1, batch["action"][:, None])[:, 0] - batch["log_probability"]
         ratio, advantage = log_ratio.exp(), batch["advantage"]
 
-        surrogate = torch.minimum(ratio * advantage, ratio.clamp(1 - self.clip, 1 + self.clip) * advantage).sum()
+        gain = surrogate(ratio, advantage, self.clip, self.clip).sum()
         value_loss = (value - batch["return"]).square().sum()
         entropy = -(policy.exp() * policy).sum()
 
         count = len(advantage)
         with torch.no_grad():
-            # E[r - 1 - log r] under the old policy is KL(old, new), and never negative (Schulman 2020, joschu.net/blog/kl-approx.html)
-            divergence = (ratio - 1 - log_ratio).sum()
+            moved = divergence(log_ratio).sum()
             clipped = ((ratio - 1).abs() > self.clip).sum()
         return Loss(
-            -surrogate + self.value * value_loss - self.entropy * entropy, count,
-            {"kl": (divergence, count), "clipped": (clipped, count), "entropy": (entropy.detach(), count), "value_loss": (value_loss.detach(), count)},
+            -gain + self.value * value_loss - self.entropy * entropy, count,
+            {"kl": (moved, count), "clipped": (clipped, count), "entropy": (entropy.detach(), count), "value_loss": (value_loss.detach(), count)},
         )
 
     def tasks(self) -> dict[str, str]:
         return {"observation": "reinforcement-learning"}
+
+
+def surrogate(ratio: Tensor, advantage: Tensor, below: float, above: float) -> Tensor:
+    """min(r A, clip(r, 1-below, 1+above) A), of which more is better."""
+    return torch.minimum(ratio * advantage, ratio.clamp(1 - below, 1 + above) * advantage)
+
+
+def divergence(log_ratio: Tensor) -> Tensor:
+    """r - 1 - log r, whose mean under p is KL(p, q) when r = q/p, and which is never negative (k3: Schulman 2020, joschu.net/blog/kl-approx.html)."""
+    return log_ratio.exp() - 1 - log_ratio

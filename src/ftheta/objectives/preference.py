@@ -54,7 +54,7 @@ class Preference(Objective):
         return {name: batch[f"{name}_learned"] for name in ANSWERS}
 
     def loss(self, model: nn.Module, run: Run, batch: Batch, phase: Phase) -> Loss:
-        sums, means = log_probabilities(model, run, batch)
+        sums, means = log_probabilities(model, run, batch, ANSWERS)
         c, r = (means if self.form != "dpo" else sums).unbind()
         gain_c, gain_r = c, r
         if self.compares:
@@ -80,19 +80,19 @@ class Preference(Objective):
 
     def reference(self, model: nn.Module, run: Run, batch: Batch) -> Batch:
         with torch.no_grad():
-            sums, means = log_probabilities(model, run, batch)
+            sums, means = log_probabilities(model, run, batch, ANSWERS)
         return {f"reference_{kind}{name}": values[i] for kind, values in (("", sums), ("mean_", means)) for i, name in enumerate(ANSWERS)}
 
     def tasks(self) -> dict[str, str]:
         return {"tokens": "text-generation"}
 
 
-def log_probabilities(model: nn.Module, run: Run, batch: Batch) -> tuple[Tensor, Tensor]:
-    """Sums and means (2, B) of the log-probabilities of the learned tokens, of the chosen and the rejected answers."""
-    tokens = torch.cat([batch[name] for name in ANSWERS])                                     # (2B, T)
-    asked = torch.cat([batch[f"{name}_learned"] for name in ANSWERS])[:, 1:]
+def log_probabilities(model: nn.Module, run: Run, batch: Batch, names: tuple[str, ...]) -> tuple[Tensor, Tensor]:
+    """Sums and means (names, B) of the log-probabilities of the learned tokens, of the answers that are called so."""
+    tokens = torch.cat([batch[name] for name in names])                                       # (names · B, T)
+    asked = torch.cat([batch[f"{name}_learned"] for name in names])[:, 1:]
     hidden = run({"tokens": tokens[:, :-1]})["hidden"]
     each = model.head.log_probabilities(hidden[asked], tokens[:, 1:][asked])                  # type: ignore[operator, union-attr]
     row = torch.arange(len(tokens), device=tokens.device)[:, None].expand_as(asked)[asked]
     sums = each.new_zeros(len(tokens)).index_add(0, row, each)
-    return sums.view(2, -1), (sums / asked.sum(1).clamp_min(1)).view(2, -1)
+    return sums.view(len(names), -1), (sums / asked.sum(1).clamp_min(1)).view(len(names), -1)

@@ -380,6 +380,8 @@ class Trainer:
             step=progress.step, **self.sums.take(), **self.source.statistics(), rate_factor=self.factor(), units=progress.units, seconds=round(progress.seconds, 4),
             units_per_second=round(rate, 1), progress=round(min(1.0, self.share_used()), 6),
         )
+        for shown in self.source.exhibits():
+            self.events.event("exhibit", step=progress.step, **shown)
 
     def validate(self) -> None:
         """The objective's mean loss on the first batches of the validation split; sums only, no outputs are kept."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,7 +13,7 @@ from ftheta.core.atomic import Attempt
 from ftheta.core.errors import DataError
 from ftheta.core.log import logger
 from ftheta.data.chat.conversations import Message
-from ftheta.data.chat.rows import Conversations, Encoded, Pairs
+from ftheta.data.chat.rows import Conversations, Encoded, Judged, Pairs
 from ftheta.data.chat.template import ChatTemplate, Piece, named
 from ftheta.data.source import Dataset
 from ftheta.data.sources.source_config import Prepared, Sections
@@ -27,13 +27,15 @@ class Item(NamedTuple):
 
     name: str
     talks: tuple[list[Message], ...]
+    good: bool | None = None
+    """What was said of the answer, where somebody said something."""
 
 
-def prepare_chat(items: Sequence[Item], template: str | None, sections: Sections) -> Prepared:
-    """Run or find every stage. Raises DataError for conversations that cannot be learned from."""
+def prepare_chat(items: Sequence[Item], template: str | None, sections: Sections, answered: bool = True) -> Prepared:
+    """Run or find every stage. Raises DataError for conversations that cannot be learned from, unless they need not be `answered`."""
     split, length, lookahead, cache, seed = sections.split, sections.pack.length, sections.lookahead, sections.cache, sections.seed
     parts = assign([item.name for item in items], split, seed)
-    content = digest([[item.name, [[list(message) for message in talk] for talk in item.talks]] for item in items])
+    content = digest([[item.name, [[list(message) for message in talk] for talk in item.talks], *([] if item.good is None else [item.good])] for item in items])
 
     def training_texts() -> list[str]:
         return [message.content for i in parts["train"] for talk in items[i].talks for message in talk]
@@ -50,30 +52,30 @@ def prepare_chat(items: Sequence[Item], template: str | None, sections: Sections
             write(attempt, part, (processor.spoken(pieces(rendering, talk, items, part)) for talk in talks))
 
     place = stage(cache, "chat", {**key, "template": processor.chat_template, "vocabulary": digest(processor.tokenizer.to_str())}, encode)
-    pairs = len(items[0].talks) == 2
-    make: Callable[..., Dataset] = Pairs if pairs else Conversations
+    pairs, judged = len(items[0].talks) == 2, items[0].good is not None
     splits: dict[str, Dataset] = {}
     account: dict[str, Any] = {"splits": {}, "fingerprint": content, "cut": {}}
     for part in SPLITS:
         found = Encoded.read(place, part)
         if not len(found.offsets):
             continue
-        splits[part] = make(found, digest([content, part, json.loads((place / f"{part}.json").read_text())]), processor.vocab, length, lookahead, processor.id("pad") or 0)
+        facts = (found, digest([content, part, json.loads((place / f"{part}.json").read_text())]), processor.vocab, length, lookahead, processor.id("pad") or 0)
+        splits[part] = Pairs(*facts) if pairs else Judged(*facts, [bool(items[i].good) for i in parts[part]]) if judged else Conversations(*facts)
         learned = int(found.learned.sum())
-        if not learned:
-            raise DataError(f"data: no token of the {part} split is learned: the template must let the assistant's answers be told apart")
+        if answered and not learned:
+            raise DataError(f"data: no token of the {part} split is learned: there must be answers, and the template must let the assistant's be told apart")
         account["splits"][part] = {"conversations": len(found.offsets) // (1 + pairs), "tokens": len(found.tokens), "learned tokens": learned}
         if longer := int((found.lengths > length + lookahead).sum()):
             account["cut"][part] = longer
             logger.warning("%s of %s conversations (%s) are longer than a row of %s tokens and lose their end: see data.pack.length",
                            f"{longer:,}", f"{len(found.offsets):,}", part, f"{length:,}")
-    return Prepared(splits["train"].ports, processor, splits, account=account)
+    return Prepared(splits["train"].ports, processor, splits, account=account, prompts={} if pairs else splits)
 
 
 def pieces(template: ChatTemplate, talk: Sequence[Message], items: Sequence[Item], part: str) -> list[Piece]:
     """A rendered conversation. Raises DataError naming it when the template cannot render it."""
     try:
-        return template.pieces(talk)
+        return template.pieces(talk, ask=talk[-1].role != "assistant")
     except DataError as error:
         name = next((item.name for item in items if any(talk is each for each in item.talks)), part)
         raise DataError(f"{name}: {error}") from None

@@ -1,9 +1,12 @@
-"""Data sets of encoded conversations: packed whole into rows, or in pairs of a preferred answer and another."""
+"""Data sets of encoded conversations: packed whole into rows, in pairs of a preferred answer and another, or each with a verdict."""
 
 from __future__ import annotations
 
+from abc import abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -35,6 +38,17 @@ class Encoded:
         start = int(self.offsets[index])
         stop = min(start + int(self.lengths[index]), start + longest)
         return self.tokens[start:stop], self.learned[start:stop]
+
+    def question(self, index: int) -> tuple[list[int], list[int]]:
+        """Tokens of one conversation up to its last answer, and those of that answer with what ends it; no answer: all of them, and none."""
+        start, length = int(self.offsets[index]), int(self.lengths[index])
+        tokens, learned = self.tokens[start : start + length], self.learned[start : start + length]
+        if not learned.any():
+            return tokens.tolist(), []
+        last = int(np.flatnonzero(learned)[-1])
+        before = np.flatnonzero(~learned[:last])
+        first = int(before[-1]) + 1 if len(before) else 0
+        return tokens[:first].tolist(), tokens[first : last + 1].tolist()
 
 
 class Talks(Dataset):
@@ -88,27 +102,71 @@ class Conversations(Talks):
         return {"tokens": torch.from_numpy(tokens), "documents": torch.from_numpy(documents), "learned": torch.from_numpy(learned)}
 
 
-class Pairs(Talks):
-    """A row is a question with two answers: chosen, rejected and which of their tokens are learned, each (B, length + lookahead), padded on the right."""
+class Rows(Talks):
+    """A row is two conversations side by side: of each its tokens, documents (padding on the right) and which tokens are learned, (B, length + lookahead)."""
+
+    parts: ClassVar[tuple[str, str]]
+    """What the two are called."""
+
+    @classmethod
+    def gives(cls) -> dict[str, str]:
+        return {name: spec for part in cls.parts for name, spec in ((part, "ids B T"), (f"{part}_documents", "ids B T"), (f"{part}_learned", "mask B T"))}
 
     @property
     def ports(self) -> Ports:
-        gives = {name: spec for part in ("chosen", "rejected") for name, spec in ((part, "ids B T"), (f"{part}_learned", "mask B T"))}
-        return Ports(gives=gives, sizes={"V": self.vocab, "T": self.length})
+        return Ports(gives=self.gives(), sizes={"V": self.vocab, "T": self.length})
 
     @property
     def units_per_example(self) -> int:
         return 2 * self.length
 
-    def __len__(self) -> int:
-        return len(self.encoded.offsets) // 2
+    @abstractmethod
+    def talk(self, row: int, number: int) -> tuple[Sequence[int] | np.ndarray, Sequence[bool] | np.ndarray]:
+        """Tokens of one of a row's conversations, and whether each is learned."""
 
     def batch(self, rows: Tensor) -> Batch:
         batch: Batch = {}
-        for number, part in enumerate(("chosen", "rejected")):
+        for number, part in enumerate(self.parts):
             tokens, learned = self.empty(len(rows))
+            documents = np.full_like(tokens, PADDING)
             for place, row in enumerate(rows.tolist()):
-                ids, said = self.encoded.talk(2 * row + number, self.width)
-                tokens[place, : len(ids)], learned[place, : len(ids)] = ids, said
-            batch |= {part: torch.from_numpy(tokens), f"{part}_learned": torch.from_numpy(learned)}
+                ids, said = (values[: self.width] for values in self.talk(row, number))
+                tokens[place, : len(ids)], learned[place, : len(ids)], documents[place, : len(ids)] = ids, said, 0
+            batch |= {part: torch.from_numpy(tokens), f"{part}_documents": torch.from_numpy(documents), f"{part}_learned": torch.from_numpy(learned)}
         return batch
+
+
+class Pairs(Rows):
+    """A question with two answers: the one that was chosen and the one that was rejected."""
+
+    parts = ("chosen", "rejected")
+
+    def __len__(self) -> int:
+        return len(self.encoded.offsets) // 2
+
+    def talk(self, row: int, number: int) -> tuple[np.ndarray, np.ndarray]:
+        return self.encoded.talk(2 * row + number, self.width)
+
+
+class Judged(Rows):
+    """A question with its answer, whether that is good (B,), and the same question with the answer to the next one, which does not fit it."""
+
+    parts = ("answer", "other")
+
+    def __init__(self, encoded: Encoded, fingerprint: str, vocab: int, length: int, lookahead: int, pad: int, good: Sequence[bool]):
+        super().__init__(encoded, fingerprint, vocab, length, lookahead, pad)
+        self.good = torch.tensor(good)
+
+    @classmethod
+    def gives(cls) -> dict[str, str]:
+        return {**super().gives(), "good": "mask B"}
+
+    def __len__(self) -> int:
+        return len(self.encoded.offsets)
+
+    def talk(self, row: int, number: int) -> tuple[list[int], list[bool]]:
+        asked, answer = self.encoded.question(row)[0], self.encoded.question((row + number) % len(self))[1]
+        return [*asked, *answer], [False] * len(asked) + [True] * len(answer)
+
+    def batch(self, rows: Tensor) -> Batch:
+        return {**super().batch(rows), "good": self.good[rows]}

@@ -5,14 +5,17 @@ from ftheta.core.catalog import Catalogue
 SOURCES = Catalogue(
     "source",
     {
+        "arithmetic": "ftheta.data.sources.arithmetic:Arithmetic",
         "chat": "ftheta.data.sources.chat:Chat",
         "communities": "ftheta.data.sources.graphs:Communities",
         "csv": "ftheta.data.sources.tables:CSV",
         "digits": "ftheta.data.sources.images:Digits",
+        "judged": "ftheta.data.sources.chat:JudgedAnswers",
         "mnist": "ftheta.data.sources.images:MNIST",
         "pairs": "ftheta.data.sources.pairs:PairsSource",
         "planetoid": "ftheta.data.sources.graphs:Planetoid",
         "preferences": "ftheta.data.sources.chat:Preferences",
+        "prompts": "ftheta.data.sources.chat:Prompts",
         "sklearn_table": "ftheta.data.sources.tables:SklearnTable",
         "tagged_text": "ftheta.data.sources.tagged:TaggedText",
         "text_files": "ftheta.data.sources.text:TextFiles",
@@ -20,3 +23,4 @@ SOURCES = Catalogue(
         "text_table": "ftheta.data.sources.text_table:TextTable",
     },
 )
+PROMPTS = Catalogue("prompt source", {name: SOURCES.entries[name] for name in ("arithmetic", "chat", "prompts")})

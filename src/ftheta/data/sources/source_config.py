@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
 from ftheta.core.config import Config
-from ftheta.core.contract import Ports
+from ftheta.core.contract import Batch, Ports
 from ftheta.data.clean.rules import Rule
 from ftheta.data.pack import Pack
 from ftheta.data.processors.processor import Processor
@@ -17,6 +17,9 @@ from ftheta.data.source import Dataset
 from ftheta.data.split import Split
 from ftheta.data.stages import digest
 from ftheta.data.tokenizers.trained import TokenizerConfig
+
+Judge = Callable[[str, Sequence[Sequence[int]]], list[float]]
+"""A reward model's folder and token ids of texts → a number for each."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,12 @@ class Prepared:
     texts: dict[str, list[str]] = field(default_factory=dict)
     account: dict[str, Any] = field(default_factory=dict)
     """What came in, what was dropped, how large each split is."""
+    prompts: dict[str, Dataset] = field(default_factory=dict)
+    """Conversations by split, whose last answers a model is to give itself."""
+    reference: Callable[[Batch], Batch] | None = None
+    """What the model that training starts from says of rows that are not known beforehand (experience)."""
+    judge: Judge | None = None
+    """What reward models say of texts (experience)."""
 
 
 class SourceConfig(Config, ABC):

@@ -57,6 +57,8 @@ class Subject:
     seed: int
     source: Any = None
     """The source's config, for experience: environments are made anew from it."""
+    prompts: Mapping[str, Dataset] = field(default_factory=dict)
+    """Conversations by split, whose last answers the model is to give itself."""
 
 
 @dataclass

@@ -24,7 +24,7 @@ from ftheta.core import errors
 from ftheta.core.device import pick
 from ftheta.core.random import generator
 from ftheta.data.stream import Stream
-from ftheta.experience.rollouts import Rollouts
+from ftheta.experience.iterations import Iterations
 from ftheta.lifecycle import lifecycle
 from ftheta.lifecycle.build import build_data, build_ramp, build_source, build_validation, starting_model
 from ftheta.lifecycle.companion import build_objective
@@ -163,7 +163,7 @@ def steps(recipe: Recipe, count: int, seconds: float) -> dict[str, Any]:
     stream = Stream(source, trainer.slots, recipe.train.workers)
     spans = stretches(recipe)
     try:
-        if isinstance(source, Rollouts):
+        if isinstance(source, Iterations):
             taken = [whole_iterations(trainer, stream, source.steps_per_iteration, seconds)]
         else:
             taken = []

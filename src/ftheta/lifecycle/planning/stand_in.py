@@ -89,7 +89,9 @@ def example_rows(recipe: Recipe, data: Prepared | None, rows: int) -> Batch:
         source = build_source(recipe, data)
         return source.batch(0, torch.arange(min(MOST, source.batch_size)), None)
     ports, few = recipe.data.ports(), min(rows, MOST)
-    made = {name: made_up(name, shape, ports.sizes, few, recipe.objective.lookahead) for name, shape in ports.gives.items()}
+    said = {name.rstrip("?"): shape for name, shape in recipe.objective.needs().reads.items() if name.endswith("?")} if recipe.objective.compares else {}
+    shapes = {**ports.gives, **said}                                                      # what the start says of a row is worked out with the row
+    made = {name: made_up(name, shape, ports.sizes, few, recipe.objective.lookahead) for name, shape in shapes.items()}
     return Preparation(recipe.objective, recipe.data.augment)(made, Draws(torch.arange(few), few, recipe.seed, "plan"))
 
 
@@ -103,4 +105,4 @@ def made_up(name: str, shape: str, sizes: Mapping[str, int], rows: int, lookahea
         return documents
     if kind in ("ids", "label", "place", "action", "edges"):
         return torch.zeros(dims, dtype=torch.int64)
-    return torch.ones(dims, dtype=torch.bool) if kind == "mask" else torch.zeros(dims)
+    return torch.ones(dims, dtype=torch.bool if kind == "mask" else torch.float32)
