@@ -9,7 +9,7 @@ import torch
 from tokenizers import Encoding
 from torch import Tensor
 
-from ftheta.core.contract import Batch, Ports
+from ftheta.core.contract import UNTAGGED, Batch, Ports
 from ftheta.core.log import logger
 from ftheta.data.labelled import framed
 from ftheta.data.processors.text import TextProcessor
@@ -17,9 +17,6 @@ from ftheta.data.source import Dataset
 from ftheta.data.sources.source_config import Prepared, Sections, in_memory
 from ftheta.data.stages import digest
 from ftheta.data.text import made_processor
-
-UNTAGGED = -1
-"""The class of tokens that carry no tag: later pieces of a word, control tokens, padding."""
 
 
 @dataclass(frozen=True)

@@ -5,20 +5,19 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Literal
 
 from pydantic import Field
 from torch import nn
 from torch.nn import functional as F
 
-from ftheta.core.contract import Batch, Loss, Needs
+from ftheta.core.contract import UNTAGGED, Batch, Loss, Needs
 from ftheta.objectives.objective import NO_GRADIENTS, Objective, Phase, Run
 
 
 class Tagging(Objective):
-    """Which class each token belongs to; tokens of class -1 (padding, later pieces of a word) do not count."""
+    """Which class each token belongs to; tokens without a tag (padding, later pieces of a word) do not count."""
 
-    ignored: ClassVar[int] = -1
     kind: Literal["tagging"] = "tagging"
     smoothing: float = Field(default=0.0, ge=0, lt=1)
     """Probability mass spread evenly over all classes."""
@@ -28,7 +27,7 @@ class Tagging(Objective):
 
     def loss(self, model: nn.Module, run: Run, batch: Batch, phase: Phase) -> Loss:
         logits, label = run(batch)["logits"].float(), batch["label"]
-        counted = label != self.ignored
+        counted = label != UNTAGGED
         logits, label = logits[counted], label[counted]
         total = F.cross_entropy(logits, label, reduction="sum", label_smoothing=self.smoothing)
         right = (logits.detach().argmax(-1) == label).sum()

@@ -31,9 +31,9 @@ def table(path: str, **fields: Any) -> TextTable:
 def test_the_same_rows_from_every_format(tmp_path: Path) -> None:
     comma = write(tmp_path, "a.csv", 'label,text\ngood,"Fine, ""really"" fine"\nbad,bad\ngood,so-so\tat best\n\nbad,中文 é\n')
     lines = write(tmp_path, "a.jsonl", "\n".join(json.dumps({"text": text, "label": label}) for text, label in ROWS))
-    assert [(e.text, e.label) for e in table(comma).examples()] == [(e.text, e.label) for e in table(lines).examples()] == ROWS
+    assert [(e.text, e.answer) for e in table(comma).examples(comma)] == [(e.text, e.answer) for e in table(lines).examples(lines)] == ROWS
     tabs = write(tmp_path, "a.tsv", 'x "1\t0\ny\t1\n')                                   # quotes mean nothing there
-    assert [(e.text, e.label) for e in table(tabs, header=False, text="1", label="2").examples()] == [('x "1', "0"), ("y", "1")]
+    assert [(e.text, e.answer) for e in table(tabs, header=False, text="1", label="2").examples(tabs)] == [('x "1', "0"), ("y", "1")]
 
 
 @pytest.mark.parametrize(("name", "text", "fields", "message"), [
@@ -45,7 +45,7 @@ def test_the_same_rows_from_every_format(tmp_path: Path) -> None:
 def test_what_cannot_be_used_is_refused_with_its_place(tmp_path: Path, name: str, text: str, fields: dict[str, Any], message: str) -> None:
     source = table(write(tmp_path, name, text), **fields)
     with pytest.raises(DataError, match=message):
-        source.classes(source.examples())
+        source.classes(source.examples(source.path))
 
 
 def pairs(folder: Path, count: int = 40) -> str:
