@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import torch
 from tokenizers import Encoding, Tokenizer
@@ -23,6 +23,16 @@ from ftheta.data.tokenizers.trained import TRAINED_ROLES
 CONTEXT = 8
 """Tokens before new ones that decide how these are shown: whether a space comes first, which bytes belong to a character begun before."""
 WORD = re.compile(r"[\u3400-\u9fff\uf900-\ufaff]|[^\W\u3400-\u9fff\uf900-\ufaff]+|[^\w\s]")
+
+
+class Framed(Protocol):
+    """The tokens of a row and the segment of each, as an `Encoding` has them."""
+
+    @property
+    def ids(self) -> Any: ...
+
+    @property
+    def type_ids(self) -> Any: ...
 
 
 class TextProcessor(Processor):
@@ -82,7 +92,7 @@ class TextProcessor(Processor):
         ids = self.tokenizer.encode(text, add_special_tokens=False).ids
         return [*self.ids(self.begin), *ids] if start else ids
 
-    def batch(self, encodings: Sequence[Encoding]) -> Batch:
+    def batch(self, encodings: Sequence[Framed]) -> Batch:
         """tokens, documents and segments (B, T) of texts of unequal length, padded on the right with document -1."""
         rows, width = len(encodings), max((len(encoding.ids) for encoding in encodings), default=0)
         tokens = torch.full((rows, width), self.id("pad") or 0)

@@ -12,6 +12,7 @@ SOURCES = Catalogue(
         "mnist": "ftheta.data.sources.images:MNIST",
         "planetoid": "ftheta.data.sources.graphs:Planetoid",
         "preferences": "ftheta.data.sources.chat:Preferences",
+        "questions": "ftheta.data.sources.questions:Questions",
         "sklearn_table": "ftheta.data.sources.tables:SklearnTable",
         "tagged_text": "ftheta.data.sources.tagged:TaggedText",
         "text_files": "ftheta.data.sources.text:TextFiles",
