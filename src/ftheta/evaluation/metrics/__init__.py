@@ -6,6 +6,7 @@ METRICS = Catalogue(
     "metric",
     {
         "accuracy": "ftheta.evaluation.metrics.labels:Accuracy",
+        "answers": "ftheta.evaluation.metrics.answers:Answers",
         "bits_per_byte": "ftheta.evaluation.metrics.language:BitsPerByte",
         "clusters": "ftheta.evaluation.metrics.labels:Clusters",
         "entities": "ftheta.evaluation.metrics.entities:Entities",

@@ -10,7 +10,7 @@ TASKS = Catalogue(
         "fill-mask": "ftheta.models.tasks.text:FillMask",
         "image-classification": "ftheta.models.tasks.images:ImageClassification",
         "node-classification": "ftheta.models.tasks.graphs:NodeClassification",
-        "question-answering": "ftheta.models.tasks.tokens:QuestionAnswering",
+        "question-answering": "ftheta.models.tasks.questions:QuestionAnswering",
         "reinforcement-learning": "ftheta.models.tasks.control:ReinforcementLearning",
         "sentence-similarity": "ftheta.models.tasks.sentences:SentenceSimilarity",
         "tabular-classification": "ftheta.models.tasks.tables:TabularClassification",
