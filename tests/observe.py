@@ -33,6 +33,7 @@ from ftheta.data.images import ImageDataset
 from ftheta.data.packing import Pack
 from ftheta.data.processors.plain import PlainProcessor
 from ftheta.data.processors.text import TextProcessor
+from ftheta.data.questions import Asked, prepare_questions
 from ftheta.data.sources.source_config import Sections, SourceConfig
 from ftheta.data.tagged import TaggedSentence, prepare_tagged
 from ftheta.data.text import TextSource
@@ -242,7 +243,9 @@ HOSTS: dict[str, dict[str, Any]] = {
     "rollouts": {"envs": 4, "horizon": 8, "epochs": 2},
 }
 """Fields that make an architecture or source small; others are left at their defaults."""
-SUBJECTS = {"accuracy": "images", "entities": "tags", "bits_per_byte": "language", "samples": "language", "loss": "language", "generated": "gan", "mean_return": "policy"}
+SUBJECTS = {
+    "accuracy": "images", "answers": "questions", "entities": "tags", "bits_per_byte": "language", "samples": "language", "loss": "language", "generated": "gan", "mean_return": "policy",
+}
 """Which of the subjects below a metric looks at."""
 SHARED = "a line that stands in the training documents as well\n"
 TEXTS = [
@@ -273,8 +276,8 @@ def host_of(sort: str) -> tuple[Catalogue, str, dict[str, Any]]:
 
 def subjects(name: str) -> Subject:
     """Small models with something to be measured on; made anew each time, always the same."""
-    kind = {"images": "resnet", "language": "decoder", "policy": "actor_critic", "tags": "headed"}.get(name, name)
-    more = {"language": {"dropout": 0.0}, "tags": {"readout": "tag"}, "policy": {"features": 4, "actions": 2}}.get(name, {})
+    kind = {"images": "resnet", "language": "decoder", "policy": "actor_critic", "tags": "headed", "questions": "headed"}.get(name, name)
+    more = {"language": {"dropout": 0.0}, "tags": {"readout": "tag"}, "questions": {"readout": "span"}, "policy": {"features": 4, "actions": 2}}.get(name, {})
     config = Slot(ARCHITECTURES).parse(with_sizes(kind, {**HOSTS.get(kind, {}), **more}))
     assert isinstance(config, ArchitectureConfig)
     model: Architecture = scatter(config.build(), 0)
@@ -291,6 +294,13 @@ def subjects(name: str) -> Subject:
         sentences = [TaggedSentence(tuple(words[(i + k) % 3] for k in range(4)), tuple(tags[(i + k) % 3] for k in range(4))) for i in range(60)]
         prepared = prepare_tagged({"train": sentences, "test": sentences}, SIZES["T"], Sections(Bytes(), place()))
         return Subject(Model(model, prepared.processor, "token-classification"), prepared.splits, {}, 0)
+    if name == "questions":
+        asked = [
+            Asked(str(i), str(i), "b?", context := " ".join("abc"[(i + k) % 3] for k in range(9)), () if i % 2 else ("The b.",), None if i % 2 else context.index("b"), "b")
+            for i in range(40)
+        ]
+        prepared = prepare_questions({"train": asked, "test": asked}, SIZES["T"], 1, Sections(Bytes(), place()), {})
+        return Subject(Model(model, prepared.processor, "question-answering"), prepared.splits, {}, 0)
     draws = generator("digits")
     pictures = ImageDataset(torch.randint(256, (60, 1, 8, 8), generator=draws, dtype=torch.uint8), torch.arange(60) % SIZES["K"], ("a", "b", "c"))
     task = "image-classification" if name == "images" else "unconditional-image-generation"

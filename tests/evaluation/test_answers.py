@@ -9,12 +9,12 @@ from collections import Counter
 
 import pytest
 
-from ftheta.evaluation.metrics.answers import (
-    SIGNS, best, chinese_exact, chinese_overlap, english_exact, english_overlap,
-)
+from ftheta.evaluation.metrics.answers import SIGNS, best, chinese_exact, chinese_overlap, english_exact, english_overlap
 
-ENGLISH = ["", "the", "The 308 points.", "308", "308 points", "A cat, an apple", "cat apple", "apple cat", "o'clock", "oclock", "  Two\tspaces ", "two spaces", "theatre", "a the a"]
-CHINESE = ["", "光荣和ω-force", "光荣和ωforce", "《光荣》", "光荣", "2004年8月", "2004年", "约3.5公里", "3.5公里", "在 Hawkswell Theatre 试演", "Hawkswell", "，。", "2 004", "陸特和漢斯", "漢斯"]
+ENGLISH = ["", "the", "The 308 points.", "308", "308 points", "A cat, an apple", "cat apple",
+           "apple cat", "o'clock", "oclock", "  Two\tspaces ", "two spaces", "theatre", "a the a"]
+CHINESE = ["", "光荣和ω-force", "光荣和ωforce", "《光荣》", "光荣", "2004年8月", "2004年", "约3.5公里", "3.5公里",
+           "在 Hawkswell Theatre 试演", "Hawkswell", "，。", "2 004", "陸特和漢斯", "漢斯"]
 
 
 def squad(prediction: str, answer: str) -> tuple[float, float]:

@@ -146,9 +146,8 @@ def task_of(recipe: Recipe, config: ArchitectureConfig) -> str:
     """What the trained model is used for, from the objective and what the model takes and gives."""
     ports = config.ports()
     tasks = recipe.objective.tasks()
-    for name in ports.takes:
-        if name in tasks:
-            task = tasks[name]
+    for name, spec in ports.takes.items():
+        if task := tasks.get(f"{name} {spec}") or tasks.get(name):
             if task == "tabular":
                 return "clustering" if "cluster" in ports.gives else "tabular-classification" if "logits" in ports.gives else "tabular-regression"
             return task

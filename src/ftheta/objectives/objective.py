@@ -69,5 +69,5 @@ class Objective(Config, ABC):
         return {}
 
     def tasks(self) -> dict[str, str]:
-        """What a trained model is used for: model input → task name."""
+        """What a trained model is used for: model input, or input and port where the port decides → task name."""
         return {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +89,53 @@ def test_a_classifier_from_a_file_to_an_answer(tmp_path: Path) -> None:
     assert model.task.name == "text-classification" and set(answer.probabilities) == {"2", "10"}
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert abs(next(line["loss"] for line in lines if "loss" in line) - 0.6931) < 0.1
+
+
+def test_published_splits_are_files_of_any_format_and_archives_are_looked_into(tmp_path: Path) -> None:
+    train = write(tmp_path, "train.part", "1 good film\n0 bad film\n\n1 fine\n")
+    with zipfile.ZipFile(tmp_path / "parts.zip", "w") as archive:
+        archive.writestr("inner/test.tsv", "label\ttext\n0\tbad\n")
+    source = table(train, format="label_first", validation=0.0, test=0.0)
+    assert [(e.text, e.answer) for e in source.parts(0)["train"]] == [("good film", "1"), ("bad film", "0"), ("fine", "1")]
+    with pytest.raises(DataError, match=r"or say data.source.format"):
+        table(train).parts(0)
+    comma = write(tmp_path, "train.csv", "label,text\n1,good\n0,bad\n")
+    parts = table(comma, validation=0.0, test=str(tmp_path / "parts.zip" / "inner" / "test.tsv")).parts(0)
+    assert {name: [(e.text, e.answer) for e in part] for name, part in parts.items()} == {"train": [("good", "1"), ("bad", "0")], "test": [("bad", "0")]}
+    with pytest.raises(DataError, match=r"holds no file 'test.tsv' \(files: inner/test.tsv\)"):
+        table(comma, test=str(tmp_path / "parts.zip" / "test.tsv")).parts(0)
+
+
+def test_files_of_named_data_sets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FTHETA_MIRROR", str(tmp_path))
+    path = "data:chnsenticorp/train.tsv"
+    with pytest.raises(DataError, match=r"set FTHETA_MIRROR to a folder that holds chnsenticorp/train\.tsv"):
+        table(path).parts(0)
+    (tmp_path / "chnsenticorp").mkdir()
+    for name in ("train.tsv", "dev.tsv", "test.tsv"):
+        write(tmp_path / "chnsenticorp", name, "label\ttext\n1\tx\n0\ty\n")
+    with pytest.raises(DataError, match="is not the published file"):
+        table(path).parts(0)
+    monkeypatch.setattr("ftheta.data.catalogue.check", lambda path, accepted: None)
+    assert len(table(path, test=0.0, validation=0.0).parts(0)["train"]) == 2
+    with pytest.raises(DataError, match=r"holds no file 'trian.tsv'; did you mean 'train.tsv'"):
+        table("data:chnsenticorp/trian.tsv").parts(0)
+
+
+def test_pairs_with_numbers_give_a_model_that_ranks(tmp_path: Path) -> None:
+    path = write(tmp_path, "s.jsonl", "\n".join(json.dumps({"text": "ab"[i % 2] * 3, "other": "ab"[i // 2 % 2] * 3, "label": 4.0 * (i % 2 == i // 2 % 2)}) for i in range(80)))
+    wanted = recipe(path)
+    wanted["data"]["source"] |= {"predict": "number"}
+    wanted |= {"objective": "regression", "evaluate": ["regression"]}
+    wanted["model"] = {**wanted["model"], "readout": {"kind": "regress", "pooling": "mean", "dropout": 0.0}}
+    wanted["train"] |= {"steps": 200, "optimizer": "muon"}
+    outcome = ftheta.run(wanted, out=tmp_path / "run")
+    assert [m["name"] for m in outcome.results["measurements"]] == ["root mean squared error", "R2"] and outcome.results["measurements"][1]["value"] > 0.8
+    model = ftheta.load(outcome.model_folder)
+    same, other = model.predict([{"text": "aaa", "second": "aaa"}, {"text": "aaa", "second": "bbb"}])
+    assert model.task.name == "text-ranking" and same.score > 3 > 1 > other.score
+    with pytest.raises(DataError, match="line 1, column 'label': expected a number"):
+        table(write(tmp_path, "b.csv", "text,label\na,good\n"), predict="number").parts(0)
 
 
 def test_sections_for_other_text_are_refused(tmp_path: Path) -> None:

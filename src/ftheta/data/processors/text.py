@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Any, NamedTuple, Protocol, Self
 
 import torch
 from tokenizers import Encoding, Tokenizer
@@ -33,6 +33,13 @@ class Framed(Protocol):
 
     @property
     def type_ids(self) -> Any: ...
+
+
+class Nothing(NamedTuple):
+    """A row without tokens."""
+
+    ids: tuple[int, ...] = ()
+    type_ids: tuple[int, ...] = ()
 
 
 class TextProcessor(Processor):
@@ -103,6 +110,12 @@ class TextProcessor(Processor):
             segments[row, :length] = torch.tensor(encoding.type_ids, dtype=torch.int64)
             documents[row, :length] = 0
         return {"tokens": tokens, "documents": documents, "segments": segments}
+
+    def choices(self, rows: Sequence[Sequence[Framed]]) -> Batch:
+        """As `batch`, for several texts a row: tensors (B, K, T); a row with fewer has texts that are all padding."""
+        most = max((len(row) for row in rows), default=0)
+        flat = [text for row in rows for text in (*row, *[Nothing()] * (most - len(row)))]
+        return {name: value.view(len(rows), most, -1) for name, value in self.batch(flat).items()}
 
     def frame(self, first: str, second: str | None, longest: int) -> Encoding:
         """A text, or a pair of texts, with the control tokens the tokenizer puts around them (`[CLS] a [SEP] b [SEP]`).

@@ -6,6 +6,7 @@ SOURCES = Catalogue(
     "source",
     {
         "chat": "ftheta.data.sources.chat:Chat",
+        "choices": "ftheta.data.sources.choices:Choices",
         "communities": "ftheta.data.sources.graphs:Communities",
         "csv": "ftheta.data.sources.tables:CSV",
         "digits": "ftheta.data.sources.images:Digits",

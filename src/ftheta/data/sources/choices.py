@@ -1,0 +1,98 @@
+"""Questions with some answers to choose among, from a file: a row is a question, the answers and which of them is right."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+from pydantic import Field, model_validator
+
+from ftheta.core.contract import Ports
+from ftheta.core.errors import DataError, suggest
+from ftheta.data.choices import CHOICES, Choice, prepare_choices
+from ftheta.data.images import stratified
+from ftheta.data.sources.kept import Kept, files, shares
+from ftheta.data.sources.rows import rows
+from ftheta.data.sources.source_config import Prepared, Sections, SourceConfig
+
+
+class Choices(SourceConfig):
+    """Questions with two or more answers each, one of them right; not all questions need to have as many."""
+
+    sections = frozenset({"tokenizer"})
+    kind: Literal["choices"] = "choices"
+    path: str
+    """The file, .csv, .tsv or .jsonl, UTF-8. `data:NAME/FILE` is a file of a named data set."""
+    question: str = "question"
+    """The column, or field, of the question."""
+    context: str | None = None
+    """The column of a text to be read first; none: there is only the question."""
+    offered: tuple[str, ...] = Field(default=("choices",), min_length=1)
+    """The columns of the answers, one each, empty ones left out; or the one field that holds a list of them."""
+    label: str = "answer"
+    """The column that says which answer is right."""
+    written: Literal["number", "letter", "text"] = "number"
+    """How it says so: a number from 0, a letter from A, or the answer itself."""
+    longest: int = Field(default=128, ge=8)
+    """Tokens of a question with one answer; what is longer loses its end."""
+    validation: Kept = 0.1
+    """Looked at during training: a share of the questions, or another file."""
+    test: Kept = 0.1
+    """Kept for the final measurement: a share of the questions, or another file."""
+
+    @property
+    def kept(self) -> dict[str, float | str]:
+        return {"validation": self.validation, "test": self.test}
+
+    @model_validator(mode="after")
+    def leaves_rows(self) -> Choices:
+        shares(self.kept)
+        return self
+
+    def ports(self) -> Ports:
+        return Ports(gives=CHOICES, sizes={"T": self.longest})
+
+    def prepare(self, sections: Sections) -> Prepared:
+        return prepare_choices(self.parts(sections.seed), self.longest, sections)
+
+    def parts(self, seed: int) -> dict[str, list[Choice]]:
+        """The questions of every part. Raises DataError naming file and line."""
+        items = self.items(self.path)
+        drawn = {name: part.tolist() for name, part in stratified(torch.zeros(len(items)), shares(self.kept), seed).items()}
+        taken = {row for part in drawn.values() for row in part}
+        other = {name: self.items(path) for name, path in files(self.kept).items()}
+        found = {name: [items[row] for row in drawn[name]] if name in drawn else other.get(name, []) for name in self.kept}
+        train = [item for row, item in enumerate(items) if row not in taken]
+        if not train:
+            raise DataError(f"data.source: {len(items)} questions are too few to split")
+        return {"train": train, **{name: part for name, part in found.items() if part}}
+
+    def items(self, path: str) -> list[Choice]:
+        found = [self.item(place, row) for place, row in rows(path)]
+        if not found:
+            raise DataError(f"{path} holds no rows")
+        return found
+
+    def item(self, place: str, row: dict[str, Any]) -> Choice:
+        for field, columns in (("question", [self.question]), ("context", [self.context]), ("offered", self.offered), ("label", [self.label])):
+            for column in columns:
+                if column is not None and column not in row:
+                    raise DataError(f"{place}: no column '{column}' (data.source.{field}){suggest(column, row, 'columns')}")
+        values = [row[column] for column in self.offered]
+        values = values[0] if len(values) == 1 and isinstance(values[0], list) else [value for value in values if value not in (None, "")]
+        texts = [row[self.question], *([] if self.context is None else [row[self.context]]), *values]
+        if wrong := [text for text in texts if not isinstance(text, str | int | float)]:
+            raise DataError(f"{place}: {wrong[0]!r:.60} where text is expected")
+        if len(values) < 2:
+            raise DataError(f"{place}: {len(values)} answer{'' if len(values) == 1 else 's'} to choose among, expected two or more (data.source.offered)")
+        offered = tuple(str(value) for value in values)
+        return Choice(str(row[self.question]), None if self.context is None else str(row[self.context]), offered, self.right(place, row[self.label], offered))
+
+    def right(self, place: str, said: Any, offered: tuple[str, ...]) -> int:
+        """The number of the right answer."""
+        names = {"number": [str(i) for i in range(len(offered))], "letter": [chr(ord("A") + i) for i in range(len(offered))], "text": list(offered)}[self.written]
+        text = str(said).strip()
+        text = text.upper() if self.written == "letter" else text
+        if text not in names:
+            raise DataError(f"{place}: column '{self.label}' holds {said!r:.60}, expected one of {', '.join(names):.120} (see data.source.written)")
+        return names.index(text)
