@@ -244,7 +244,8 @@ HOSTS: dict[str, dict[str, Any]] = {
 }
 """Fields that make an architecture or source small; others are left at their defaults."""
 SUBJECTS = {
-    "accuracy": "images", "answers": "questions", "entities": "tags", "bits_per_byte": "language", "samples": "language", "loss": "language", "generated": "gan", "mean_return": "policy",
+    "accuracy": "images", "answers": "questions", "entities": "tags",
+    "bits_per_byte": "language", "samples": "language", "loss": "language", "generated": "gan", "mean_return": "policy",
 }
 """Which of the subjects below a metric looks at."""
 SHARED = "a line that stands in the training documents as well\n"
