@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import ftheta
-from ftheta.core.errors import ConfigError, DataError
+from ftheta.core.errors import ConfigError, DataError, UsageError
 from ftheta.data.sources.source_config import Sections
 from ftheta.data.sources.text_table import TextTable
 from ftheta.data.tokenizers.trained import Bytes
@@ -83,7 +83,10 @@ def recipe(path: str) -> dict[str, Any]:
 
 
 def test_a_classifier_from_a_file_to_an_answer(tmp_path: Path) -> None:
-    ftheta.run(recipe(pairs(tmp_path)), out=tmp_path / "run")
+    assert ftheta.run(recipe(pairs(tmp_path)), out=tmp_path / "run").fresh
+    assert not ftheta.run(recipe(pairs(tmp_path)), out=tmp_path / "run").fresh             # sizes of a trunk are the data's too
+    with pytest.raises(UsageError, match="model.trunk.depth: was 1"):
+        ftheta.run(recipe(pairs(tmp_path)), changes={"model": {"trunk": {"depth": 2}}}, out=tmp_path / "run")
     model = ftheta.load(tmp_path / "run")
     answer = model.predict({"text": "word word", "second": "number 9"})
     assert model.task.name == "text-classification" and set(answer.probabilities) == {"2", "10"}
@@ -134,7 +137,7 @@ def test_pairs_with_numbers_give_a_model_that_ranks(tmp_path: Path) -> None:
     model = ftheta.load(outcome.model_folder)
     same, other = model.predict([{"text": "aaa", "second": "aaa"}, {"text": "aaa", "second": "bbb"}])
     assert model.task.name == "text-ranking" and same.score > 3 > 1 > other.score
-    with pytest.raises(DataError, match="line 1, column 'label': expected a number"):
+    with pytest.raises(DataError, match="line 2, column 'label': expected a number"):
         table(write(tmp_path, "b.csv", "text,label\na,good\n"), predict="number").parts(0)
 
 
