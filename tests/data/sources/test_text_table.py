@@ -85,7 +85,7 @@ def recipe(path: str) -> dict[str, Any]:
 def test_a_classifier_from_a_file_to_an_answer(tmp_path: Path) -> None:
     assert ftheta.run(recipe(pairs(tmp_path)), out=tmp_path / "run").fresh
     assert not ftheta.run(recipe(pairs(tmp_path)), out=tmp_path / "run").fresh             # sizes of a trunk are the data's too
-    with pytest.raises(UsageError, match="model.trunk.depth: was 1"):
+    with pytest.raises(UsageError, match=r"model\.trunk\.depth: was 1"):
         ftheta.run(recipe(pairs(tmp_path)), changes={"model": {"trunk": {"depth": 2}}}, out=tmp_path / "run")
     model = ftheta.load(tmp_path / "run")
     answer = model.predict({"text": "word word", "second": "number 9"})
