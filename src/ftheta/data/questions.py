@@ -71,7 +71,8 @@ class AskedTexts(Dataset):
 
     @property
     def fingerprint(self) -> str:
-        return digest([[question.name, *question.answers] for question in self.asked] + [[window.ids.tolist(), window.first, window.last] for window in self.windows])
+        asked = [[question.name, *question.answers] for question in self.asked]
+        return digest([asked, [[window.ids.tolist(), window.first, window.last] for window in self.windows]])
 
     def __len__(self) -> int:
         return len(self.windows)

@@ -90,8 +90,8 @@ class Choices(SourceConfig):
 
     def right(self, place: str, said: Any, offered: tuple[str, ...]) -> int:
         """The number of the right answer."""
-        names = {"number": [str(i) for i in range(len(offered))], "letter": [chr(ord("A") + i) for i in range(len(offered))], "text": list(offered)}[self.written]
-        text = str(said).strip()
+        numbers, text = range(len(offered)), str(said).strip()
+        names = {"number": [str(i) for i in numbers], "letter": [chr(ord("A") + i) for i in numbers], "text": [answer.strip() for answer in offered]}[self.written]
         text = text.upper() if self.written == "letter" else text
         if text not in names:
             raise DataError(f"{place}: column '{self.label}' holds {said!r:.60}, expected one of {', '.join(names):.120} (see data.source.written)")

@@ -61,7 +61,10 @@ class Questions(SourceConfig):
 
 
 def by_article(asked: Sequence[Asked], kept: Mapping[str, float], seed: int) -> dict[str, list[Asked]]:
-    """The named shares and, as `train`, what they leave, articles in an order given by hashes of (seed, article); whoever asks for a share gets at least one."""
+    """The named shares and, as `train`, what they leave, articles in an order given by hashes of (seed, article).
+
+    Whoever asks for a share gets at least one article.
+    """
     order = sorted({question.article for question in asked}, key=lambda article: key(seed, "split", article))
     part_of = {}
     start = 0

@@ -21,7 +21,7 @@ class TaggedText(SourceConfig):
     sections = frozenset({"tokenizer"})
     kind: Literal["tagged_text"] = "tagged_text"
     path: str
-    """The file to train on, UTF-8; a word, its tag and what may stand between them are separated by tabs or spaces. `data:NAME/FILE` is a file of a named data set."""
+    """The file to train on, UTF-8; a word, its tag and what may stand between them are separated by tabs or spaces. `data:NAME/FILE` is one of a named data set."""
     validation: str | None = None
     """The file looked at during training; none: no validation."""
     test: str | None = None

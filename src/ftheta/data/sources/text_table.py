@@ -18,7 +18,7 @@ from ftheta.data.sources.tables import by_size
 
 
 class TextTable(LabelledTextSource):
-    """Texts, or pairs of texts, with their classes or numbers, from a .csv file, a .tsv file (no quoting), a .jsonl file, or lines that begin with the class."""
+    """Texts, or pairs of texts, with their classes or numbers, from .csv, .tsv (no quoting) or .jsonl files, or lines that begin with the class."""
 
     kind: Literal["text_table"] = "text_table"
     path: str

@@ -56,7 +56,8 @@ class DistilBERT(EncoderFamily):
 
     def read_head(self, suffix: str, theirs: Mapping[str, Any]) -> dict[str, Any]:
         if suffix in ("ForSequenceClassification", "ForMultipleChoice"):
-            return {"kind": "choose" if suffix == "ForMultipleChoice" else "classify", "pooling": "first", "dense": "relu", "dropout": theirs.get("seq_classif_dropout", 0.2)}
+            kind = "choose" if suffix == "ForMultipleChoice" else "classify"
+            return {"kind": kind, "pooling": "first", "dense": "relu", "dropout": theirs.get("seq_classif_dropout", 0.2)}
         if suffix == "ForTokenClassification":
             return {"kind": "tag", "dropout": theirs.get("dropout", 0.1)}
         return {"kind": "span", "dropout": theirs.get("qa_dropout", 0.1)} if suffix == "ForQuestionAnswering" else {"kind": "embed", "pooler": False}
