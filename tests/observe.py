@@ -38,6 +38,7 @@ from ftheta.data.pack import Pack
 from ftheta.data.pairs import Pair, prepare_pairs
 from ftheta.data.processors.plain import PlainProcessor
 from ftheta.data.processors.text import TextProcessor
+from ftheta.data.questions import Asked, prepare_questions
 from ftheta.data.source import Dataset
 from ftheta.data.sources.source_config import Sections, SourceConfig
 from ftheta.data.tagged import TaggedSentence, prepare_tagged
@@ -276,10 +277,10 @@ HOSTS: dict[str, dict[str, Any]] = {
 }
 """Fields that make an architecture or source small; others are left at their defaults."""
 SUBJECTS = {
-    "accuracy": "images", "bits_per_byte": "language", "entities": "tags", "f1": "images", "generated": "gan", "loss": "language", "mean_return": "policy",
-    "mean_reward": "writer", "pearson": "scores", "perplexity": "language", "preferred": "pairs", "retrieval": "vectors", "samples": "language",
-    "similarity": "vectors", "spearman": "scores",
-    **dict.fromkeys(("benchmark", "bleu", "chrf", "crows_pairs", "exact_match", "occupations", "rouge", "span_f1", "winogender"), "answers"),
+    "accuracy": "images", "answers": "questions", "bits_per_byte": "language", "entities": "tags", "f1": "images", "generated": "gan", "loss": "language",
+    "mean_return": "policy", "mean_reward": "writer", "pearson": "scores", "perplexity": "language", "preferred": "pairs", "retrieval": "vectors",
+    "samples": "language", "similarity": "vectors", "spearman": "scores",
+    **dict.fromkeys(("benchmark", "bleu", "chrf", "crows_pairs", "exact_match", "occupations", "rouge", "span_f1", "winogender"), "answered"),
 }
 """Which of the subjects below a metric looks at."""
 SHARED = "a line that stands in the training documents as well\n"
@@ -311,15 +312,15 @@ def host_of(sort: str) -> tuple[Catalogue, str, dict[str, Any]]:
 
 def subjects(name: str) -> Subject:
     """Small models with something to be measured on; made anew each time, always the same."""
-    if name == "answers":
+    if name == "answered":
         return Subject(speaks(spells("both walked")), {"test": questions({"b": "The oth walks!", "t": "the h walked", " ": "walk", "h": "walked on"})}, {}, 0)
     kind = {
-        "images": "resnet", "language": "decoder", "pairs": "decoder", "policy": "actor_critic", "scores": "headed", "tags": "headed", "vectors": "headed",
-        "writer": "decoder",
+        "images": "resnet", "language": "decoder", "pairs": "decoder", "policy": "actor_critic", "writer": "decoder",
+        **dict.fromkeys(("questions", "scores", "tags", "vectors"), "headed"),
     }.get(name, name)
     more = {
-        "language": {"dropout": 0.0}, "pairs": {"dropout": 0.0}, "scores": {"readout": "regress"}, "tags": {"readout": "tag"}, "vectors": {"readout": "embed"},
-        "policy": {"features": 4, "actions": 2}, "writer": {"dropout": 0.0, "context": 16},
+        "language": {"dropout": 0.0}, "pairs": {"dropout": 0.0}, "questions": {"readout": "span"}, "scores": {"readout": "regress"}, "tags": {"readout": "tag"},
+        "vectors": {"readout": "embed"}, "policy": {"features": 4, "actions": 2}, "writer": {"dropout": 0.0, "context": 16},
     }.get(name, {})
     config = Slot(ARCHITECTURES).parse(with_sizes(kind, {**HOSTS.get(kind, {}), **more}))
     assert isinstance(config, ArchitectureConfig)
@@ -352,6 +353,13 @@ def subjects(name: str) -> Subject:
         pairs = [Pair(f"{i} a", f"b {i * i}", i % 5 / 4) for i in range(30)]
         prepared = prepare_pairs(pairs, pairs, SIZES["T"], 0.0, 0.0, Sections(Bytes(), place()))
         return Subject(Model(model, prepared.processor, "sentence-similarity"), prepared.splits, {}, 0)
+    if name == "questions":
+        asked = [
+            Asked(str(i), str(i), "b?", context := " ".join("abc"[(i + k) % 3] for k in range(9)), () if i % 2 else ("The b.",), None if i % 2 else context.index("b"), "b")
+            for i in range(40)
+        ]
+        prepared = prepare_questions({"train": asked, "test": asked}, SIZES["T"], 1, Sections(Bytes(), place()), {})
+        return Subject(Model(model, prepared.processor, "question-answering"), prepared.splits, {}, 0)
     draws = generator("digits")
     pictures = ImageDataset(torch.randint(256, (60, 1, 8, 8), generator=draws, dtype=torch.uint8), torch.arange(60) % SIZES["K"], ("a", "b", "c"))
     task = "image-classification" if name == "images" else "unconditional-image-generation"

@@ -92,6 +92,8 @@ ENTRIES: dict[str, dict[str, Any]] = {
     "metric rouge.stem": {},
     "metric retrieval": {"batch": 16},
     "metric similarity": {"batch": 16},
+    "metric answers": {"language": "english", "batch": 8},
+    "metric answers.threshold": {"language": "english", "batch": 8, "threshold": -50.0},
     "metric samples": {"prompts": ["a "], "most": 8},
     "objective adversarial": {"noise": 4},
     "position relative.distance": {"buckets": 4, "distance": 4},
@@ -99,8 +101,11 @@ ENTRIES: dict[str, dict[str, Any]] = {
     "rotary scaling linear": {"factor": 2.0},
     "rotary scaling llama3": {"original": 200},
     "rotary scaling yarn": {"factor": 2.0, "original": 4000},
+    "source choices": {"path": "FILES/choices.jsonl", "context": "story"},
+    "source choices.written": {"path": "FILES/choices.jsonl", "label": "text", "written": "text"},
     "source communities": {"nodes": 60},
     "source mnist": {"validation": 0.3},
+    "source questions": {"path": "FILES/asked.json", "longest": 32, "stride": 8},
     "source sklearn_table": {"name": "iris"},
     "source text_files": {"path": "FILES", "on_bad": "skip", "largest": 300},
     "source text_lines": {"path": "FILES/lines.jsonl", "on_bad": "skip", "most_bad": 0.9},
@@ -149,9 +154,20 @@ VALUES: dict[str, list[Any]] = {
     "architecture kmeans.tolerance": [1.0],
     "metric benchmark.which": ["FILES/others.yaml"],
     "metric retrieval.least": [0.9],
+    "metric answers.most": [1],
+    "metric answers.threshold": [50.0],
     "metric samples.prompts": [["b "]],
     "optimizer adamw.betas": [[0.5, 0.6]],
     "optimizer muon.betas": [[0.5, 0.6]],
+    "source choices.context": ["question"],
+    "source choices.label": ["other"],
+    "source choices.longest": [12],
+    "source choices.offered": [["more"]],
+    "source choices.path": ["FILES/others.jsonl"],
+    "source choices.question": ["story"],
+    "source choices.test": [0.5, "FILES/others.jsonl"],
+    "source choices.validation": [0.5, "FILES/others.jsonl"],
+    "source choices.written": ["number", "letter"],
     "source csv.features": [["b"]],
     "source csv.path": ["FILES/other.csv"],
     "source csv.separator": [";"],
@@ -167,14 +183,22 @@ VALUES: dict[str, list[Any]] = {
     "source tagged_text.path": ["FILES/more.conll"],
     "source tagged_text.test": ["FILES/more.conll"],
     "source tagged_text.validation": ["FILES/more.conll"],
+    "source questions.more": [["FILES/more.json"]],
+    "source questions.path": ["FILES/more.json"],
+    "source questions.test": [0.5, "FILES/more.json"],
+    "source questions.validation": [0.5, "FILES/more.json"],
     "source rollouts.environment": [{"kind": "cartpole", "limit": 3}],
     "source text_files.exclude": [["*.txt"]],
     "source text_files.include": [["*.md"]],
     "source text_files.path": ["FILES/a.txt"],
+    "source text_table.format": ["label_first"],
     "source text_table.label": ["stars"],
     "source text_table.longest": [8],
     "source text_table.path": ["FILES/reviews.jsonl"],
+    "source text_table.predict": ["number"],
     "source text_table.second": ["stars"],
+    "source text_table.test": [0.5, "FILES/reviews.jsonl"],
+    "source text_table.validation": [0.5, "FILES/reviews.jsonl"],
     "source text_table.text": ["other"],
     "source text_lines.field": ["title"],
     "source text_lines.path": ["FILES/a.txt"],
@@ -328,6 +352,16 @@ def files() -> Path:
     ]
     (folder / "alike.csv").write_text("\n".join([",".join(alike[0]), *(",".join(row.values()) for row in alike)]) + "\n")
     (folder / "alike.jsonl").write_text("\n".join(json.dumps(row) for row in alike[::-1]) + "\n")
+
+    offered = [{"question": f"which {i}?", "story": f"story {i}", "choices": ["yes", f"no {i}"], "more": ["a", "b", "c"], "answer": i % 2, "other": 1 - i % 2,
+                "text": ["yes", f"no {i}"][i % 2]} for i in range(24)]
+    for name, rows in {"choices": offered, "others": offered[::-1]}.items():
+        (folder / f"{name}.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n")
+    for name, numbers in {"asked": range(20), "more": range(18, 40)}.items():
+        texts = [f"number {i} and a text of some more words" for i in numbers]
+        asked = [{"question": "which?", "answers": [{"text": text.split()[1], "answer_start": 7}]} for text in texts]
+        data = [{"title": text, "paragraphs": [{"context": text, "qas": [one]}]} for text, one in zip(texts, asked, strict=True)]
+        (folder / f"{name}.json").write_text(json.dumps({"data": data}))
     (folder / "names.conll").write_text("Anna B-PER\nin O\nRome B-LOC\n\nBo B-PER\n")
     (folder / "more.conll").write_text("Bo B-PER\nin O\nRome B-LOC\n")
     (folder / "questions.jsonl").write_text("".join(json.dumps({"q": q, "right": i % 2}) + "\n" for i, q in enumerate("both walked")))

@@ -39,6 +39,7 @@ SIZES: dict[str, list[dict[str, Any]]] = {
 HEADS = ("ForMaskedLM", "Model", "ForSequenceClassification", "ForTokenClassification", "ForQuestionAnswering")
 CLASSES = {"bert": "Bert", "roberta": "Roberta", "distilbert": "DistilBert"}
 CASES = [pytest.param(family, size, head, id=f"{family}-{size}-{head}") for family in SIZES for size in (0, 1) for head in HEADS]
+CHOOSING = [pytest.param(family, size, "ForMultipleChoice", id=f"{family}-{size}-ForMultipleChoice") for family in SIZES for size in (0, 1)]
 
 
 def theirs(family: str, size: int, head: str, labels: int = 4) -> Any:
@@ -102,7 +103,29 @@ def test_outputs_equal_theirs_with_segments_and_padding_on_either_side(family: s
         assert (got - value).abs().max() <= 1e-5 * max(1.0, float(value.abs().max())), name
 
 
-@pytest.mark.parametrize(("family", "size", "head"), CASES)
+@pytest.mark.parametrize(("family", "size", "head"), CHOOSING)
+@torch.no_grad()
+def test_scores_of_choices_equal_theirs(family: str, size: int, head: str) -> None:
+    model = theirs(family, size, head)
+    config, ours = ours_of(model)
+    draws = torch.Generator().manual_seed(1)
+    tokens, real = torch.randint(4, VOCAB, (3, 4, 14), generator=draws), torch.ones(3, 4, 14, dtype=torch.bool)
+    real[1, :, 9:] = False
+    real[2, 1, 4:] = False
+    tokens[~real] = model.config.pad_token_id or 0
+    batch, mine = {"input_ids": tokens, "attention_mask": real.long()}, {"tokens": tokens, "documents": real.long() - 1}
+    if "segments?" in config.ports().takes:
+        kinds = torch.randint(config.trunk.segments, tokens.shape, generator=draws)      # type: ignore[attr-defined]
+        batch["token_type_ids"], mine["segments"] = kinds, kinds
+    expected, found = model(**batch).logits, ours(**mine)
+    assert expected.shape == found["logits"].shape == (3, 4) and expected.std() > 0.01 and found["hidden"].shape[:3] == tokens.shape
+    assert (found["logits"] - expected).abs().max() <= 1e-5 * max(1.0, float(expected.abs().max()))
+    mine["documents"][0, 3] = -1                                                          # a choice that is not there
+    fewer = ours(**mine)["logits"]
+    assert fewer[0, 3] == -torch.inf and torch.equal(fewer[0, :3], found["logits"][0, :3])
+
+
+@pytest.mark.parametrize(("family", "size", "head"), CASES + CHOOSING)
 def test_table_is_a_bijection_and_the_config_comes_back(family: str, size: int, head: str) -> None:
     config, ours = ours_of(theirs(family, size, head))
     table = FAMILIES.load(family)()
@@ -116,11 +139,11 @@ def test_table_is_a_bijection_and_the_config_comes_back(family: str, size: int, 
 
 TASKS = {
     "ForMaskedLM": "fill-mask", "Model": "feature-extraction", "ForSequenceClassification": "text-classification", "ForTokenClassification": "token-classification",
-    "ForQuestionAnswering": "question-answering",
+    "ForQuestionAnswering": "question-answering", "ForMultipleChoice": "multiple-choice",
 }
 
 
-@pytest.mark.parametrize(("family", "size", "head"), CASES[: len(HEADS)] + CASES[2 * len(HEADS) : 3 * len(HEADS)] + CASES[-len(HEADS) :])
+@pytest.mark.parametrize(("family", "size", "head"), CASES[: len(HEADS)] + CASES[2 * len(HEADS) : 3 * len(HEADS)] + CASES[-len(HEADS) :] + CHOOSING[::2])
 def test_their_tools_load_our_folder_and_we_load_theirs(tmp_path: Path, family: str, size: int, head: str) -> None:
     _, ours = ours_of(theirs(family, size, head))
     save(Model(ours, bert_processor(("a", "b", "c", "d")), TASKS[head]), tmp_path / "ours")

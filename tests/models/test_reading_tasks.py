@@ -112,13 +112,3 @@ def test_answers_are_stretches_of_the_context() -> None:
     assert taken.predict([short, {"question": "dog?", "context": context}])[0].probability == pytest.approx(taken.predict(short).probability, abs=2e-6)
     with pytest.raises(UsageError, match="context"):
         taken.predict({"question": "dog?", "context": ""})
-
-
-def test_the_best_span_is_the_best_of_all() -> None:
-    taken = model("question-answering", "span")
-    encoding = taken.processor.frame("dog?", "the cat sat the dog", 32)
-    span = torch.randn(len(encoding.ids), 2, generator=torch.Generator().manual_seed(3))
-    inside = [t for t, number in enumerate(encoding.sequence_ids) if number == 1]
-    first, last = span[inside].double().softmax(0).unbind(1)
-    score, a, b = max((float(first[i] * last[j]), inside[i], inside[j]) for i in range(len(inside)) for j in range(i, min(i + 2, len(inside))))
-    assert taken.task.best(encoding, span, 2) == (pytest.approx(score), encoding.offsets[a][0], encoding.offsets[b][1])    # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""A trunk of tokens and a head that answers: sequence classification and regression, tagging, spans, sentence vectors.
+"""A trunk of tokens and a head that answers: sequence classification and regression, multiple choice, tagging, spans, sentence vectors.
 
 Fine-tuned BERTs and sentence embedders are this file; what the head does is a slot. Padding costs next to nothing: rows that have much of it
 share rows while the trunk reads them (`compact`).
@@ -49,14 +49,18 @@ class HeadedConfig(ArchitectureConfig):
 
     def ports(self) -> Ports:
         ports = self.trunk.ports()
-        return Ports(ports.takes, {**ports.gives, **self.readout.cls.gives(self.readout.arguments)}, {**ports.sizes, "K": self.classes}, ports.traits)
+        takes, gives, classes = ports.takes, ports.gives, {"K": self.classes}
+        if self.readout.cls.choices:                                                      # any number of them
+            takes, gives = ({name: spec.replace("B T", "B K T") for name, spec in side.items()} for side in (takes, gives))
+            classes = {}
+        return Ports(takes, {**gives, **self.readout.cls.gives(self.readout.arguments)}, {**ports.sizes, **classes}, ports.traits)
 
     def build(self) -> Headed:
         return Headed(self)
 
 
 class Headed(Architecture):
-    """tokens (B, T), padding being document -1 → hidden (B, T, D) and what the readout gives."""
+    """tokens (B, T), padding being document -1 → hidden (B, T, D) and what the readout gives; of K texts to choose among tokens are (B, K, T)."""
 
     def __init__(self, config: HeadedConfig):
         super().__init__()
@@ -66,13 +70,13 @@ class Headed(Architecture):
 
     def forward(self, tokens: Tensor, documents: Tensor | None = None, segments: Tensor | None = None) -> Outputs:
         self.trunk.compute_dtype = self.compute_dtype                                    # set on the whole by whoever runs it
-        inputs = {"tokens": tokens, "documents": documents, "segments": segments}
-        layout = None if documents is None else compact(documents)
+        given = {"tokens": tokens, "documents": documents, "segments": segments}
+        texts = {name: value.flatten(0, -2) for name, value in given.items() if value is not None}       # a row each
+        layout = compact(texts["documents"]) if "documents" in texts else None
         if layout is not None:
-            inputs = {name: None if value is None else layout.gather(value) for name, value in inputs.items()} | {"documents": layout.documents}
-        hidden = self.trunk(**{name: value for name, value in inputs.items() if value is not None})["hidden"]
-        if layout is not None:
-            hidden = layout.scatter(hidden)
+            texts = {**{name: layout.gather(value) for name, value in texts.items()}, "documents": layout.documents}
+        hidden = self.trunk(**texts)["hidden"]
+        hidden = (hidden if layout is None else layout.scatter(hidden)).reshape(*tokens.shape, -1)
         return Outputs({"hidden": hidden, **self.readout(hidden, None if documents is None else documents >= 0)})
 
     def initialise(self, seed: int) -> None:

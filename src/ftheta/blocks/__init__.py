@@ -36,6 +36,7 @@ POSITIONS = Catalogue(
 READOUTS = Catalogue(
     "readout",
     {
+        "choose": "ftheta.blocks.readout:Choose",
         "classify": "ftheta.blocks.readout:Classify",
         "embed": "ftheta.blocks.readout:Embed",
         "regress": "ftheta.blocks.readout:Regress",

@@ -1,4 +1,4 @@
-"""From the hidden states of a sequence to an answer: a class, a number, a tag for every token, a stretch of text, one vector.
+"""From the hidden states of a sequence to an answer: a class, a number, one of several texts, a tag for every token, a stretch of text, one vector.
 
 Padding (`real` False) never counts. The first token stands for the sequence as BERT's [CLS] does (Devlin et al. 2018, arXiv:1810.04805);
 the last one has seen the whole of it where tokens only look back (Radford et al. 2018);
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -42,6 +42,9 @@ def pooled(hidden: Tensor, real: Tensor | None, pooling: PoolingName) -> Tensor:
 
 class Readout(nn.Module, ABC):
     """Hidden states (B, T, D) and which tokens are real (B, T; None: all) → named outputs."""
+
+    choices: ClassVar[bool] = False
+    """Whether an example is K texts, (B, K, T), and what is read depends on all of them."""
 
     @staticmethod
     @abstractmethod
@@ -84,6 +87,22 @@ class Classify(Pooled):
 
     def forward(self, hidden: Tensor, real: Tensor | None) -> dict[str, Tensor]:
         return {"logits": self.scores(hidden, real)}
+
+
+class Choose(Pooled):
+    """A score for each of K texts, of which one is chosen: logits (B, K) from hidden (B, K, T, D); a choice that is all padding cannot be meant."""
+
+    outputs = 1
+    choices = True
+
+    @staticmethod
+    def gives(arguments: Mapping[str, Any]) -> dict[str, str]:
+        return {"logits": "logits B K"}
+
+    def forward(self, hidden: Tensor, real: Tensor | None) -> dict[str, Tensor]:
+        flat = None if real is None else real.flatten(0, 1)
+        logits = self.scores(hidden.flatten(0, 1), flat).view(hidden.shape[:2])
+        return {"logits": logits if real is None else logits.masked_fill(~real.any(-1), -torch.inf)}
 
 
 class Regress(Pooled):

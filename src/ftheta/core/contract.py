@@ -21,6 +21,9 @@ Batch = dict[str, "Tensor"]
 PADDING = -1
 """The document that padding belongs to: tokens see only their own document, so nothing sees padding."""
 
+UNTAGGED = -1
+"""The class of tokens that carry no tag: later pieces of a word, control tokens, padding."""
+
 UPPER_BOUNDS = {"V": "vocabulary", "T": "context length", "S": "length of sources"}
 EXACT = {"K": "number of classes", "C": "number of channels", "D": "number of features", "A": "number of actions"}
 

@@ -1,23 +1,26 @@
 """Named data sets: found in a local mirror folder (`FTHETA_MIRROR`) or in the cache, checked by SHA-256, else fetched from their
-public address.
+public address. A recipe names a file of one as `data:NAME/FILE`, and a file in a .zip by what it is called in there: `ARCHIVE.zip/FILE`.
 """
 
 from __future__ import annotations
 
+import fnmatch
 import hashlib
 import os
 import urllib.error
 import urllib.request
+import zipfile
 from importlib import resources
 from pathlib import Path
 
 from ruamel.yaml import YAML
 
-from ftheta.core.atomic import write_file
+from ftheta.core.atomic import Attempt, write_file
 from ftheta.core.errors import DataError, suggest
-from ftheta.data.stages import home
+from ftheta.data.stages import digest, home, stage
 
-NAMED = "dataset:"
+NAMED = "data:"
+"""What a path of a named data set begins with."""
 
 
 def entries() -> dict[str, dict]:
@@ -43,12 +46,33 @@ def locate(name: str) -> Path:
     return cached
 
 
-def place(path: str) -> Path:
-    """A path as a recipe says it: `dataset:NAME/...` is in the folder of a named data set. Raises DataError when that cannot be had."""
-    if not path.startswith(NAMED):
-        return Path(path).expanduser()
-    name, _, rest = path.removeprefix(NAMED).partition("/")
-    return locate(name) / rest
+def place_of(path: str) -> Path:
+    """The file, or pattern of files, that a recipe's path means; one inside a .zip is unpacked into the cache. Raises DataError for what is not there."""
+    found = Path(path).expanduser()
+    if path.startswith(NAMED):
+        name, _, file = path.removeprefix(NAMED).partition("/")
+        folder, known = locate(name), entries()[name]["files"]
+        if not any(fnmatch.fnmatchcase(one, file) or file.startswith(f"{one}/") for one in known):
+            raise DataError(f"data set '{name}' holds no file '{file}'{suggest(file, known, 'files')}")
+        found = folder / file
+    archive = next((parent for parent in found.parents if parent.suffix == ".zip" and parent.is_file()), None)
+    return found if archive is None else unpacked(archive, found.relative_to(archive).as_posix())
+
+
+def unpacked(archive: Path, member: str) -> Path:
+    """A file of an archive, written out once. Raises DataError for an archive that is damaged or does not hold it."""
+    data = archive.read_bytes()
+
+    def write(attempt: Attempt) -> None:
+        try:
+            with zipfile.ZipFile(archive) as opened:
+                if member not in opened.namelist():
+                    raise DataError(f"{archive} holds no file '{member}'{suggest(member, opened.namelist(), 'files')}")
+                attempt.write(Path(member).name, opened.read(member))
+        except (zipfile.BadZipFile, OSError) as error:
+            raise DataError(f"{archive} cannot be read: {error}") from None
+
+    return stage(home() / "stages", "unpacked", {"archive": digest(data), "file": member}, write) / Path(member).name
 
 
 def check(path: Path, accepted: list[str]) -> None:

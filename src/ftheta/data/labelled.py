@@ -1,34 +1,34 @@
-"""Labelled texts, or pairs of texts: split class by class, a tokenizer made from the training texts, batches padded to their longest row."""
+"""Texts, or pairs of texts, with a class or a number each: a tokenizer made from the training texts, batches padded to their longest row."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from tokenizers import Encoding, processors
 from torch import Tensor
 
 from ftheta.core.contract import Batch, Ports
-from ftheta.core.errors import DataError
-from ftheta.data.images import stratified
 from ftheta.data.processors.text import TextProcessor
 from ftheta.data.source import Dataset
 from ftheta.data.sources.source_config import Prepared, Sections, SourceConfig, in_memory
 from ftheta.data.stages import digest
 from ftheta.data.text import made_processor
 
-PORTS = {"tokens": "ids B T", "documents": "ids B T", "segments": "ids B T", "label": "label B"}
+TEXTS = {"tokens": "ids B T", "documents": "ids B T", "segments": "ids B T"}
+ANSWERS = {"label": "label B", "target": "real B"}
 
 
 @dataclass(frozen=True)
 class Example:
-    """A text, or a pair of texts, and its class."""
+    """A text, or a pair of texts, and its class, or number, as it was written."""
 
     text: str
     second: str | None
-    label: str
+    answer: str
 
 
 class LabelledTextSource(SourceConfig):
@@ -37,70 +37,65 @@ class LabelledTextSource(SourceConfig):
     sections = frozenset({"tokenizer"})
 
     longest: int
-    validation: float
-    test: float
+    predict: Literal["class", "number"]
 
     @abstractmethod
-    def examples(self) -> list[Example]:
-        """Every example, in a fixed order. Raises DataError naming file and line for what cannot be read."""
+    def parts(self, seed: int) -> dict[str, list[Example]]:
+        """The examples of train and, where there are such, of validation and test. Raises DataError naming file and line for what cannot be read."""
 
     @abstractmethod
     def classes(self, examples: Sequence[Example]) -> list[str]:
         """The names of the classes, in the order of their numbers."""
 
+    @property
+    def answer(self) -> str:
+        """What a batch calls the answers."""
+        return "label" if self.predict == "class" else "target"
+
+    def ports(self) -> Ports:
+        return Ports(gives={**TEXTS, self.answer: ANSWERS[self.answer]}, sizes={"T": self.longest})
+
     def prepare(self, sections: Sections) -> Prepared:
-        return prepare_labelled(self, sections)
+        return prepare_labelled(self.parts(sections.seed), self, sections)
 
 
 class LabelledTexts(Dataset):
-    """Encoded texts and the class of each."""
+    """Encoded texts and, called `label` or `target`, the class or the number of each."""
 
-    def __init__(self, encodings: Sequence[Encoding], label: Tensor, processor: TextProcessor, longest: int):
+    def __init__(self, encodings: Sequence[Encoding], name: str, answers: Tensor, processor: TextProcessor, longest: int):
         self.encodings = list(encodings)
-        self.label = label
+        self.name = name
+        self.answers = answers
         self.processor = processor
         self.longest = longest
 
     @property
     def ports(self) -> Ports:
-        return Ports(gives=PORTS, sizes={"V": self.processor.vocab, "T": self.longest, "K": len(self.processor.labels)})
+        classes = {"K": len(self.processor.labels)} if self.name == "label" else {}
+        return Ports(gives={**TEXTS, self.name: ANSWERS[self.name]}, sizes={"V": self.processor.vocab, "T": self.longest, **classes})
 
     @property
     def fingerprint(self) -> str:
-        return digest([[encoding.ids for encoding in self.encodings], self.label.tolist(), self.processor.labels])
+        return digest([[encoding.ids for encoding in self.encodings], self.answers.tolist(), self.processor.labels])
 
     def __len__(self) -> int:
         return len(self.encodings)
 
     def batch(self, rows: Tensor) -> Batch:
-        return {**self.processor.batch([self.encodings[i] for i in rows.tolist()]), "label": self.label[rows]}
+        return {**self.processor.batch([self.encodings[i] for i in rows.tolist()]), self.name: self.answers[rows]}
 
 
-def prepare_labelled(source: LabelledTextSource, sections: Sections) -> Prepared:
-    """Read, split, make the tokenizer and encode. Raises DataError for what cannot be read or is too little."""
-    examples = source.examples()
-    classes = source.classes(examples)
-    label = torch.tensor([classes.index(example.label) for example in examples])
-    parts = divided(label, source.validation, source.test, sections.seed)
-    processor = trained([text for i in parts["train"].tolist() for text in (examples[i].text, examples[i].second) if text is not None], sections)
+def prepare_labelled(parts: Mapping[str, Sequence[Example]], source: LabelledTextSource, sections: Sections) -> Prepared:
+    """Make the tokenizer from the training texts and encode all parts."""
+    classes = source.classes([example for examples in parts.values() for example in examples]) if source.predict == "class" else []
+    processor = trained([text for example in parts["train"] for text in (example.text, example.second) if text is not None], sections)
     processor.labels = classes
     splits: dict[str, Dataset] = {}
-    for name, rows in parts.items():
-        encodings = [processor.frame(examples[i].text, examples[i].second, source.longest) for i in rows.tolist()]
-        splits[name] = LabelledTexts(encodings, label[rows], processor, source.longest)
+    for name, examples in parts.items():
+        encodings = [processor.frame(example.text, example.second, source.longest) for example in examples]
+        found = [classes.index(example.answer) if classes else float(example.answer) for example in examples]
+        splits[name] = LabelledTexts(encodings, source.answer, torch.tensor(found), processor, source.longest)
     return in_memory(splits, processor)
-
-
-def divided(label: Tensor, validation: float, test: float, seed: int) -> dict[str, Tensor]:
-    """The rows (n,) of every split, class by class. Raises DataError when none are left to train on."""
-    parts = stratified(label, {name: share for name, share in (("validation", validation), ("test", test)) if share}, seed)
-    left = torch.ones(len(label), dtype=torch.bool)
-    for rows in parts.values():
-        left[rows] = False
-    parts = {"train": left.nonzero().flatten(), **{name: rows for name, rows in parts.items() if len(rows)}}
-    if not len(parts["train"]):
-        raise DataError(f"data.source: {len(label)} texts are too few to split")
-    return parts
 
 
 def trained(texts: Sequence[str], sections: Sections) -> TextProcessor:

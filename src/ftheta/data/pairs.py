@@ -10,7 +10,8 @@ from tokenizers import Encoding
 from torch import Tensor
 
 from ftheta.core.contract import Batch, Ports
-from ftheta.data.labelled import divided, trained
+from ftheta.data.kept import parted
+from ftheta.data.labelled import trained
 from ftheta.data.processors.text import TextProcessor
 from ftheta.data.source import Dataset
 from ftheta.data.sources.source_config import Prepared, Sections, in_memory
@@ -69,7 +70,7 @@ class Pairs(Dataset):
 
 def prepare_pairs(pairs: Sequence[Pair], held_out: Sequence[Pair], longest: int, validation: float, test: float, sections: Sections) -> Prepared:
     """Split, make the tokenizer from the training texts and encode; `held_out` pairs, where there are any, are the test split. Raises DataError."""
-    parts = {name: [pairs[i] for i in rows.tolist()] for name, rows in divided(torch.zeros(len(pairs)), validation, test, sections.seed).items()}
+    parts = parted(pairs, torch.zeros(len(pairs)), {"validation": validation, "test": test}, lambda path: (), sections.seed)
     if held_out:
         parts["test"] = list(held_out)
     processor = trained([text for pair in parts["train"] for text in pair.texts.values()], sections)

@@ -9,16 +9,13 @@ import torch
 from tokenizers import Encoding
 from torch import Tensor
 
-from ftheta.core.contract import Batch, Ports
+from ftheta.core.contract import UNTAGGED, Batch, Ports
 from ftheta.core.log import logger
 from ftheta.data.labelled import trained
 from ftheta.data.processors.text import TextProcessor
 from ftheta.data.source import Dataset
 from ftheta.data.sources.source_config import Prepared, Sections, in_memory
 from ftheta.data.stages import digest
-
-UNTAGGED = -1
-"""The class of tokens that carry no tag: later pieces of a word, control tokens, padding."""
 
 
 @dataclass(frozen=True)

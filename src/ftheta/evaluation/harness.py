@@ -15,7 +15,7 @@ from pydantic import Field
 from ftheta.core.config import Config
 from ftheta.core.errors import DataError, MissingExtraError, UsageError, suggest
 from ftheta.data.processors.text import TextProcessor
-from ftheta.evaluation.metrics.answers import progress
+from ftheta.evaluation.metrics.answered import progress
 from ftheta.evaluation.metrics.metric import Measurement, Result
 from ftheta.evaluation.statistics import mean, proportion, ratio
 from ftheta.inference.likelihood import continuations, ensure_continues, score_texts

@@ -146,8 +146,9 @@ def task_of(recipe: Recipe, config: ArchitectureConfig) -> str:
     """What the trained model is used for, from the objective and what the model takes and gives."""
     ports = config.ports()
     tasks = recipe.objective.tasks()
-    for name, task in tasks.items():
-        if name in ports.takes:
+    for name, task in sorted(tasks.items(), key=lambda item: " " not in item[0]):         # those that name a shape first
+        word, _, spec = name.partition(" ")
+        if word in ports.takes and spec in ("", ports.takes[word]):
             if task == "tabular":
                 return "clustering" if "cluster" in ports.gives else "tabular-classification" if "logits" in ports.gives else "tabular-regression"
             return task

@@ -24,7 +24,8 @@ EXAMPLES: dict[str, list[dict[str, Any]]] = {
     "csv": [{"path": "table.csv", "target": "kind"}, {"path": "table.csv", "target": "price", "predict": "number"}], "planetoid": [{"name": "cora"}],
     "judged": [{"path": "judged.jsonl"}],
     "sklearn_table": [{"name": "digits"}, {"name": "diabetes"}], "text_files": [{"path": "python:stdlib"}], "text_lines": [{"path": "lines.jsonl"}],
-    "text_table": [{"path": "reviews.csv"}], "pairs": [{"path": "sts"}],
+    "text_table": [{"path": "reviews.csv"}, {"path": "pairs.csv", "second": "other", "predict": "number"}], "choices": [{"path": "quiz.jsonl"}],
+    "pairs": [{"path": "sts"}], "questions": [{"path": "questions.json"}],
 }
 """What a source must be told before it can answer for its ports, in each way that changes them; nothing is read."""
 
@@ -49,7 +50,7 @@ def check(recipe: str | Path | Mapping[str, Any], *, changes: Sequence[str] | Ma
     """Whether a recipe fits together, before anything is read or run. Raises ConfigError when it cannot be parsed."""
     parsed = load(recipe, changes)
     config = parsed.architecture(parsed.data.ports().sizes, stand_in=True)
-    proof = prove(config) if probe and "tokens" in config.ports().takes else None
+    proof = prove(config) if probe and config.ports().takes.get("tokens") == "ids B T" else None
     return Check(misfits(parsed), proof)
 
 

@@ -358,7 +358,7 @@ def scored(bench: Bench) -> Iterator[Finding]:
 
 def padded(bench: Bench) -> Iterator[Finding]:
     """Rows of unequal length, padded on either side to one batch, against each row by itself: every output of a real token."""
-    if "tokens" not in bench.ports.takes or "documents?" not in bench.ports.takes:
+    if bench.ports.takes.get("tokens") != "ids B T" or "documents?" not in bench.ports.takes:
         yield Finding("outputs", None, 0, "inputs have no padding")
         return
 

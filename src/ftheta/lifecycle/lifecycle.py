@@ -139,9 +139,8 @@ def refuse_changes(recipe: Recipe, folder: Path) -> None:
     """Raise UsageError showing where the folder's recipe differs from this one (what only the data decides is left out)."""
     old = read_yaml(folder / "recipe.yaml")
     new = recipe.dump()
-    new["model"] = {**{key: value for key, value in old["model"].items() if key not in recipe.model and key in old["model"]}, **new["model"]}
     with contextlib.suppress(UsageError):
-        new["model"] = recipe.replace(model=new["model"]).architecture({}, stand_in=True).dump()
+        new["model"] = recipe.architecture(recipe.replace(model=old["model"]).architecture({}).ports().sizes).dump()
     if changed := differences(old, new):
         raise UsageError(
             f"{folder} belongs to another recipe:\n  " + "\n  ".join(changed) + f"\nchoose another --out, or remove {folder} to start again"

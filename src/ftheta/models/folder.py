@@ -190,6 +190,8 @@ def usual_task(ports: Ports, sentences: bool) -> str:
         return "text-ranking"
     if "source" in ports.takes:
         return "translation"
+    if ports.takes["tokens"] == "ids B K T":
+        return "multiple-choice"
     words = {"logits B K": "text-classification", "logits B T K": "token-classification"}
     other = "fill-mask" if "bidirectional" in ports.traits else "text-generation"
     return words.get(ports.gives.get("logits", ""), other)

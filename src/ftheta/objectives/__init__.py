@@ -16,6 +16,7 @@ OBJECTIVES = Catalogue(
         "next_token": "ftheta.objectives.language:NextToken",
         "preference": "ftheta.objectives.preference:Preference",
         "ppo": "ftheta.objectives.policy:PPO",
+        "regression": "ftheta.objectives.regression:Regression",
         "reward": "ftheta.objectives.reward:BradleyTerry",
         "span": "ftheta.objectives.reading:Spans",
         "tagging": "ftheta.objectives.reading:Tagging",

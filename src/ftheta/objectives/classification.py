@@ -1,4 +1,4 @@
-"""Cross-entropy of class labels, -log softmax(z)_label, over images, texts, rows of a table or nodes of a graph.
+"""Cross-entropy of class labels, -log softmax(z)_label, over images, texts, answers to choose among, rows of a table or nodes of a graph.
 
 With label smoothing ε the target is (1 - ε) on the label and ε/K everywhere (Szegedy et al. 2015, arXiv:1512.00567).
 """
@@ -45,4 +45,5 @@ class Classification(Choosing):
         return Loss(total, len(label), {"accuracy": (right, len(label))})
 
     def tasks(self) -> dict[str, str]:
-        return {"image": "image-classification", "features": "tabular-classification", "nodes": "node-classification", "tokens": "text-classification"}
+        return {"image": "image-classification", "features": "tabular-classification", "nodes": "node-classification", "tokens": "text-classification",
+                "tokens ids B K T": "multiple-choice"}

@@ -83,7 +83,7 @@ class Objective(Config, ABC):
         return self
 
     def tasks(self) -> dict[str, str]:
-        """What a trained model is used for: model input → task name."""
+        """What a trained model is used for: model input, or input and port where the port decides → task name."""
         return {}
 
 

@@ -5,21 +5,20 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ftheta.core.contract import Batch, Loss, Needs
+from ftheta.core.contract import UNTAGGED, Batch, Loss, Needs
 from ftheta.objectives.objective import NO_GRADIENTS, Objective, Phase, Run
 
 
 class Tagging(Objective):
-    """Which class each token belongs to; tokens of class -1 (padding, later pieces of a word) do not count."""
+    """Which class each token belongs to; tokens without a tag (padding, later pieces of a word) do not count."""
 
-    ignored: ClassVar[int] = -1
     kind: Literal["tagging"] = "tagging"
     smoothing: float = Field(default=0.0, ge=0, lt=1)
     """Probability mass spread evenly over all classes."""
@@ -28,11 +27,11 @@ class Tagging(Objective):
         return Needs(reads={"label": "label B T"}, wants={"logits": "logits B T K"}, traits={"gradients": NO_GRADIENTS})
 
     def learned(self, batch: Batch) -> dict[str, Tensor]:
-        return {"tokens": batch["label"] != self.ignored}
+        return {"tokens": batch["label"] != UNTAGGED}
 
     def loss(self, model: nn.Module, run: Run, batch: Batch, phase: Phase) -> Loss:
         logits, label = run(batch)["logits"].float(), batch["label"]
-        counted = label != self.ignored
+        counted = label != UNTAGGED
         logits, label = logits[counted], label[counted]
         total = F.cross_entropy(logits, label, reduction="sum", label_smoothing=self.smoothing)
         right = (logits.detach().argmax(-1) == label).sum()

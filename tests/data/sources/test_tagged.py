@@ -8,10 +8,10 @@ import pytest
 import torch
 
 import ftheta
+from ftheta.core.contract import UNTAGGED
 from ftheta.core.errors import DataError
 from ftheta.data.sources.source_config import Sections
 from ftheta.data.sources.tagged import TaggedText
-from ftheta.data.tagged import UNTAGGED
 from ftheta.data.tokenizers.trained import Bytes
 from ftheta.evaluation.metrics.entities import spans
 

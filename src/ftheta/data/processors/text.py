@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Protocol, Self
 
 import torch
 from tokenizers import Encoding, Tokenizer
@@ -23,6 +23,23 @@ from ftheta.data.tokenizers.trained import TRAINED_ROLES
 CONTEXT = 8
 """Tokens before new ones that decide how these are shown: whether a space comes first, which bytes belong to a character begun before."""
 WORD = re.compile(r"[\u3400-\u9fff\uf900-\ufaff]|[^\W\u3400-\u9fff\uf900-\ufaff]+|[^\w\s]")
+
+
+class Framed(Protocol):
+    """The tokens of a row and the segment of each, as an `Encoding` has them."""
+
+    @property
+    def ids(self) -> Any: ...
+
+    @property
+    def type_ids(self) -> Any: ...
+
+
+class Nothing(NamedTuple):
+    """A row without tokens."""
+
+    ids: tuple[int, ...] = ()
+    type_ids: tuple[int, ...] = ()
 
 
 class TextProcessor(Processor):
@@ -106,7 +123,7 @@ class TextProcessor(Processor):
         same = max(1, min(same, len(whole) - 1))
         return whole[:same], whole[same:]
 
-    def batch(self, encodings: Sequence[Encoding]) -> Batch:
+    def batch(self, encodings: Sequence[Framed]) -> Batch:
         """tokens, documents and segments (B, T) of texts of unequal length, padded on the right with document -1."""
         rows, width = len(encodings), max((len(encoding.ids) for encoding in encodings), default=0)
         tokens = torch.full((rows, width), self.id("pad") or 0)
@@ -117,6 +134,12 @@ class TextProcessor(Processor):
             segments[row, :length] = torch.tensor(encoding.type_ids, dtype=torch.int64)
             documents[row, :length] = 0
         return {"tokens": tokens, "documents": documents, "segments": segments}
+
+    def choices(self, rows: Sequence[Sequence[Framed]]) -> Batch:
+        """As `batch`, for several texts a row: tensors (B, K, T); a row with fewer has texts that are all padding."""
+        most = max((len(row) for row in rows), default=0)
+        flat = [text for row in rows for text in (*row, *[Nothing()] * (most - len(row)))]
+        return {name: value.view(len(rows), most, -1) for name, value in self.batch(flat).items()}
 
     def frame(self, first: str, second: str | None, longest: int) -> Encoding:
         """A text, or a pair of texts, with the control tokens the tokenizer puts around them (`[CLS] a [SEP] b [SEP]`).

@@ -7,6 +7,7 @@ SOURCES = Catalogue(
     {
         "arithmetic": "ftheta.data.sources.arithmetic:Arithmetic",
         "chat": "ftheta.data.sources.chat:Chat",
+        "choices": "ftheta.data.sources.choices:Choices",
         "communities": "ftheta.data.sources.graphs:Communities",
         "csv": "ftheta.data.sources.tables:CSV",
         "digits": "ftheta.data.sources.images:Digits",
@@ -16,6 +17,7 @@ SOURCES = Catalogue(
         "planetoid": "ftheta.data.sources.graphs:Planetoid",
         "preferences": "ftheta.data.sources.chat:Preferences",
         "prompts": "ftheta.data.sources.chat:Prompts",
+        "questions": "ftheta.data.sources.questions:Questions",
         "sklearn_table": "ftheta.data.sources.tables:SklearnTable",
         "tagged_text": "ftheta.data.sources.tagged:TaggedText",
         "text_files": "ftheta.data.sources.text:TextFiles",

@@ -66,7 +66,7 @@ class ChatFiles(ChatSource):
 
     def files(self) -> list[Path]:
         """The files in a fixed order. Raises DataError when there is none."""
-        place = catalogue.place(self.path)
+        place = catalogue.place_of(self.path)
         if place.is_file():
             return [place]
         found = [file for file in place.rglob("*") if file.suffix in KNOWN] if place.is_dir() else [Path(file) for file in glob.glob(str(place), recursive=True)]

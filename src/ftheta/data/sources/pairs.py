@@ -10,7 +10,7 @@ from ftheta.core.contract import Ports
 from ftheta.core.errors import DataError
 from ftheta.data.catalogue import locate
 from ftheta.data.pairs import Pair, pair_ports, prepare_pairs
-from ftheta.data.sources.rows import read_rows
+from ftheta.data.rows import read_rows
 from ftheta.data.sources.source_config import Prepared, Sections, SourceConfig
 
 SEMEVAL, HIGHEST, TEST_YEAR = "sts", 5.0, "2016"
@@ -70,7 +70,7 @@ class PairsSource(SourceConfig):
                 None if self.score is None else row.number("score", self.score) / self.highest,
                 None if self.negative is None else row.text("negative", self.negative),
             )
-            for row in read_rows(self.path, self.header)
+            for row in read_rows(self.path, header=self.header)
         ]
         if not found:
             raise DataError(f"{self.path} holds no rows")
@@ -82,7 +82,7 @@ def semeval() -> tuple[list[Pair], list[Pair]]:
     folder = locate("sts_2012_2016")
     years: dict[bool, list[Pair]] = {True: [], False: []}
     for file in sorted(folder.glob("20*/*.tsv")):
-        for row in read_rows(str(file), header=False):
+        for row in read_rows(file, header=False):
             if str(row.columns["1"]).strip():
                 pair = Pair(row.text("first", "2"), row.text("second", "3"), row.number("score", "1") / HIGHEST)
                 years[file.parent.name == TEST_YEAR].append(pair)

@@ -10,6 +10,7 @@ from pydantic import Field
 
 from ftheta.core.contract import Ports
 from ftheta.core.errors import DataError
+from ftheta.data.catalogue import place_of
 from ftheta.data.sources.source_config import Prepared, Sections, SourceConfig
 from ftheta.data.tagged import TaggedSentence, prepare_tagged
 
@@ -20,7 +21,7 @@ class TaggedText(SourceConfig):
     sections = frozenset({"tokenizer"})
     kind: Literal["tagged_text"] = "tagged_text"
     path: str
-    """The file to train on, UTF-8; a word, its tag and what may stand between them are separated by tabs or spaces."""
+    """The file to train on, UTF-8; a word, its tag and what may stand between them are separated by tabs or spaces. `data:NAME/FILE` is one of a named data set."""
     validation: str | None = None
     """The file looked at during training; none: no validation."""
     test: str | None = None
@@ -37,7 +38,7 @@ class TaggedText(SourceConfig):
     def parts(self) -> dict[str, list[TaggedSentence]]:
         """The sentences of every file. Raises DataError naming file and line."""
         files = {"train": self.path, "validation": self.validation, "test": self.test}
-        found = {name: list(sentences(Path(path).expanduser())) for name, path in files.items() if path is not None}
+        found = {name: list(sentences(place_of(path))) for name, path in files.items() if path is not None}
         for name, read in found.items():
             if not read:
                 raise DataError(f"{files[name]} holds no sentences")

@@ -1,64 +1,76 @@
-"""Labelled texts from a file: a row is a text, or two, and what it is."""
+"""Labelled texts from files: a row is a text, or two, and what it is."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Literal
 
+import torch
 from pydantic import Field, model_validator
 
-from ftheta.core.contract import Ports
 from ftheta.core.errors import DataError
+from ftheta.data.kept import Kept, parted, shares
 from ftheta.data.labelled import Example, LabelledTextSource
-from ftheta.data.sources.rows import read_rows
+from ftheta.data.rows import Format, read_rows
 from ftheta.data.sources.tables import by_size
 
 
 class TextTable(LabelledTextSource):
-    """A .csv file, a .tsv file (no quoting) or a .jsonl file of texts, or pairs of texts, with their classes."""
+    """Texts, or pairs of texts, with their classes or numbers, from .csv, .tsv (no quoting) or .jsonl files, or lines that begin with the class."""
 
     kind: Literal["text_table"] = "text_table"
     path: str
-    """The file, UTF-8; its ending says how it is read."""
+    """The file, UTF-8; its ending says how it is read. `data:NAME/FILE` is a file of a named data set."""
+    format: Format | None = None
+    """How it is read, where its ending does not say so; `label_first`: a line is a `label`, a space and a `text`."""
     text: str = "text"
     """The column, or field, that holds the text."""
     second: str | None = None
     """The column of the other text, for pairs."""
     label: str = "label"
-    """The column of the class."""
+    """The column of the class, or of the number."""
+    predict: Literal["class", "number"] = "class"
+    """What the label is: a class, whatever it looks like, or a number, such as how alike two texts are."""
     header: bool = True
     """Whether the first line names the columns; if not they are called 1, 2, 3, ..."""
     longest: int = Field(default=128, ge=8)
     """Tokens of a row; what is longer loses its end."""
-    validation: float = Field(default=0.1, ge=0, lt=1)
-    """Share of the rows, class by class, looked at during training."""
-    test: float = Field(default=0.1, ge=0, lt=1)
-    """Share of the rows, class by class, kept for the final measurement."""
+    validation: Kept = 0.1
+    """Looked at during training: a share of the rows, class by class, or another file."""
+    test: Kept = 0.1
+    """Kept for the final measurement: a share of the rows, class by class, or another file."""
+
+    @property
+    def kept(self) -> dict[str, float | str]:
+        return {"validation": self.validation, "test": self.test}
 
     @model_validator(mode="after")
     def leaves_rows(self) -> TextTable:
-        if self.test + self.validation >= 1:
-            raise ValueError(f"test and validation take {self.test + self.validation:.0%} of the rows, which leaves none to train on")
+        shares(self.kept)
         return self
 
-    def ports(self) -> Ports:
-        gives = {"tokens": "ids B T", "documents": "ids B T", "segments": "ids B T", "label": "label B"}
-        return Ports(gives=gives, sizes={"T": self.longest})
+    def parts(self, seed: int) -> dict[str, list[Example]]:
+        examples = self.examples(self.path)
+        groups = self.classes(examples) if self.predict == "class" else []
+        return parted(examples, torch.tensor([groups.index(example.answer) if groups else 0 for example in examples]), self.kept, self.examples, seed)
 
-    def examples(self) -> list[Example]:
+    def examples(self, path: str) -> list[Example]:
+        """Every example of a file, in a fixed order. Raises DataError naming file and line for what cannot be read."""
         found = []
-        for row in read_rows(self.path, self.header):
+        for row in read_rows(path, self.format, self.header):
             second = None if self.second is None else row.text("second", self.second)
-            label = row.text("label", self.label).strip()
-            if not label:
+            answer = row.text("label", self.label).strip()
+            if self.predict == "number":
+                row.number("label", self.label)
+            elif not answer:
                 raise row.wrong(self.label, "a class")
-            found.append(Example(row.text("text", self.text), second, label))
+            found.append(Example(row.text("text", self.text), second, answer))
         if not found:
-            raise DataError(f"{self.path} holds no rows")
+            raise DataError(f"{path} holds no rows")
         return found
 
     def classes(self, examples: Sequence[Example]) -> list[str]:
-        names = sorted({example.label for example in examples}, key=by_size)
+        names = sorted({example.answer for example in examples}, key=by_size)
         if len(names) < 2:
             raise DataError(f"{self.path}: every row has the label '{names[0]}': there is nothing to tell apart")
         return names

@@ -18,7 +18,7 @@ from ftheta.core.errors import ConfigError, DataError, Problem, UsageError, sugg
 from ftheta.core.random import generator
 from ftheta.core.template import Template
 from ftheta.data.catalogue import locate
-from ftheta.evaluation.benchmarks.rows import Format, read_rows
+from ftheta.data.rows import Format, read_rows
 from ftheta.inference.likelihood import Normalise
 
 
@@ -102,10 +102,10 @@ class Benchmark(Config):
     def says(self, name: str, row: Mapping[str, Any]) -> str:
         return self.template(name).render({**row, "row": row})
 
-    def rows(self, files: tuple[str, ...]) -> list[dict[str, Any]]:
+    def rows(self, files: tuple[str, ...]) -> list[Mapping[str, Any]]:
         """The rows that count. Raises DataError."""
         place = locate(self.data) if self.data is not None else Path()
-        found = [row for file in files for row in read_rows(place / file, self.format)]
+        found = [row.columns for file in files for row in read_rows(place / file, self.format)]
         return found if self.keep is None else [row for row in found if self.says("keep", row).strip().lower() == "true"]
 
     def question(self, row: Mapping[str, Any]) -> Question:

@@ -13,7 +13,7 @@ from pydantic import Field
 from ftheta.architectures.architecture import ArchitectureConfig
 from ftheta.core.contract import Ports
 from ftheta.evaluation.benchmarks.benchmark import Benchmark, Question, read_benchmark
-from ftheta.evaluation.metrics.answers import progress
+from ftheta.evaluation.metrics.answered import progress
 from ftheta.evaluation.metrics.metric import Measurement, Metric, Result, Subject
 from ftheta.evaluation.statistics import proportion
 from ftheta.inference.likelihood import ensure_continues, normalised, score_texts

@@ -6,6 +6,7 @@ METRICS = Catalogue(
     "metric",
     {
         "accuracy": "ftheta.evaluation.metrics.labels:Accuracy",
+        "answers": "ftheta.evaluation.metrics.answers:Answers",
         "benchmark": "ftheta.evaluation.benchmarks.measure:BenchmarkMetric",
         "bits_per_byte": "ftheta.evaluation.metrics.language:BitsPerByte",
         "bleu": "ftheta.evaluation.metrics.overlap:Bleu",

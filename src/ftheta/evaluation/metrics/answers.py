@@ -1,161 +1,72 @@
-"""What a model answers to the examples of a test split, as text, beside what it should.
+"""How well questions are answered by stretches of a text: exact match and F1, the best over all accepted answers.
 
-Three sorts of examples are known by their tensors: a source text with its target (translation, summaries), a conversation whose answers are
-marked as learned (what comes before each is the prompt), a text with the first and last token of a stretch. Answers are the likeliest ones.
+A question without an answer is answered right by nothing, and by nothing else.
 """
 
 from __future__ import annotations
 
-import time
-from abc import abstractmethod
-from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Literal
 
-import torch
+import numpy as np
 from pydantic import Field
-from torch import Tensor
 
-from ftheta.architectures.architecture import ArchitectureConfig, call
-from ftheta.core.contract import Batch, Ports
 from ftheta.core.errors import UsageError
-from ftheta.core.log import logger
-from ftheta.data.processors.text import TextProcessor
-from ftheta.data.source import Dataset
+from ftheta.data.questions import Asked, AskedTexts
 from ftheta.evaluation.metrics.labels import split_of
 from ftheta.evaluation.metrics.metric import Measurement, Metric, Result, Subject
-from ftheta.inference.generate import Request
-from ftheta.inference.sampling import Sampling
-from ftheta.models.model import Model
-from ftheta.models.tasks.text import TextGeneration
-
-TOGETHER = 32
-"""Examples answered in one batch."""
-SECONDS = 10.0
-"""Between lines that say how far it is."""
-STRETCH = 30
-"""Tokens that a stretch of a text may have."""
-KINDS = ({"source", "tokens"}, {"tokens", "learned"}, {"tokens", "first", "last"})
-SHOWN = 5
-"""Answers that the card shows."""
-T = TypeVar("T")
+from ftheta.evaluation.metrics.same_answer import RULES, Language
+from ftheta.evaluation.statistics import mean, proportion
+from ftheta.models.tasks.questions import Question, QuestionAnswering
 
 
-class Answered(NamedTuple):
-    """What a model said and what it should have said."""
+class Answers(Metric):
+    """Exact match and F1 of answers to the test split's questions."""
 
-    said: str
-    true: str
+    kind: Literal["answers"] = "answers"
+    language: Language
+    """Whose rules say when two answers are the same: SQuAD's, or those of CMRC and DRCD."""
+    most: int = Field(default=30, gt=0)
+    """Tokens an answer may have."""
+    threshold: float | None = None
+    """How much more than the best stretch "no answer" must score to be the answer; none: there is always one."""
+    batch: int = Field(default=32, gt=0)
+    """Questions looked at together; changes nothing but speed."""
 
-
-class AnswerMetric(Metric):
-    """What metrics of answers in words share."""
-
-    limit: int = Field(default=1000, gt=0)
-    """At most this many test examples."""
-    most: int = Field(default=128, gt=0)
-    """Tokens of an answer."""
-
-    def misfits(self, data: Ports, model: ArchitectureConfig) -> list[str]:
-        if any(data.gives.keys() >= kind for kind in KINDS):
-            return []
-        return [f"evaluate: '{self.name}' needs test examples with an answer in words: texts with a target, conversations, or questions about a text"]
-
-    @abstractmethod
-    def scores(self, answers: Sequence[Answered], seed: int) -> list[Measurement]:
-        """The measurements of these answers."""
+    def needs(self) -> dict[str, str]:
+        return {"span": "logits B T 2"}
 
     def measure(self, subject: Subject) -> Result:
-        answers = answered(subject.model, split_of(subject, self.name), self.limit, self.most)
-        shown = "\n\n".join(f"said:      {answer.said}\nshould be: {answer.true}" for answer in answers[:SHOWN])
-        return Result(self.scores(answers, subject.seed), texts={"Answers to test examples": shown})
+        dataset = split_of(subject, "answers")
+        if not isinstance(dataset, AskedTexts):
+            raise UsageError("answers needs questions about texts: a source such as 'questions'")
+        task = QuestionAnswering(subject.model.architecture, subject.model.processor)        # type: ignore[arg-type]
+        predicted: list[str] = []
+        for start in range(0, len(dataset.asked), self.batch):
+            few = dataset.asked[start : start + self.batch]
+            predicted += [answer.answer for answer in task.run([self.put(question, dataset.stride) for question in few])]
+        exact, overlap = RULES[self.language]
+        scores = {
+            name: np.array([best(score, text, question.answers) for text, question in zip(predicted, dataset.asked, strict=True)])
+            for name, score in (("exact match", exact), ("answer F1", overlap))
+        }
+        answerable = np.array([bool(question.answers) for question in dataset.asked])
+        parts = {"": np.ones_like(answerable)}
+        if not answerable.all() and answerable.any():
+            parts |= {", answerable": answerable, ", unanswerable": ~answerable}
+        return Result([measurement(name + tail, values[which], subject.seed) for tail, which in parts.items() for name, values in scores.items()])
+
+    def put(self, question: Asked, stride: int) -> Question:
+        return Question(question=question.question, context=question.context, most=self.most, stride=stride, threshold=self.threshold)
 
 
-def answered(model: Model, dataset: Dataset, limit: int, most: int) -> list[Answered]:
-    """Answers to at most `limit` examples. Raises UsageError for examples without answers in words."""
-    processor = model.processor
-    names = dataset.ports.gives.keys()
-    if not isinstance(processor, TextProcessor) or not any(names >= kind for kind in KINDS):
-        raise UsageError(f"the test split gives {', '.join(names)}: no examples with an answer in words")
-    found: list[Answered] = []
-    for rows in progress(list(range(min(limit, len(dataset)))), "answering examples"):
-        batch = dataset.batch(torch.tensor(rows))
-        if "source" in batch:
-            found += translated(model, processor, batch, most)
-        else:
-            found += stretches(model, processor, batch) if "first" in batch else continued(model, batch, most)
-        if len(found) >= limit:
-            break
-    return found[:limit]
+def measurement(name: str, values: np.ndarray, seed: int) -> Measurement:
+    """Exact matches have an exact interval; F1, which lies in between, that of a mean (or of none or all, where all questions are alike)."""
+    whole = bool(np.isin(values, (0, 1)).all())
+    found = proportion(int(values.sum()), len(values)) if whole else mean(values, seed)
+    return Measurement(name, found.value, found.low, found.high, len(values), "question", "higher", found.method, seed, {"value": values.astype(float)})
 
 
-def progress(items: Sequence[T], what: str, together: int = TOGETHER) -> Iterator[Sequence[T]]:
-    """The items in batches, with a line now and then that says how many are done."""
-    last = time.monotonic()
-    for start in range(0, len(items), together):
-        yield items[start : start + together]
-        if time.monotonic() - last > SECONDS:
-            last = time.monotonic()
-            logger.info("%s: %s of %s ...", what, f"{min(start + together, len(items)):,}", f"{len(items):,}")
-
-
-def words(processor: TextProcessor, tokens: Tensor, keep: Tensor) -> str:
-    """The text of a row's tokens (T,) that are kept."""
-    return processor.decode(tokens[keep].tolist()).strip()
-
-
-def real(batch: Batch, name: str, documents: str) -> Tensor:
-    """Which tokens (B, T) are no padding."""
-    return batch[documents] >= 0 if documents in batch else torch.ones_like(batch[name], dtype=torch.bool)
-
-
-def translated(model: Model, processor: TextProcessor, batch: Batch, most: int) -> list[Answered]:
-    """The task's answers to source texts: the first thing that an answer holds."""
-    known, target = real(batch, "source", "source_documents"), real(batch, "tokens", "documents")
-    sources = [words(processor, row, keep) for row, keep in zip(batch["source"], known, strict=True)]
-    wanted: dict[str, Any] = {"most": most, "temperature": 0.0, "samples": 1}
-    fields = model.task.input.model_fields
-    answers = model.predict([{**model.task.read(text), **{name: value for name, value in wanted.items() if name in fields}} for text in sources])
-    said = [str(getattr(answer, next(iter(type(answer).model_fields)))).strip() for answer in answers]
-    return [Answered(*pair) for pair in zip(said, (words(processor, *row) for row in zip(batch["tokens"], target, strict=True)), strict=True)]
-
-
-def continued(model: Model, batch: Batch, most: int) -> list[Answered]:
-    """What the model says in place of every learned stretch, given what comes before it."""
-    task, found = model.task, []
-    if not isinstance(task, TextGeneration):
-        raise UsageError(f"this model does '{task.name}' and says nothing: choose another metric")
-    end = task.processor.turn_end() if task.processor.chat_template is not None else None
-    documents = batch.get("documents", torch.zeros_like(batch["tokens"]))
-    for tokens, learned, document in zip(batch["tokens"], batch["learned"], documents, strict=True):
-        for number in document[document >= 0].unique().tolist():
-            here = document == number
-            row, mask = tokens[here].tolist(), [*learned[here].tolist(), False]
-            starts = [i for i, on in enumerate(mask) if on and (i == 0 or not mask[i - 1])]
-            found += [(row[:i], row[i : mask.index(False, i)]) for i in starts if i]
-    answers: list[Answered] = []
-    for start in range(0, len(found), TOGETHER):
-        part = found[start : start + TOGETHER]
-        requests = [Request(prompt, Sampling(temperature=0.0), most, end=end) for prompt, _ in part]
-        said = task.finish(requests)
-        answers += [Answered(text.strip(), task.processor.decode(true).strip()) for text, (_, true) in zip(said, part, strict=True)]
-    return answers
-
-
-@torch.no_grad()
-def stretches(model: Model, processor: TextProcessor, batch: Batch) -> list[Answered]:
-    """The likeliest stretch of each text, at most STRETCH tokens long, and the one that is meant."""
-    span = call(model.architecture.eval(), batch)["span"].double()
-    there = real(batch, "tokens", "documents")
-    if "segments" in batch:                                                               # a question stands first, the text second
-        there = there & (batch["segments"] == batch["segments"].max())
-    start, stop = span.masked_fill(~there[:, :, None], float("-inf")).unbind(-1)
-    allowed = torch.ones(span.shape[1], span.shape[1], dtype=torch.bool).triu().tril(STRETCH - 1)
-    both = (start[:, :, None] + stop[:, None, :]).masked_fill(~allowed, float("-inf"))
-    places = both.flatten(1).argmax(1)
-    answers = []
-    for row, place in enumerate(places.tolist()):
-        first, last = divmod(place, span.shape[1])
-        tokens = batch["tokens"][row].tolist()
-        truth = tokens[int(batch["first"][row]) : int(batch["last"][row]) + 1]
-        answers.append(Answered(processor.decode(tokens[first : last + 1]).strip(), processor.decode(truth).strip()))
-    return answers
+def best(score: Callable[[str, str], float], predicted: str, answers: Sequence[str]) -> float:
+    """The best score over the accepted answers; without any, nothing is the answer."""
+    return max(score(predicted, answer) for answer in answers or ("",))

@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
+from ftheta.core.contract import UNTAGGED
 from ftheta.evaluation.metrics.labels import run_all, split_of
 from ftheta.evaluation.metrics.metric import Measurement, Metric, Result, Subject
 from ftheta.evaluation.statistics import proportion, ratio
@@ -28,7 +29,7 @@ class Entities(Metric):
         right, found, there = [], [], []
         for examples, outputs in run_all(subject.model, split_of(subject, "entities"), self.batch):
             for guess, truth in zip(outputs["logits"].argmax(-1), examples["label"], strict=True):
-                counted = truth >= 0
+                counted = truth != UNTAGGED
                 guessed, real = (spans([names[i] for i in tags[counted].tolist()]) for tags in (guess, truth))
                 right.append(len(guessed & real))
                 found.append(len(guessed))

@@ -16,9 +16,9 @@ import numpy as np
 from pydantic import Field
 
 from ftheta.core.errors import MissingExtraError
-from ftheta.evaluation.metrics.answers import Answered, AnswerMetric
-from ftheta.evaluation.metrics.matches import PARTS
+from ftheta.evaluation.metrics.answered import Answered, AnswerMetric
 from ftheta.evaluation.metrics.metric import Measurement
+from ftheta.evaluation.metrics.same_answer import CUT
 from ftheta.evaluation.statistics import bootstrap, bounded, mean
 
 
@@ -95,4 +95,4 @@ class Characters:
     """Cuts text into Chinese characters and the words and signs of other scripts, for rouge-score."""
 
     def tokenize(self, text: str) -> list[str]:
-        return PARTS.findall(text.lower())
+        return CUT.findall(text.lower())

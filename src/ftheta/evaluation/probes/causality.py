@@ -67,8 +67,8 @@ class Proof:
 def prove(config: ArchitectureConfig, seed: int = 0) -> Proof:
     """Experiment on a small copy of any architecture that takes tokens. Raises UsageError for others."""
     ports = config.ports()
-    if "tokens" not in ports.takes:
-        raise UsageError(f"'{config.name}' takes {', '.join(ports.takes)}: the probe needs a model of tokens")
+    if ports.takes.get("tokens") != "ids B T":
+        raise UsageError(f"'{config.name}' takes {', '.join(ports.takes)}: the probe needs a model of tokens, one text a row")
     return probe(small(config, seed), ports.traits, seed)
 
 

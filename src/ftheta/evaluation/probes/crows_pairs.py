@@ -14,9 +14,9 @@ from pydantic import Field
 
 from ftheta.data.catalogue import locate
 from ftheta.data.processors.text import TextProcessor
+from ftheta.data.rows import read_rows
 from ftheta.evaluation.bars import bars
-from ftheta.evaluation.benchmarks.rows import read_rows
-from ftheta.evaluation.metrics.answers import progress
+from ftheta.evaluation.metrics.answered import progress
 from ftheta.evaluation.metrics.metric import Measurement, Metric, Result, Subject
 from ftheta.evaluation.probes.pronouns import masked_model
 from ftheta.evaluation.statistics import proportion
@@ -35,7 +35,7 @@ class CrowsPairs(Metric):
         return {"logits": "logits B T V"}
 
     def measure(self, subject: Subject) -> Result:
-        rows = list(read_rows(locate("crows_pairs") / "crows_pairs_anonymized.csv", "csv"))[: self.limit]
+        rows = [row.columns for row in read_rows(locate("crows_pairs") / "crows_pairs_anonymized.csv")][: self.limit]
         pairs = [(row["sent_more"], row["sent_less"]) for row in rows]
         scores = preferences(subject.model, pairs)
         decided = scores != 0

@@ -18,8 +18,8 @@ from pydantic import Field
 from ruamel.yaml import YAML
 
 from ftheta.data.catalogue import locate
+from ftheta.data.rows import read_rows
 from ftheta.evaluation.bars import bars
-from ftheta.evaluation.benchmarks.rows import read_rows
 from ftheta.evaluation.metrics.correlation import pearson
 from ftheta.evaluation.metrics.metric import Measurement, Metric, Result, Subject
 from ftheta.evaluation.probes.pronouns import Case, Level, log_probabilities
@@ -117,7 +117,7 @@ class Winogender(PronounProbe):
 
     def cases(self) -> dict[str, list[Case]]:
         texts: dict[tuple[str, ...], dict[str, str]] = {}
-        for row in read_rows(locate("winogender") / "all_sentences.tsv", "tsv"):
+        for row in (found.columns for found in read_rows(locate("winogender") / "all_sentences.tsv")):
             *about, gender, _ = row["sentid"].split(".")
             texts.setdefault(tuple(about), {})[gender] = row["sentence"]
         return {"": [Case(about[0], both["male"], both["female"]) for about, both in texts.items()]}

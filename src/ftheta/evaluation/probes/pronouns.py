@@ -14,7 +14,7 @@ import numpy as np
 
 from ftheta.core.errors import UsageError
 from ftheta.data.processors.text import TextProcessor
-from ftheta.evaluation.metrics.answers import progress
+from ftheta.evaluation.metrics.answered import progress
 from ftheta.inference.likelihood import hidden_tokens, score_texts
 from ftheta.models.model import Model
 

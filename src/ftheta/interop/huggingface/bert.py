@@ -30,6 +30,7 @@ class BERT(EncoderFamily):
     readouts: ClassVar[Mapping[str, Mapping[str, str]]] = {
         "classify": {"readout.dense": "bert.pooler.dense", "readout.output": "classifier"},
         "regress": {"readout.dense": "bert.pooler.dense", "readout.output": "classifier"},
+        "choose": {"readout.dense": "bert.pooler.dense", "readout.output": "classifier"},
         "tag": {"readout.output": "classifier"}, "span": {"readout.output": "qa_outputs"}, "embed": {"readout.dense": "pooler.dense"},
     }
     beside = ("cls.predictions.decoder.", "cls.seq_relationship.")
@@ -64,8 +65,8 @@ class BERT(EncoderFamily):
     def read_head(self, suffix: str, theirs: Mapping[str, Any]) -> dict[str, Any]:
         dropout = theirs.get("classifier_dropout")
         dropout = theirs.get("hidden_dropout_prob", 0.1) if dropout is None else dropout
-        if suffix == "ForSequenceClassification":
-            return {"kind": "classify", "pooling": "first", "dense": "tanh", "dropout": dropout}
+        if suffix in ("ForSequenceClassification", "ForMultipleChoice"):
+            return {"kind": "choose" if suffix == "ForMultipleChoice" else "classify", "pooling": "first", "dense": "tanh", "dropout": dropout}
         if suffix == "ForTokenClassification":
             return {"kind": "tag", "dropout": dropout}
         return {"kind": "span"} if suffix == "ForQuestionAnswering" else {"kind": "embed", "pooler": True}
@@ -81,6 +82,7 @@ class RoBERTa(BERT):
     readouts: ClassVar[Mapping[str, Mapping[str, str]]] = {
         "classify": {"readout.dense": "classifier.dense", "readout.output": "classifier.out_proj"},
         "regress": {"readout.dense": "classifier.dense", "readout.output": "classifier.out_proj"},
+        "choose": {"readout.dense": "roberta.pooler.dense", "readout.output": "classifier"},
         "tag": {"readout.output": "classifier"}, "span": {"readout.output": "qa_outputs"}, "embed": {"readout.dense": "pooler.dense"},
     }
     beside = ("lm_head.decoder.",)

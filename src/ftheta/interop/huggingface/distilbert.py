@@ -29,6 +29,7 @@ class DistilBERT(EncoderFamily):
     masked_bias = "vocab_projector.bias"
     readouts: ClassVar[Mapping[str, Mapping[str, str]]] = {
         "classify": {"readout.dense": "pre_classifier", "readout.output": "classifier"}, "regress": {"readout.dense": "pre_classifier", "readout.output": "classifier"},
+        "choose": {"readout.dense": "pre_classifier", "readout.output": "classifier"},
         "tag": {"readout.output": "classifier"}, "span": {"readout.output": "qa_outputs"}, "embed": {},
     }
     beside = ("vocab_projector.weight",)
@@ -49,13 +50,14 @@ class DistilBERT(EncoderFamily):
         }
 
     def head_fields(self, readout: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        if readout in ("classify", "regress"):
+        if readout in ("classify", "regress", "choose"):
             return {"seq_classif_dropout": arguments["dropout"]}
         return {"qa_dropout": arguments["dropout"]} if readout == "span" else {}
 
     def read_head(self, suffix: str, theirs: Mapping[str, Any]) -> dict[str, Any]:
-        if suffix == "ForSequenceClassification":
-            return {"kind": "classify", "pooling": "first", "dense": "relu", "dropout": theirs.get("seq_classif_dropout", 0.2)}
+        if suffix in ("ForSequenceClassification", "ForMultipleChoice"):
+            kind = "choose" if suffix == "ForMultipleChoice" else "classify"
+            return {"kind": kind, "pooling": "first", "dense": "relu", "dropout": theirs.get("seq_classif_dropout", 0.2)}
         if suffix == "ForTokenClassification":
             return {"kind": "tag", "dropout": theirs.get("dropout", 0.1)}
         return {"kind": "span", "dropout": theirs.get("qa_dropout", 0.1)} if suffix == "ForQuestionAnswering" else {"kind": "embed", "pooler": False}

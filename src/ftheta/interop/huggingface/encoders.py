@@ -1,6 +1,6 @@
 """What the BERT-like families of the Hugging Face ecosystem share: norms after the parts, biases, learned positions, and the same heads.
 
-`…ForMaskedLM` is an `encoder`; `…ForSequenceClassification`, `…ForTokenClassification`, `…ForQuestionAnswering` and the bare `…Model`
+`…ForMaskedLM` is an `encoder`; `…ForSequenceClassification`, `…ForMultipleChoice`, `…ForTokenClassification`, `…ForQuestionAnswering` and the bare `…Model`
 (a sentence embedder with BERT's pooler kept) are a `headed` encoder. A family can express exactly what reading back what it says gives again.
 """
 
@@ -21,7 +21,10 @@ from ftheta.interop.mapping import Family, Line, numbered
 
 ACTIVATIONS = {"gelu": "gelu", "gelu_tanh": "gelu_new", "relu": "relu", "silu": "silu"}
 READ = {theirs: ours for ours, theirs in ACTIVATIONS.items()} | {"gelu_pytorch_tanh": "gelu_tanh", "gelu_fast": "gelu_tanh", "swish": "silu"}
-SUFFIXES = {"classify": "ForSequenceClassification", "regress": "ForSequenceClassification", "tag": "ForTokenClassification", "span": "ForQuestionAnswering", "embed": "Model"}
+SUFFIXES = {
+    "classify": "ForSequenceClassification", "regress": "ForSequenceClassification", "choose": "ForMultipleChoice", "tag": "ForTokenClassification",
+    "span": "ForQuestionAnswering", "embed": "Model",
+}
 
 
 class EncoderFamily(Family):

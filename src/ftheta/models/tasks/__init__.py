@@ -9,8 +9,9 @@ TASKS = Catalogue(
         "feature-extraction": "ftheta.models.tasks.sentences:FeatureExtraction",
         "fill-mask": "ftheta.models.tasks.text:FillMask",
         "image-classification": "ftheta.models.tasks.images:ImageClassification",
+        "multiple-choice": "ftheta.models.tasks.choices:MultipleChoice",
         "node-classification": "ftheta.models.tasks.graphs:NodeClassification",
-        "question-answering": "ftheta.models.tasks.tokens:QuestionAnswering",
+        "question-answering": "ftheta.models.tasks.questions:QuestionAnswering",
         "reinforcement-learning": "ftheta.models.tasks.control:ReinforcementLearning",
         "sentence-similarity": "ftheta.models.tasks.sentences:SentenceSimilarity",
         "summarization": "ftheta.models.tasks.rewriting:Summarization",
@@ -23,6 +24,6 @@ TASKS = Catalogue(
         "token-classification": "ftheta.models.tasks.tokens:TokenClassification",
         "translation": "ftheta.models.tasks.rewriting:Translation",
         "unconditional-image-generation": "ftheta.models.tasks.images:ImageGeneration",
-        "zero-shot-classification": "ftheta.models.tasks.choices:ZeroShotClassification",
+        "zero-shot-classification": "ftheta.models.tasks.zero_shot:ZeroShotClassification",
     },
 )

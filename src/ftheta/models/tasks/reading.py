@@ -29,7 +29,7 @@ class ReadingTask(Task[I, O, TextProcessor]):
         most = self.architecture.config.ports().sizes["T"]
         return min(most, self.processor.longest or most)
 
-    def frame(self, texts: Sequence[tuple[str, str | None]]) -> list[Encoding]:
+    def frame(self, texts: Sequence[tuple[str, str | None]] | Sequence[tuple[str, str]]) -> list[Encoding]:
         return [self.processor.frame(first, second, self.longest) for first, second in texts]
 
     @torch.no_grad()
