@@ -1,5 +1,5 @@
 """Named data sets: found in a local mirror folder (`FTHETA_MIRROR`) or in the cache, checked by SHA-256, else fetched from their
-public address.
+public address. A recipe names a file of one as `data:NAME/FILE`, and a file in a .zip by what it is called in there: `ARCHIVE.zip/FILE`.
 """
 
 from __future__ import annotations
@@ -8,14 +8,18 @@ import hashlib
 import os
 import urllib.error
 import urllib.request
+import zipfile
 from importlib import resources
 from pathlib import Path
 
 from ruamel.yaml import YAML
 
-from ftheta.core.atomic import write_file
+from ftheta.core.atomic import Attempt, write_file
 from ftheta.core.errors import DataError, suggest
-from ftheta.data.stages import home
+from ftheta.data.stages import digest, home, stage
+
+NAMED = "data:"
+"""What a path of a named data set begins with."""
 
 
 def entries() -> dict[str, dict]:
@@ -39,6 +43,35 @@ def locate(name: str) -> Path:
     for file, entry in known[name]["files"].items():
         fetch(name, file, entry, cached)
     return cached
+
+
+def place_of(path: str) -> Path:
+    """The file that a recipe's path means; one inside a .zip is unpacked into the cache. Raises DataError for what is not there."""
+    found = Path(path).expanduser()
+    if path.startswith(NAMED):
+        name, _, file = path.removeprefix(NAMED).partition("/")
+        folder, known = locate(name), entries()[name]["files"]
+        if not any(file == one or file.startswith(f"{one}/") for one in known):
+            raise DataError(f"data set '{name}' holds no file '{file}'{suggest(file, known, 'files')}")
+        found = folder / file
+    archive = next((parent for parent in found.parents if parent.suffix == ".zip" and parent.is_file()), None)
+    return found if archive is None else unpacked(archive, found.relative_to(archive).as_posix())
+
+
+def unpacked(archive: Path, member: str) -> Path:
+    """A file of an archive, written out once. Raises DataError for an archive that is damaged or does not hold it."""
+    data = archive.read_bytes()
+
+    def write(attempt: Attempt) -> None:
+        try:
+            with zipfile.ZipFile(archive) as opened:
+                if member not in opened.namelist():
+                    raise DataError(f"{archive} holds no file '{member}'{suggest(member, opened.namelist(), 'files')}")
+                attempt.write(Path(member).name, opened.read(member))
+        except (zipfile.BadZipFile, OSError) as error:
+            raise DataError(f"{archive} cannot be read: {error}") from None
+
+    return stage(home() / "stages", "unpacked", {"archive": digest(data), "file": member}, write) / Path(member).name
 
 
 def check(path: Path, accepted: list[str]) -> None:

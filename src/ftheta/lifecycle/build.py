@@ -119,11 +119,11 @@ def build_ramp(recipe: Recipe) -> Ramp | None:
 
 
 def batch_rows(recipe: Recipe, dataset: Dataset) -> int:
-    """Rows in a step: `train.batch`, or as many as hold `train.batch_tokens`, or 64."""
+    """Rows in a step: `train.batch`, or as many as hold `train.batch_tokens` (on average, where rows differ), or 64."""
     train = recipe.train
     if train.batch_tokens:
         rows, rest = divmod(train.batch_tokens, dataset.units_per_example)
-        if rest or not rows:
+        if not rows or (rest and dataset.lengths is None):
             raise ConfigError([Problem(("train", "batch_tokens"), f"{train.batch_tokens:,} is not a multiple of the {dataset.units_per_example:,} tokens of a row")])
         return rows
     return train.batch or min(64, len(dataset))

@@ -28,9 +28,12 @@ def with_auxiliary(model: nn.Module, outputs: Mapping[str, Tensor], total: Tenso
     return Loss(total + extra, count, {"auxiliary": (extra.detach(), count)})
 
 
-def token_loss(model: nn.Module, hidden: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
-    """Weighted sum of the cross-entropies of targets (N,) given hidden states (N, D), through the model's head in chunks."""
-    return model.head.loss(hidden, targets, weights)                                      # type: ignore[operator, union-attr]
+def token_loss(model: nn.Module, hidden: Tensor, targets: Tensor, weights: Tensor, smoothing: float = 0.0) -> Tensor:
+    """Weighted sum of the cross-entropies of targets (N,) given hidden states (N, D), through the model's head in chunks.
+
+    Outside of training nothing is smoothed, so that losses can be compared between models.
+    """
+    return model.head.loss(hidden, targets, weights, smoothing=smoothing if model.training else 0.0)    # type: ignore[operator, union-attr]
 
 
 class NextToken(Objective):
@@ -38,6 +41,8 @@ class NextToken(Objective):
 
     lookahead: ClassVar[int] = 1
     kind: Literal["next_token"] = "next_token"
+    smoothing: float = Field(default=0.0, ge=0, lt=1)
+    """Probability mass that targets leave to all tokens alike, in training."""
 
     def needs(self) -> Needs:
         return Needs(
@@ -50,7 +55,7 @@ class NextToken(Objective):
 
     def loss(self, model: nn.Module, run: Run, batch: Batch, phase: Phase) -> Loss:
         tokens = batch["tokens"]
-        inputs: Batch = {"tokens": tokens[:, :-1]}
+        inputs: Batch = {**batch, "tokens": tokens[:, :-1]}                                # what else there is, such as a source, is for the model
         counted = torch.ones_like(tokens[:, 1:], dtype=torch.bool)
         if "documents" in batch:
             documents = batch["documents"]
@@ -60,7 +65,7 @@ class NextToken(Objective):
             counted = counted & batch["learned"][:, 1:]
         counts = counted.float()
         outputs = run(inputs, counted=counted)
-        total = token_loss(model, outputs["hidden"].flatten(0, 1), tokens[:, 1:].flatten(), counts.flatten())
+        total = token_loss(model, outputs["hidden"].flatten(0, 1), tokens[:, 1:].flatten(), counts.flatten(), self.smoothing)
         return with_auxiliary(model, outputs, total, counts.sum())
 
     def tasks(self) -> dict[str, str]:

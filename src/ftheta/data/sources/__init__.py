@@ -10,6 +10,7 @@ SOURCES = Catalogue(
         "csv": "ftheta.data.sources.tables:CSV",
         "digits": "ftheta.data.sources.images:Digits",
         "mnist": "ftheta.data.sources.images:MNIST",
+        "parallel": "ftheta.data.sources.parallel:Parallel",
         "planetoid": "ftheta.data.sources.graphs:Planetoid",
         "preferences": "ftheta.data.sources.chat:Preferences",
         "sklearn_table": "ftheta.data.sources.tables:SklearnTable",

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import csv
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field, model_validator
 
 from ftheta.core.contract import Ports
 from ftheta.core.errors import DataError, suggest
+from ftheta.data.columns import rows
 from ftheta.data.labelled import Example, LabelledTextSource
 from ftheta.data.sources.tables import by_size
 
 
 class TextTable(LabelledTextSource):
-    """A .csv file, a .tsv file (no quoting) or a .jsonl file of texts, or pairs of texts, with their classes."""
+    """A .csv file, a .tsv file (no quoting) or a .jsonl file, plain or .gz, of texts, or pairs of texts, with their classes."""
 
     kind: Literal["text_table"] = "text_table"
     path: str
@@ -49,7 +48,7 @@ class TextTable(LabelledTextSource):
 
     def examples(self) -> list[Example]:
         found = []
-        for place, row in self.rows():
+        for place, row in rows(Path(self.path).expanduser(), self.header):
             values = {}
             for field, column in (("text", self.text), ("second", self.second), ("label", self.label)):
                 if column is None:
@@ -70,46 +69,3 @@ class TextTable(LabelledTextSource):
         if len(names) < 2:
             raise DataError(f"{self.path}: every row has the label '{names[0]}': there is nothing to tell apart")
         return names
-
-    def rows(self) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Place and columns of every row that is not blank. Raises DataError naming file and line."""
-        path = Path(self.path).expanduser()
-        try:
-            with path.open(encoding="utf-8-sig", newline="") as file:
-                yield from self.objects(file) if path.suffix in (".jsonl", ".ndjson") else self.separated(file, path.suffix)
-        except UnicodeDecodeError as error:
-            raise DataError(f"{self.path} is not UTF-8: byte 0x{error.object[error.start]:02x} cannot be read") from None
-        except OSError as error:
-            raise DataError(f"data.source.path: {self.path} cannot be read ({error.strerror})") from None
-
-    def objects(self, file: Any) -> Iterator[tuple[str, dict[str, Any]]]:
-        for number, line in enumerate(file, 1):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-            except ValueError as error:
-                raise DataError(f"{self.path}, line {number}: {error}") from None
-            if not isinstance(row, dict):
-                raise DataError(f"{self.path}, line {number}: expected a JSON object")
-            yield f"{self.path}, line {number}", row
-
-    def separated(self, file: Any, suffix: str) -> Iterator[tuple[str, dict[str, Any]]]:
-        if suffix not in (".csv", ".tsv"):
-            raise DataError(f"data.source.path: {self.path} ends in '{suffix}', expected .csv, .tsv or .jsonl")
-        tabs = suffix == ".tsv"
-        reader = csv.reader(file, delimiter="\t" if tabs else ",", quoting=csv.QUOTE_NONE if tabs else csv.QUOTE_MINIMAL, strict=not tabs)
-        names: list[str] | None = None
-        try:
-            for row in reader:
-                if not row:
-                    continue
-                if names is None:
-                    names = [name.strip() for name in row] if self.header else [str(i + 1) for i in range(len(row))]
-                    if self.header:
-                        continue
-                if len(row) != len(names):
-                    raise DataError(f"{self.path}, line {reader.line_num}: {len(row)} values, expected {len(names)} ({', '.join(names)})")
-                yield f"{self.path}, line {reader.line_num}", dict(zip(names, row, strict=True))
-        except csv.Error as error:
-            raise DataError(f"{self.path}, line {reader.line_num}: {error}") from None
