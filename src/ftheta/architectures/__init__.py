@@ -8,6 +8,7 @@ ARCHITECTURES = Catalogue(
         "actor_critic": "ftheta.architectures.actor_critic:ActorCriticConfig",
         "decoder": "ftheta.architectures.decoder:DecoderConfig",
         "encoder": "ftheta.architectures.encoder:EncoderConfig",
+        "encoder_decoder": "ftheta.architectures.encoder_decoder:EncoderDecoderConfig",
         "forest": "ftheta.architectures.classical:ForestConfig",
         "gan": "ftheta.architectures.gan:GANConfig",
         "graph": "ftheta.architectures.graph:GraphConfig",

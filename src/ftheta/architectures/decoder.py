@@ -49,6 +49,8 @@ class DecoderConfig(ArchitectureConfig):
     """How hidden states become logits of tokens; none: the model gives hidden states only."""
     tie: bool = True
     """Whether the head shares the embedding table."""
+    scale_embed: bool = False
+    """Whether embedded tokens are multiplied by sqrt(dim) before anything else (Vaswani et al. 2017)."""
     embed_norm: bool = False
     """Whether embedded tokens, with their positions if these are added, are normalised before the first layer."""
     value_embed: bool = False
@@ -66,8 +68,8 @@ class DecoderConfig(ArchitectureConfig):
 
     @property
     def plain(self) -> bool:
-        """Whether it is wired as GPT-2 and its heirs: norms before the parts, logits straight from the hidden states."""
-        return self.norm_place == "before" and self.head is not None and self.head.dump() == {"kind": "linear", "bias": False}
+        """Whether it is wired as GPT-2 and its heirs: norms before the parts, logits straight from the hidden states, embeddings as they are."""
+        return self.norm_place == "before" and self.head is not None and self.head.dump() == {"kind": "linear", "bias": False, "shrink": False} and not self.scale_embed
 
     def ports(self) -> Ports:
         gives = {"hidden": "real B T D", **({} if self.head is None else {"logits": "logits B T V"})}
@@ -78,23 +80,25 @@ class DecoderConfig(ArchitectureConfig):
             gives["auxiliary"] = "loss B"
         return Ports(takes=takes, gives=gives, sizes={"V": self.vocab, "T": self.context}, traits=parts - {"auxiliary"} | {"gradients"})
 
-    def build(self) -> Decoder:
-        return Decoder(self)
+    def build(self, embed: nn.Embedding | None = None) -> Decoder:
+        return Decoder(self, embed)
 
 
 class Decoder(Architecture):
     """tokens (B, T) → hidden (B, T, D), logits (B, T, V), and where parts add something to the loss auxiliary (B,).
 
-    `counted` (B, T) says which tokens the loss is about; parts that add to it ask (none: all of them).
+    `counted` (B, T) says which tokens the loss is about; parts that add to it ask (none: all of them). `embed` is a table shared with another
+    model.
     """
 
-    def __init__(self, config: DecoderConfig):
+    def __init__(self, config: DecoderConfig, embed: nn.Embedding | None = None):
         super().__init__()
         self.config: DecoderConfig = config
         dim = config.dim
-        self.embed = nn.Embedding(config.vocab, dim)
+        self.embed = nn.Embedding(config.vocab, dim) if embed is None else embed
         self.layers = nn.ModuleList(self.layer() for _ in range(config.depth))
-        self.positions = config.positions.build(dim=dim, context=config.context, head_dim=self.mixer().head_dim)
+        mixer = self.mixer()
+        self.positions = config.positions.build(dim=dim, context=config.context, head_dim=mixer.head_dim, heads=mixer.heads, causal=mixer.causal)
         self.embed_norm = config.norm.build(dim=dim) if config.embed_norm else None
         self.value_embeds = nn.ModuleList(nn.Embedding(config.vocab, self.value_dim()) for _ in self.layers) if config.value_embed else None
         self.norm = config.norm.build(dim=dim) if config.norm_place == "before" else None
@@ -138,6 +142,8 @@ class Decoder(Architecture):
         """hidden (B, T, D) after the last norm; the cache remembers these tokens."""
         documents, cache = context.documents, context.cache
         hidden = self.embed(tokens).to(self.compute_dtype)
+        if self.config.scale_embed:
+            hidden = hidden * math.sqrt(self.config.dim)
         if added is not None:
             hidden = hidden + added.to(hidden.dtype)
         hidden = self.positions(hidden, context)
@@ -164,9 +170,9 @@ class Decoder(Architecture):
         return document_positions(torch.cat([cache.documents, documents], dim=1))[:, -tokens.shape[1] :]
 
     def initialise(self, seed: int) -> None:
-        """N(0, std²) everywhere, output projections shrunk by sqrt(2·depth) (GPT-2; not when norms come after) or zero; recurrent cells U(±1/sqrt(hidden))."""
+        """N(0, std²) everywhere, output projections shrunk by sqrt(number of parts) (GPT-2; not when norms come after) or zero; recurrent cells U(±1/sqrt(hidden))."""
         config = self.config
-        shrink = math.sqrt(2 * config.depth) if config.norm_place == "before" else 1.0
+        shrink = math.sqrt(config.depth * len(list(self.layers[0].children()))) if config.norm_place == "before" else 1.0
         for name, parameter in self.named_parameters():
             if ".rnn." in name:
                 uniform(parameter, parameter.shape[0] ** -0.5 * 2, seed, name)
@@ -176,7 +182,7 @@ class Decoder(Architecture):
                 normal(parameter, 0.0 if config.zero_outputs else config.std / shrink, seed, name)
             elif name == "embed.weight":
                 normal(parameter, config.embed_std or config.std, seed, name)
-            elif name.startswith("value_embeds") or (name == "head.weight" and config.zero_outputs):
+            elif "value_embeds." in name or (name == "head.weight" and config.zero_outputs):
                 parameter.data.zero_()
             else:
                 normal(parameter, config.std, seed, name)
@@ -186,12 +192,16 @@ class Decoder(Architecture):
 
 
 class Layer(nn.Module):
-    """A mixer and a feedforward, each in its residual."""
+    """A mixer, a look across to a source where there is one, and a feedforward, each in its residual."""
 
-    def __init__(self, mix: Residual, feed: Residual):
+    def __init__(self, mix: Residual, feed: Residual, cross: Residual | None = None):
         super().__init__()
         self.mix = mix
+        self.cross = cross
         self.feed = feed
 
     def forward(self, hidden: Tensor, context: Context) -> Tensor:
-        return self.feed(self.mix(hidden, context), context)
+        hidden = self.mix(hidden, context)
+        if self.cross is not None:
+            hidden = self.cross(hidden, context)
+        return self.feed(hidden, context)

@@ -40,15 +40,15 @@ class EncoderConfig(DecoderConfig):
         takes = {**ports.takes, "segments?": "ids B T"} if self.segments else ports.takes
         return Ports(takes, ports.gives, ports.sizes, ports.traits | {"bidirectional"})
 
-    def build(self) -> Encoder:
-        return Encoder(self)
+    def build(self, embed: nn.Embedding | None = None) -> Encoder:
+        return Encoder(self, embed)
 
 
 class Encoder(Decoder):
     """tokens (B, T), and segments (B, T) or all 0 → hidden (B, T, D), logits (B, T, V)."""
 
-    def __init__(self, config: EncoderConfig):
-        super().__init__(config)
+    def __init__(self, config: EncoderConfig, embed: nn.Embedding | None = None):
+        super().__init__(config, embed)
         self.segment_embed = nn.Embedding(config.segments, config.dim) if config.segments else None
 
     def forward(

@@ -10,6 +10,7 @@ MIXERS = Catalogue(
         "gru": "ftheta.blocks.recurrent:GRU",
     },
 )
+CROSS_MIXERS = Catalogue("cross mixer", {"attention": "ftheta.blocks.attention:CrossAttention"})
 FEEDFORWARDS = Catalogue(
     "feedforward",
     {
@@ -25,7 +26,9 @@ POSITIONS = Catalogue(
     "position",
     {
         "learned": "ftheta.blocks.position:Learned",
+        "relative": "ftheta.blocks.position:Relative",
         "rotary": "ftheta.blocks.position:Rotary",
+        "sinusoidal": "ftheta.blocks.position:Sinusoidal",
         "none": "ftheta.blocks.position:NoPositions",
     },
 )

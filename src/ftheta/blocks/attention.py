@@ -1,6 +1,6 @@
 """Scaled dot-product attention, softmax(q kᵀ / sqrt(d)) v (Vaswani et al. 2017, arXiv:1706.03762), with grouped key/value heads
 (Ainslie et al. 2023, arXiv:2305.13245), optional query/key norm (Henry et al. 2020, arXiv:2010.04245) and sliding windows (Beltagy et al. 2020,
-arXiv:2004.05150; Mistral 7B, arXiv:2310.06825).
+arXiv:2004.05150; Mistral 7B, arXiv:2310.06825); among the tokens of a sequence, or across to those of a source.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from ftheta.blocks import NORMS
-from ftheta.blocks.context import Context
+from ftheta.blocks.context import Context, Informed
 from ftheta.blocks.linear import Linear
 from ftheta.blocks.mixer import Mixer
 from ftheta.blocks.position import rotate
@@ -29,20 +29,20 @@ WHOLE = 4096 * 4096
 BLOCK = 512
 """Queries looked at together beyond that."""
 
+Heads = Annotated[int, Field(gt=0, description="Attentions side by side, each over its share of the width.")]
+KeyHeads = Annotated[int | None, Field(gt=0, description="Keys and values, shared by groups of heads; none: as many as heads.")]
+HeadDim = Annotated[int | None, Field(gt=0, description="Width of one head; none: the width shared out among the heads.")]
+Scale = Annotated[float | None, Field(gt=0, description="What q·k is multiplied by (T5: 1); none: 1 / sqrt(width of one head).")]
+Bias = Annotated[bool, Field(description="Whether the maps to queries, keys and values have biases.")]
+OutputBias = Annotated[bool | None, Field(description="Whether the output map has a bias; none: as the other maps.")]
+QKNorm = Annotated[Annotated[Part, Slot(NORMS)] | None, Field(description="A norm of every head's queries and keys.")]
 
-class Attention(Mixer):
-    """Every token gathers from the tokens it may see: all earlier ones when causal, all of its document otherwise, none beyond the window."""
+
+class MultiHead(Informed):
+    """The maps of attention with several heads: to queries, to keys and values, and back to the width of the model."""
 
     def __init__(
-        self, dim: int, *,
-        heads: Annotated[int, Field(gt=0, description="Attentions side by side, each over its share of the width.")] = 8,
-        kv_heads: Annotated[int | None, Field(gt=0, description="Keys and values, shared by groups of heads; none: as many as heads.")] = None,
-        head_dim: Annotated[int | None, Field(gt=0, description="Width of one head; none: the width shared out among the heads.")] = None,
-        causal: Annotated[bool, Field(description="Whether a token sees only itself and earlier ones.")] = True,
-        window: Annotated[int | None, Field(gt=0, description="A token sees only tokens fewer than this many places away; none: however far away.")] = None,
-        bias: Annotated[bool, Field(description="Whether the maps to queries, keys and values have biases.")] = False,
-        output_bias: Annotated[bool | None, Field(description="Whether the output map has a bias; none: as the other maps.")] = None,
-        qk_norm: Annotated[Annotated[Part, Slot(NORMS)] | None, Field(description="A norm of every head's queries and keys.")] = None,
+        self, dim: int, heads: int, kv_heads: int | None, head_dim: int | None, scale: float | None, bias: bool, output_bias: bool | None, qk_norm: Part | None,
     ):
         super().__init__()
         if head_dim is None and dim % heads:
@@ -53,14 +53,49 @@ class Attention(Mixer):
             raise ValueError(f"heads {heads} must be a multiple of kv_heads {self.kv_heads}")
         self.head_dim = head_dim or dim // heads
         self.value_dim = self.kv_heads * self.head_dim
-        self.causal = causal
-        self.window = window
+        self.scale = scale
         self.query = Linear(dim, heads * self.head_dim, bias=bias)
         self.key = Linear(dim, self.value_dim, bias=bias)
         self.value = Linear(dim, self.value_dim, bias=bias)
         self.output = Linear(heads * self.head_dim, dim, bias=bias if output_bias is None else output_bias)
         self.query_norm = qk_norm.build(dim=self.head_dim) if qk_norm else None
         self.key_norm = qk_norm.build(dim=self.head_dim) if qk_norm else None
+
+    def queries(self, x: Tensor) -> Tensor:
+        """(B, T, D) → (B, H, T, head_dim)."""
+        q = self.query(x).view(*x.shape[:2], self.heads, self.head_dim)
+        return (q if self.query_norm is None else self.query_norm(q)).transpose(1, 2)
+
+    def keys(self, x: Tensor, more: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """(B, S, D) → keys and values (B, kv_heads, S, head_dim); `more` (B, S, value_dim) goes to the values."""
+        k = self.key(x).view(*x.shape[:2], self.kv_heads, self.head_dim)
+        v = self.value(x) if more is None else self.value(x) + more
+        k = k if self.key_norm is None else self.key_norm(k)
+        return k.transpose(1, 2), v.view(*x.shape[:2], self.kv_heads, self.head_dim).transpose(1, 2)
+
+    def shared(self, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys and values as often as groups of heads share them: (B, H, S, head_dim)."""
+        if self.kv_heads == self.heads:
+            return k, v
+        return k.repeat_interleave(self.heads // self.kv_heads, dim=1), v.repeat_interleave(self.heads // self.kv_heads, dim=1)
+
+    def merged(self, y: Tensor) -> Tensor:
+        """(B, H, T, head_dim) → (B, T, D)."""
+        return self.output(y.transpose(1, 2).reshape(y.shape[0], y.shape[2], -1))
+
+
+class Attention(MultiHead, Mixer):
+    """Every token gathers from the tokens it may see: all earlier ones when causal, all of its document otherwise, none beyond the window."""
+
+    def __init__(
+        self, dim: int, *, heads: Heads = 8, kv_heads: KeyHeads = None, head_dim: HeadDim = None,
+        causal: Annotated[bool, Field(description="Whether a token sees only itself and earlier ones.")] = True,
+        window: Annotated[int | None, Field(gt=0, description="A token sees only tokens fewer than this many places away; none: however far away.")] = None,
+        scale: Scale = None, bias: Bias = False, output_bias: OutputBias = None, qk_norm: QKNorm = None,
+    ):
+        super().__init__(dim, heads, kv_heads, head_dim, scale, bias, output_bias, qk_norm)
+        self.causal = causal
+        self.window = window
 
     @staticmethod
     def traits(arguments: Mapping[str, Any]) -> set[str]:
@@ -73,14 +108,9 @@ class Attention(Mixer):
             context.mixed()
 
     def forward(self, x: Tensor, context: Context) -> Tensor:
-        batch, length, _ = x.shape
-        q = self.query(x).view(batch, length, self.heads, self.head_dim)
-        k = self.key(x).view(batch, length, self.kv_heads, self.head_dim)
-        v = self.value(x) if context.values is None else self.value(x) + context.values
-        v = v.view(batch, length, self.kv_heads, self.head_dim).transpose(1, 2)
-        if self.query_norm is not None and self.key_norm is not None:
-            q, k = self.query_norm(q), self.key_norm(k)
-        q, k = q.transpose(1, 2), k.transpose(1, 2)                                      # (B, H, T, head_dim)
+        length = x.shape[1]
+        q = self.queries(x)
+        k, v = self.keys(x, context.values)
         if context.rotary is not None:
             q, k = rotate(q, context.rotary), rotate(k, context.rotary)
         if context.cache is not None:
@@ -89,43 +119,69 @@ class Attention(Mixer):
                 k, v = torch.cat([past_k, k], dim=2), torch.cat([past_v, v], dim=2)
             kept = k.shape[2] if self.window is None else min(k.shape[2], self.window - 1)
             context.cache.states[self] = (k[:, :, k.shape[2] - kept :], v[:, :, k.shape[2] - kept :])
-        if self.kv_heads != self.heads:
-            k, v = (t.repeat_interleave(self.heads // self.kv_heads, dim=1) for t in (k, v))
+        k, v = self.shared(k, v)
         if length * k.shape[2] <= WHOLE:
-            y = attend(q, k, v, context.bias(length, self.causal, q.dtype, self.window))
+            y = attend(q, k, v, context.bias(length, self.causal, q.dtype, self.window), self.scale)
         else:
-            y = attend_in_blocks(q, k, v, context, self.causal, self.window)
-        return self.output(y.transpose(1, 2).reshape(batch, length, -1))
+            y = attend_in_blocks(q, k, v, context, self.causal, self.window, self.scale)
+        return self.merged(y)
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> Tensor:
-    """softmax(q kᵀ / sqrt(d) + bias) v; q (B, H, T, d), k and v (B, H, S, d).
+class CrossAttention(MultiHead):
+    """Every token gathers from the tokens of the source of its own document; a token without a source gathers nothing."""
+
+    def __init__(
+        self, dim: int, *, heads: Heads = 8, kv_heads: KeyHeads = None, head_dim: HeadDim = None, scale: Scale = None, bias: Bias = False,
+        output_bias: OutputBias = None, qk_norm: QKNorm = None,
+    ):
+        super().__init__(dim, heads, kv_heads, head_dim, scale, bias, output_bias, qk_norm)
+
+    def forward(self, x: Tensor, context: Context) -> Tensor:
+        source = context.source
+        assert source is not None
+        if context.cache is None:
+            k, v = self.keys(source.hidden)
+        else:
+            if self not in source.keys:
+                source.keys[self] = self.keys(source.hidden)
+            k, v = source.keys[self]
+        bias, blind = context.across(x.dtype)
+        y = attend(self.queries(x), *self.shared(k, v), bias, self.scale)
+        return self.merged(y if blind is None else y.masked_fill(blind, 0.0))
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, scale: float | None = None) -> Tensor:
+    """softmax(scale · q kᵀ + bias) v, the scale being 1 / sqrt(d) unless given; q (B, H, T, d), k and v (B, H, S, d).
 
     On a CPU plain products are faster than the fused kernel at training lengths, forward and backward; elsewhere the fused one is.
     """
     if q.device.type != "cpu" or q.shape[2] * k.shape[2] > PLAIN:
-        return F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
-    scores = (q * (1.0 / math.sqrt(q.shape[-1]))) @ k.transpose(-2, -1)
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=scale)
+    scores = (q * (1.0 / math.sqrt(q.shape[-1]) if scale is None else scale)) @ k.transpose(-2, -1)
     if bias is not None:
         scores = scores + bias
     return scores.softmax(-1) @ v
 
 
-def attend_in_blocks(q: Tensor, k: Tensor, v: Tensor, context: Context, causal: bool, window: int | None) -> Tensor:
+def attend_in_blocks(q: Tensor, k: Tensor, v: Tensor, context: Context, causal: bool, window: int | None, scale: float | None = None) -> Tensor:
     """As `attend`, for sequences so long that nothing of T · S numbers may be made: queries (B, H, T, d) in blocks, each with the keys it can reach.
 
     Where all keys before a query count, the fused kernel leaves out the others by itself. What a block may see is worked out anew for the
     backward pass.
     """
     length, total = q.shape[2], k.shape[2]
-    if causal and length == total and window is None and not context.mixed():
-        return F.scaled_dot_product_attention(q, k, v, is_causal=True)
+    if causal and length == total and window is None and context.relative is None and not context.mixed():
+        return F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=scale)
     past = total - length
 
     def block(part: Tensor, keys: Tensor, values: Tensor, start: int, first: int) -> Tensor:
         queries = range(past + start, past + start + part.shape[2])
-        mask = context.allowed(length, causal, window, queries, range(first, first + keys.shape[2]))
-        return F.scaled_dot_product_attention(part, keys, values, attn_mask=mask)
+        reach = range(first, first + keys.shape[2])
+        if context.relative is None:
+            mask = context.allowed(length, causal, window, queries, reach)
+        else:
+            mask = context.added(length, causal, q.dtype, window, queries, reach)
+        return F.scaled_dot_product_attention(part, keys, values, attn_mask=mask, scale=scale)
 
     parts = []
     for start in range(0, length, BLOCK):

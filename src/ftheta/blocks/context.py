@@ -3,11 +3,30 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+
+@dataclass
+class Source:
+    """What a decoder looks at beside its own past: an encoder's output."""
+
+    hidden: Tensor
+    """(B, S, D)."""
+    documents: Tensor | None = None
+    """(B, S) which document of the decoder's row may look at each token (padding is document -1). None: all of them."""
+    keys: dict[nn.Module, tuple[Tensor, Tensor]] = field(default_factory=dict)
+    """Keys and values per mixer, worked out once when there is a cache."""
+
+    def select(self, rows: Tensor) -> None:
+        """Keep only some rows of the batch."""
+        self.hidden = self.hidden[rows]
+        self.documents = None if self.documents is None else self.documents[rows]
+        self.keys = {mixer: (k[rows], v[rows]) for mixer, (k, v) in self.keys.items()}
 
 
 @dataclass
@@ -18,12 +37,16 @@ class Cache:
     documents: Tensor | None = None
     """(B, S) document of every remembered token, when documents are used (padding is document -1)."""
     length: int = 0
+    source: Source | None = None
+    """What was encoded for the remembered tokens, in models that encode a source."""
 
     def select(self, rows: Tensor) -> None:
         """Keep only some rows of the batch."""
         self.states = {mixer: tuple(part[rows] for part in state) for mixer, state in self.states.items()}
         if self.documents is not None:
             self.documents = self.documents[rows]
+        if self.source is not None:
+            self.source.select(rows)
 
 
 @dataclass
@@ -37,6 +60,10 @@ class Context:
     cache: Cache | None = None
     rotary: tuple[Tensor, Tensor] | None = None
     """cosine and sine (B or 1, 1, T, head_dim) when positions are rotary."""
+    relative: Callable[[Tensor], Tensor] | None = None
+    """Distances (N,) from query to key → what is added to the scores of every head (H, N), when positions are relative."""
+    source: Source | None = None
+    """An encoder's output, for layers that look at one."""
     values: Tensor | None = None
     """(B, T, width of the values) added to the values of the layer about to run."""
     counted: Tensor | None = None
@@ -45,20 +72,52 @@ class Context:
     """(B,) each: what parts add to the loss of every row."""
     biases: dict[tuple[bool, int | None], Tensor | None] = field(default_factory=dict)
     """What `bias` has worked out, by what it depends on."""
+    sight: tuple[Tensor | None, Tensor | None] | None = None
+    """What `across` has worked out."""
     borders: bool | None = None
     """What `mixed` has found."""
 
     def bias(self, length: int, causal: bool, dtype: torch.dtype, window: int | None = None) -> Tensor | None:
-        """What is added to attention scores: 0 where a query may look, -inf elsewhere; computed once a pass.
+        """What is added to attention scores: 0, or a number for the distance, where a query may look, -inf elsewhere; computed once a pass.
 
-        (T, S) when all rows are alike, (B, 1, T, S) when documents differ, None when every query may look everywhere. S counts the
-        remembered tokens within the window and the T new ones.
+        (T, S) when all rows are alike, (B, 1, T, S) when documents differ, (1 or B, H, T, S) when positions are relative, None when nothing
+        is added. S counts the remembered tokens within the window and the T new ones.
         """
         key = (causal, window)
         if key not in self.biases:
-            allowed = self.allowed(length, causal, window)
-            self.biases[key] = None if allowed is None else torch.zeros(allowed.shape, dtype=dtype, device=allowed.device).masked_fill_(~allowed, float("-inf"))
+            past = self.remembered(window)
+            self.biases[key] = self.added(length, causal, dtype, window, range(past, past + length), range(past + length))
         return self.biases[key]
+
+    def added(self, length: int, causal: bool, dtype: torch.dtype, window: int | None, queries: range, keys: range) -> Tensor | None:
+        """As `bias`, for some queries and keys, counted from the first remembered token."""
+        allowed = self.allowed(length, causal, window, queries, keys)
+        if self.relative is None:
+            return None if allowed is None else hidden_from(allowed, dtype)
+        first = keys.start - queries.stop + 1
+        table = self.relative(torch.arange(first, first + len(queries) + len(keys) - 1, device=self.positions.device)).to(dtype)
+        scores = table.unfold(1, len(keys), 1).flip(1)[None]                              # row q: the distances from q to every key
+        return scores if allowed is None else scores.masked_fill(~allowed, float("-inf"))
+
+    def across(self, dtype: torch.dtype) -> tuple[Tensor | None, Tensor | None]:
+        """What is added to the scores of the source's tokens, (B, 1, T or 1, S) or None, and which queries see none of them, (B, 1, T or 1, 1)
+        or None; computed once a pass. A token sees the source of its own document.
+        """
+        if self.sight is None:
+            self.sight = self.seen(dtype)
+        return self.sight
+
+    def seen(self, dtype: torch.dtype) -> tuple[Tensor | None, Tensor | None]:
+        source = None if self.source is None else self.source.documents
+        if source is None:
+            return None, None
+        allowed = (source >= 0)[:, None, None, :]
+        if self.documents is not None:
+            allowed = allowed & (self.documents[:, None, :, None] == source[:, None, None, :])
+        if bool(allowed.all()):
+            return None, None
+        blind = ~allowed.any(-1, keepdim=True)
+        return (hidden_from(allowed | blind, dtype), blind) if bool(blind.any()) else (hidden_from(allowed, dtype), None)
 
     def remembered(self, window: int | None) -> int:
         """How many earlier tokens a mixer with this window still has."""
@@ -97,6 +156,11 @@ class Context:
         if self.borders is None:
             self.borders = self.documents is not None and bool(((numbers := self.numbers()) != numbers[:, :1]).any())
         return self.borders
+
+
+def hidden_from(allowed: Tensor, dtype: torch.dtype) -> Tensor:
+    """What is added to scores: 0 where a query may look, -inf elsewhere."""
+    return torch.zeros(allowed.shape, dtype=dtype, device=allowed.device).masked_fill_(~allowed, float("-inf"))
 
 
 class Informed(nn.Module, ABC):

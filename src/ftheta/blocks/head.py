@@ -27,16 +27,18 @@ class Head(nn.Module):
     def __init__(
         self, dim: int, vocab: int, weight: Tensor | None = None, softcap: float | None = None, *,
         bias: Annotated[bool, Field(description="Whether every token has a learned number of its own added to its logit.")] = False,
+        shrink: Annotated[bool, Field(description="Whether hidden states are divided by sqrt(width) first (T5, whose table is that much larger).")] = False,
     ):
         super().__init__()
+        self.factor = dim**-0.5 if shrink else 1.0
         self.tied = weight is not None
         self.weight: Tensor = nn.Parameter(torch.empty(vocab, dim)) if weight is None else weight
         self.bias = nn.Parameter(torch.zeros(vocab)) if bias else None
         self.softcap = softcap
 
     def change(self, hidden: Tensor) -> Tensor:
-        """What is done to hidden states (..., D) before they meet the table: nothing."""
-        return hidden
+        """What is done to hidden states (..., D) before they meet the table: nothing, or they are made smaller."""
+        return hidden if self.factor == 1.0 else hidden * self.factor
 
     def forward(self, hidden: Tensor) -> Tensor:
         hidden = self.change(hidden)

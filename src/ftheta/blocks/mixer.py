@@ -13,6 +13,10 @@ from ftheta.blocks.context import Context, Informed
 class Mixer(Informed):
     """(B, T, D) → (B, T, D), tokens of one document only; remembers the past in `context.cache` when there is one."""
 
+    heads: int | None = None
+    """How many attention heads, for mixers that have heads."""
+    causal: bool = True
+    """Whether a token sees only itself and earlier ones."""
     head_dim: int | None = None
     """Width of one attention head, for mixers that have heads."""
     value_dim: int | None = None

@@ -5,10 +5,12 @@ from ftheta.core.catalog import Catalogue
 FAMILIES = Catalogue(
     "outside family",
     {
+        "bart": "ftheta.interop.huggingface.bart:BART",
         "bert": "ftheta.interop.huggingface.bert:BERT",
         "distilbert": "ftheta.interop.huggingface.distilbert:DistilBERT",
         "gpt2": "ftheta.interop.huggingface.gpt2:GPT2",
         "llama": "ftheta.interop.huggingface.llama:Llama",
+        "marian": "ftheta.interop.huggingface.bart:Marian",
         "mistral": "ftheta.interop.huggingface.mistral:Mistral",
         "mixtral": "ftheta.interop.huggingface.experts:Mixtral",
         "qwen2": "ftheta.interop.huggingface.qwen:Qwen2",
@@ -16,6 +18,7 @@ FAMILIES = Catalogue(
         "qwen3_moe": "ftheta.interop.huggingface.experts:Qwen3MoE",
         "resnet": "ftheta.interop.huggingface.resnet:ResNet",
         "roberta": "ftheta.interop.huggingface.bert:RoBERTa",
+        "t5": "ftheta.interop.huggingface.t5:T5",
     },
 )
 """Hugging Face `model_type` → how it is written there."""

@@ -14,11 +14,13 @@ from ftheta.core.errors import FolderError
 
 
 class Line(NamedTuple):
-    """Our tensors and the one outside tensor they are: stacked along the first dimension if several, then transposed if so stored."""
+    """Our tensors and the one outside tensor they are: stacked along the first dimension if several, then transposed if so stored,
+    or, a vector, made a matrix of one row."""
 
     ours: tuple[str, ...]
     theirs: str
     transpose: bool = False
+    row: bool = False
 
 
 class Family(ABC):
@@ -49,7 +51,7 @@ def numbered(lines: Sequence[Line], depth: int) -> list[Line]:
             found.append(line)
             continue
         for i in range(depth):
-            found.append(Line(tuple(name.replace("{i}", str(i)) for name in line.ours), line.theirs.replace("{i}", str(i)), line.transpose))
+            found.append(line._replace(ours=tuple(name.replace("{i}", str(i)) for name in line.ours), theirs=line.theirs.replace("{i}", str(i))))
     return found
 
 
@@ -58,6 +60,7 @@ def to_theirs(lines: Sequence[Line], values: Mapping[str, Tensor]) -> dict[str, 
     result = {}
     for line in lines:
         value = values[line.ours[0]] if len(line.ours) == 1 else torch.cat([values[name] for name in line.ours])
+        value = value[None] if line.row else value
         result[line.theirs] = value.t().contiguous() if line.transpose and value.ndim == 2 else value
     if missed := values.keys() - {name for line in lines for name in line.ours}:
         raise KeyError(f"no line for {sorted(missed)}")
@@ -73,6 +76,7 @@ def to_ours(lines: Sequence[Line], values: Mapping[str, Tensor], wanted: Mapping
             continue
         used.add(line.theirs)
         value = values[line.theirs]
+        value = value.flatten() if line.row and len(value) == 1 else value
         value = value.t().contiguous() if line.transpose and value.ndim == 2 else value
         sizes = [wanted[name].shape[0] if wanted[name].ndim else 1 for name in line.ours]
         if len(line.ours) > 1 and value.shape[0] != sum(sizes):
