@@ -2,7 +2,7 @@
 
 A port is a kind and its dimensions: `"ids B T"`, `"logits B T V"`, `"edges 2 E"`; `*` stands for any one dimension. A port of kind
 `loss` holds what a model adds to the loss of its own accord, such as the balance of its experts; training adds it, no answer depends on it. Names
-ending in `?` are optional. Dimensions: B batch, T time, D dim, V vocab, H heads, C channels, K classes, N nodes, E edges,
+ending in `?` are optional. Dimensions: B batch, T time, S time of a source, D dim, V vocab, H heads, C channels, K classes, N nodes, E edges,
 A actions.
 """
 
@@ -21,7 +21,7 @@ Batch = dict[str, "Tensor"]
 PADDING = -1
 """The document that padding belongs to: tokens see only their own document, so nothing sees padding."""
 
-UPPER_BOUNDS = {"V": "vocabulary", "T": "context length"}
+UPPER_BOUNDS = {"V": "vocabulary", "T": "context length", "S": "length of sources"}
 EXACT = {"K": "number of classes", "C": "number of channels", "D": "number of features", "A": "number of actions"}
 
 

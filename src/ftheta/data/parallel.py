@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
-from tokenizers import processors
 from torch import Tensor
 
 from ftheta.core.contract import PADDING, Batch, Ports
@@ -18,6 +17,7 @@ from ftheta.data.sources.source_config import Prepared, Sections, in_memory
 from ftheta.data.split import SPLITS, Split, assign
 from ftheta.data.stages import digest
 from ftheta.data.text import made_processor
+from ftheta.data.tokenizers import controls
 
 PORTS = {"source": "ids B S", "source_documents": "ids B S", "tokens": "ids B T", "documents": "ids B T"}
 
@@ -30,7 +30,7 @@ class Pair(NamedTuple):
 
 
 class ParallelTexts(Dataset):
-    """source (B, S) is a text between its control tokens, tokens (B, T) its translation after the token that makes a decoder start, and `eos`.
+    """source (B, S) is a text to be answered to, tokens (B, T) its translation, as `sources` and `targets` say.
 
     Both are padded to the longest row of the batch; `source_documents` and `documents` are 0, padding's -1.
     """
@@ -39,12 +39,8 @@ class ParallelTexts(Dataset):
         self.pairs = list(pairs)
         self.processor = processor
         self.longest = longest
-        self.sources = [ids[:longest] for ids in encoded(processor, [pair.source for pair in pairs], True)]
-        start, end = processor.id("decoder_start"), processor.id("eos")
-        assert start is not None and end is not None
-        self.targets = [[start, *ids[: longest - 2], end] for ids in encoded(processor, [pair.target for pair in pairs], False)]
-        for row in self.sources:                                                          # what lost its end still says where it ends
-            row[-1] = end
+        self.sources = sources(processor, [pair.source for pair in pairs], longest)
+        self.targets = targets(processor, [pair.target for pair in pairs], longest)
         self.tokens = torch.tensor([len(source) + len(target) for source, target in zip(self.sources, self.targets, strict=True)])
 
     @property
@@ -80,9 +76,21 @@ class ParallelTexts(Dataset):
         return batch
 
 
-def encoded(processor: TextProcessor, texts: Sequence[str], framed: bool) -> list[list[int]]:
-    """The token ids of texts, with the tokenizer's own control tokens around them if `framed`."""
-    return [encoding.ids for encoding in processor.tokenizer.encode_batch_fast(list(texts), add_special_tokens=framed)]
+def ids_of(processor: TextProcessor, texts: Sequence[str]) -> list[list[int]]:
+    """The token ids of texts, without control tokens."""
+    return [encoding.ids for encoding in processor.tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)]
+
+
+def sources(processor: TextProcessor, texts: Sequence[str], longest: int | None = None) -> list[list[int]]:
+    """Texts to be answered to, between the tokens that begin and end one."""
+    begin, end = processor.ids(processor.begin), processor.ids(processor.end)
+    return [[*begin, *ids[: None if longest is None else longest - len(begin) - len(end)], *end] for ids in ids_of(processor, texts)]
+
+
+def targets(processor: TextProcessor, texts: Sequence[str], longest: int | None = None) -> list[list[int]]:
+    """Answers: the token that makes a decoder start, the text, and the token that ends it."""
+    begin, end = processor.answer_start, [processor.borders[1]]
+    return [[*begin, *ids[: None if longest is None else longest - len(begin) - len(end)], *end] for ids in ids_of(processor, texts)]
 
 
 def prepare_parallel(parts: Mapping[str, Sequence[Pair] | float], longest: int, reverse: bool, sections: Sections) -> Prepared:
@@ -93,7 +101,7 @@ def prepare_parallel(parts: Mapping[str, Sequence[Pair] | float], longest: int, 
     if not train:
         raise DataError("data.source: no pair of texts is left to train on")
     texts = [text for pair in train for text in pair]
-    processor = with_start(made_processor(digest(texts), lambda: texts, sections))
+    processor = ended(made_processor(digest(texts), lambda: texts, sections))
     divided["train"] = [*train, *(Pair(pair.target, pair.source) for pair in train if reverse)]
     splits: dict[str, Dataset] = {}
     for name, pairs in divided.items():
@@ -153,23 +161,16 @@ def said(pairs: Sequence[Pair], dropped: Counter[str]) -> list[Pair]:
 
 def short_enough(pairs: Sequence[Pair], processor: TextProcessor, longest: int, dropped: Counter[str]) -> list[Pair]:
     """The pairs that fit: a cut translation would teach the model to stop early."""
-    counts = zip(encoded(processor, [pair.source for pair in pairs], True), encoded(processor, [pair.target for pair in pairs], False), strict=True)
-    kept = [pair for pair, (source, target) in zip(pairs, counts, strict=True) if len(source) <= longest and len(target) <= longest - 2]
+    both = zip(sources(processor, [pair.source for pair in pairs]), targets(processor, [pair.target for pair in pairs]), strict=True)
+    kept = [pair for pair, rows in zip(pairs, both, strict=True) if max(map(len, rows)) <= longest]
     if len(kept) < len(pairs):
         dropped[f"more than {longest} tokens"] += len(pairs) - len(kept)
     return kept
 
 
-def with_start(processor: TextProcessor) -> TextProcessor:
-    """The processor with a token that makes a decoder start and, where its tokenizer puts nothing around texts, one that ends them.
-
-    Raises DataError when it has no token for that.
-    """
-    if "eos" not in processor.roles or not (start := next((role for role in ("decoder_start", "bos", "eos") if role in processor.roles), None)):
-        raise DataError("data.tokenizer: no token ends a text; name one, as in special: {eos: '</s>'}")
-    processor.roles["decoder_start"] = processor.roles[start]
-    if processor.tokenizer.post_processor is None:
-        end = processor.roles["eos"]
-        processor.begin, processor.end = [], [end]
-        processor.tokenizer.post_processor = processors.TemplateProcessing(f"$A {end}", f"$A {end} $B:1 {end}:1", [(end, processor.id("eos"))])
+def ended(processor: TextProcessor) -> TextProcessor:
+    """The processor with what its tokenizer puts around texts or, where that is nothing, the token that ends a document after them."""
+    processor.begin, processor.end = controls.frame(processor.tokenizer)
+    if not processor.end:
+        processor.end = [end for end in [processor.tokenizer.id_to_token(processor.borders[1])] if end is not None]
     return processor

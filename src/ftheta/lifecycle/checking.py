@@ -24,7 +24,7 @@ EXAMPLES: dict[str, list[dict[str, Any]]] = {
     "chat": [{"path": "talks.jsonl"}], "preferences": [{"path": "pairs.jsonl"}], "tagged_text": [{"path": "names.conll"}],
     "csv": [{"path": "table.csv", "target": "kind"}, {"path": "table.csv", "target": "price", "predict": "number"}], "planetoid": [{"name": "cora"}],
     "sklearn_table": [{"name": "digits"}, {"name": "diabetes"}], "text_files": [{"path": "python:stdlib"}], "text_lines": [{"path": "lines.jsonl"}],
-    "text_table": [{"path": "reviews.csv"}],
+    "text_table": [{"path": "reviews.csv"}], "parallel": [{"path": "train.{}", "languages": ["en", "de"]}],
 }
 """What a source must be told before it can answer for its ports, in each way that changes them; nothing is read."""
 

@@ -28,7 +28,7 @@ WORD = re.compile(r"[\u3400-\u9fff\uf900-\ufaff]|[^\W\u3400-\u9fff\uf900-\ufaff]
 class TextProcessor(Processor):
     """Encodes text after the token that begins one, decodes ids without control tokens; `frame` puts texts between the tokenizer's own.
 
-    `roles` says which token is `bos`, `eos`, `pad`, `mask`, `cls`, `sep` or `unk`; `begin` and `end` are put around every text (`begin`
+    `roles` says which token is `bos`, `eos`, `pad`, `mask`, `cls`, `sep`, `unk` or `decoder_start`; `begin` and `end` are put around every text (`begin`
     by itself is what begins a document). Left out, they are those of tokenizers trained here. `longest` is how many tokens of a text are
     read, where that is less than the model could. `by_words` says that texts are cut into words before they are tokenized (see `words`).
     """
@@ -81,6 +81,18 @@ class TextProcessor(Processor):
         """Token ids, after those that begin a text when `start`."""
         ids = self.tokenizer.encode(text, add_special_tokens=False).ids
         return [*self.ids(self.begin), *ids] if start else ids
+
+    def source(self, text: str, longest: int) -> list[int]:
+        """Token ids of a text that is to be answered to, between those that begin and end a text; what is too long loses its end."""
+        begin, end = self.ids(self.begin), self.ids(self.end)
+        return [*begin, *self.encode(text, start=False)[: longest - len(begin) - len(end)], *end]
+
+    @property
+    def answer_start(self) -> list[int]:
+        """The token ids that an answer to a source begins with: `decoder_start`, or what begins a document, then what begins a text."""
+        begin, opening = self.ids(self.begin), self.id("decoder_start")
+        opening = next(iter(self.ids([token for token in [controls.opening(self.roles)] if token])), None) if opening is None else opening
+        return begin if opening is None or begin[:1] == [opening] else [opening, *begin]
 
     def batch(self, encodings: Sequence[Encoding]) -> Batch:
         """tokens, documents and segments (B, T) of texts of unequal length, padded on the right with document -1."""

@@ -13,7 +13,7 @@ from tokenizers import Tokenizer
 
 from ftheta.core.errors import DataError
 
-Role = Literal["bos", "eos", "pad", "mask", "cls", "sep", "unk"]
+Role = Literal["bos", "eos", "pad", "mask", "cls", "sep", "unk", "decoder_start"]
 SPELLINGS: dict[str, tuple[str, ...]] = {
     "bos": ("<bos>", "<s>", "<|begin_of_text|>", "<|startoftext|>", "[BOS]"),
     "eos": ("<eos>", "</s>", "<|end_of_text|>", "<|endoftext|>", "[EOS]", "<eod>"),
@@ -22,10 +22,13 @@ SPELLINGS: dict[str, tuple[str, ...]] = {
     "cls": ("[CLS]", "<cls>"),
     "sep": ("[SEP]", "<sep>"),
     "unk": ("<unk>", "[UNK]"),
+    "decoder_start": (),
 }
 TEMPLATE = "chat_template.jinja"
 CONFIGS = ("special_tokens_map.json", "tokenizer_config.json")
 """Files that name roles; what the later one says counts."""
+MODEL_CONFIGS = ("config.json", "generation_config.json")
+"""Files of a model that say by its id which token a decoder with a source begins with."""
 
 
 def beside(folder: Path) -> dict[str, Any]:
@@ -39,6 +42,19 @@ def beside(folder: Path) -> dict[str, Any]:
             except (OSError, ValueError, TypeError) as error:
                 raise DataError(f"{place} cannot be read: {error}") from None
     return facts
+
+
+def decoder_start(folder: Path, tokenizer: Tokenizer) -> dict[str, str]:
+    """The token a decoder with a source begins with, as a role, where a model's files beside the tokenizer say it."""
+    for name in reversed(MODEL_CONFIGS):
+        place = folder / name
+        try:
+            found = json.loads(place.read_bytes()).get("decoder_start_token_id") if place.exists() else None
+        except (OSError, ValueError, AttributeError) as error:
+            raise DataError(f"{place} cannot be read: {error}") from None
+        if isinstance(found, int) and (token := tokenizer.id_to_token(found)) is not None:
+            return {"decoder_start": token}
+    return {}
 
 
 def chat_template(folder: Path) -> str | None:

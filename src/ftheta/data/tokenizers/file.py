@@ -83,7 +83,7 @@ def read_tokenizer(
         raise DataError(f"{place} cannot be read: {error.strerror}") from None
     except Exception as error:                                                            # the library raises bare Exception for bad files
         raise DataError(f"{place} is no tokenizer that can be read: {error}") from None
-    roles = {**found, **controls.said(facts), **(special or {})}
+    roles = {**found, **controls.decoder_start(place.parent, tokenizer), **controls.said(facts), **(special or {})}
     controls.add_roles(tokenizer, roles)
     begin, end = controls.frame(tokenizer)
     if not begin and facts.get("add_bos_token") and "bos" in roles:
