@@ -140,6 +140,7 @@ def objective(config: Objective) -> Any:
         raise AssertionError(f"no architecture fits objective '{config.name}'")
     model = scatter(model_config.build(), 0)
     rows = torch.arange(SIZES["B"])
+    config = config.with_tokens(WORDED) if "tokens" in reads else config
     batch = config.prepare(stand_ins(reads, ports.sizes), Draws(rows, len(rows), "observe"))
     before = scatter(model_config.build(), 1)
     batch |= config.reference(before, lambda part: call(before, part), batch) if config.compares else {}

@@ -31,7 +31,7 @@ def build_data(recipe: Recipe) -> Prepared:
     section = recipe.data
     sections = Sections(
         tokenizer=section.tokenizer_or_default(), cache=home() / "stages", clean=section.clean, split=section.split or Split(), pack=section.pack or Pack(),
-        lookahead=recipe.objective.lookahead, seed=recipe.seed,
+        lookahead=recipe.objective.lookahead, seed=recipe.seed, controls=recipe.objective.controls,
     )
     prepared = section.source.prepare(sections)
     return replace(prepared, splits=with_reference(recipe, prepared.splits)) if recipe.objective.compares else prepared
@@ -102,14 +102,14 @@ def build_source(recipe: Recipe, data: Prepared) -> Source:
     seed, train = recipe.seed, recipe.train
     if isinstance(recipe.data.source, ExperienceConfig):
         return recipe.data.source.source(train.batch or 64, seed, data.processor)
-    return Shuffled(data.splits["train"], batch_rows(recipe, data.splits["train"]), seed, Preparation(recipe.objective.with_tokens(data.processor.id), recipe.data.augment))
+    return Shuffled(data.splits["train"], batch_rows(recipe, data.splits["train"]), seed, Preparation(recipe.objective.with_tokens(data.processor), recipe.data.augment))
 
 
 def build_validation(recipe: Recipe, data: Prepared) -> Source | None:
     """The validation split in its own order, unchanged by augmentation; None when there is none."""
     if "validation" not in data.splits or recipe.train.validation is None:
         return None
-    return Ordered(data.splits["validation"], batch_rows(recipe, data.splits["train"]), recipe.seed, Preparation(recipe.objective.with_tokens(data.processor.id), ()))
+    return Ordered(data.splits["validation"], batch_rows(recipe, data.splits["train"]), recipe.seed, Preparation(recipe.objective.with_tokens(data.processor), ()))
 
 
 def build_ramp(recipe: Recipe) -> Ramp | None:

@@ -8,11 +8,13 @@ OBJECTIVES = Catalogue(
         "adversarial": "ftheta.objectives.adversarial:Adversarial",
         "classification": "ftheta.objectives.classification:Classification",
         "fit": "ftheta.objectives.fit:Fit",
+        "infilling": "ftheta.objectives.infilling:Infilling",
         "masked": "ftheta.objectives.language:Masked",
         "next_token": "ftheta.objectives.language:NextToken",
         "preference": "ftheta.objectives.preference:Preference",
         "ppo": "ftheta.objectives.policy:PPO",
         "span": "ftheta.objectives.reading:Spans",
+        "span_corruption": "ftheta.objectives.span_corruption:SpanCorruption",
         "tagging": "ftheta.objectives.reading:Tagging",
     },
 )

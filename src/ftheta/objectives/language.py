@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import ClassVar, Literal, Self
 
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ftheta.core.contract import Batch, Loss, Needs
 from ftheta.core.errors import ConfigError, Problem
 from ftheta.core.random import Draws
+from ftheta.data.processors.processor import Processor
 from ftheta.data.tokenizers.trained import MASK
 from ftheta.objectives.objective import NO_GRADIENTS, Objective, Phase, Run
 
@@ -88,10 +89,10 @@ class Masked(Objective):
                     "gradients": NO_GRADIENTS},
         )
 
-    def with_tokens(self, id_of: Callable[[str], int | None]) -> Self:
+    def with_tokens(self, processor: Processor) -> Self:
         if self.mask_id is not None:
             return self
-        if (found := id_of("mask")) is None:
+        if (found := processor.id("mask")) is None:
             raise ConfigError([Problem(("objective", "mask_id"), "the tokenizer has no token that stands for a hidden one: say which id shall")])
         return self.replace(mask_id=found)
 
