@@ -229,11 +229,12 @@ OBSERVERS: dict[str, Callable[[Any], Any]] = {
     "tokenizer": lambda config: plain([(made := config.train(TEXTS * 20)).to_str(), config.roles(made)]),
     "augmentation": lambda config: plain(config.change(torch.rand(16, 1, 9, 9, generator=generator("pictures")), Draws(torch.arange(16), 16, "observe"))),
 }
-HOSTED = ("mixer", "norm", "feedforward", "position", "vocabulary head", "readout", "message_passing", "environment", "rotary scaling")
+HOSTED = ("mixer", "cross mixer", "norm", "feedforward", "position", "vocabulary head", "readout", "message_passing", "environment", "rotary scaling")
 """Sorts that are seen through whatever they are a part of."""
 HOSTS: dict[str, dict[str, Any]] = {
     "decoder": {"dim": 16, "depth": 1, "mixer": {"kind": "attention", "heads": 2}, "dropout": 0.1},
     "encoder": {"dim": 16, "depth": 1, "mixer": {"kind": "attention", "heads": 2, "causal": False}},
+    "encoder_decoder": {"dim": 16, "depth": 1, "mixer": {"kind": "attention", "heads": 2}},
     "headed": {"trunk": {"kind": "encoder", "dim": 16, "depth": 1, "mixer": {"kind": "attention", "heads": 2, "causal": False}}},
     "resnet": {"depths": [1, 1], "widths": [8, 8], "stem_width": 4, "stem": "small"},
     "gan": {"noise": 4, "width": 4},
@@ -251,6 +252,11 @@ TEXTS = [
     "def f(x):\n    return [x[0] + 1, {}]\n" * 3,
     "1234 5678 90 -- 12 // 34 == 56 ;; 78", SHARED + "and some words of its own, nine of them\n", "nothing in common with anything else at all\n",
 ]
+
+
+WORDED = TextProcessor(Bytes().train([]))
+WORDED.tokenizer.add_special_tokens([f"<extra_id_{i}>" for i in range(10)])
+"""What objectives that must know of tokens are told."""
 
 
 def observe(sort: str, config: Any) -> Any:

@@ -8,7 +8,7 @@ from ftheta.architectures.architecture import Architecture, Estimator, call
 from ftheta.core import tensors
 from ftheta.core.atomic import commit
 from ftheta.core.config import Slot
-from ftheta.core.contract import fits
+from ftheta.core.contract import PADDING, fits
 from ftheta.core.random import Draws
 from ftheta.objectives import OBJECTIVES
 from ftheta.training.optimizers.adamw import AdamW
@@ -17,6 +17,7 @@ TINY = {
     "actor_critic": {"features": 5, "actions": 3, "hidden": [16]},
     "decoder": {"vocab": 40, "dim": 16, "depth": 2, "context": 12, "mixer": {"kind": "attention", "heads": 2}},
     "encoder": {"vocab": 40, "dim": 16, "depth": 2, "context": 12, "mixer": {"kind": "attention", "heads": 2, "causal": False}},
+    "encoder_decoder": {"vocab": 40, "dim": 16, "depth": 2, "context": 12, "mixer": {"kind": "attention", "heads": 2}, "positions": "relative"},
     "forest": {"features": 6, "classes": 3, "trees": 5},
     "gan": {"channels": 1, "classes": 3, "size": 8, "noise": 6, "width": 4},
     "graph": {"features": 7, "classes": 3, "dropout": 0.0},
@@ -27,7 +28,7 @@ TINY = {
     "resnet": {"channels": 1, "classes": 3, "depths": [1, 1], "widths": [8, 16], "stem": "small"},
 }
 OBJECTIVE = {
-    "actor_critic": "ppo", "decoder": "next_token", "encoder": "masked", "gan": {"kind": "adversarial", "noise": 6}, "graph": "classification",
+    "actor_critic": "ppo", "decoder": "next_token", "encoder": "masked", "encoder_decoder": "next_token", "gan": {"kind": "adversarial", "noise": 6}, "graph": "classification",
     "headed": "classification", "resnet": "classification",
 }
 NAMES = ARCHITECTURES.names()
@@ -47,6 +48,10 @@ def build(name) -> Architecture:
 def batch(name, rows=8):
     draws = torch.Generator().manual_seed(0)
     sizes = config(name).ports().sizes
+    if name == "encoder_decoder":
+        source, tokens = (torch.randint(4, 40, (rows, length), generator=draws) for length in (10, 12))
+        documents = torch.where(torch.arange(10) < torch.arange(rows)[:, None] + 3, 0, PADDING)
+        return {"source": source, "source_documents": documents, "tokens": tokens, "documents": torch.zeros_like(tokens)}
     if name in ("decoder", "encoder", "headed"):
         return {"tokens": torch.randint(4, 40, (rows, 12), generator=draws), **({"label": torch.arange(rows) % 3} if name == "headed" else {})}
     if name == "graph":

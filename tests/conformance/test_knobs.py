@@ -71,6 +71,7 @@ ENTRIES: dict[str, dict[str, Any]] = {
     "metric accuracy": {"batch": 16},
     "metric samples": {"prompts": ["a "], "most": 8},
     "objective adversarial": {"noise": 4},
+    "position relative.distance": {"buckets": 4, "distance": 4},
     "rotary scaling dynamic": {"factor": 2.0, "original": 4},
     "rotary scaling linear": {"factor": 2.0},
     "rotary scaling llama3": {"original": 200},

@@ -50,14 +50,14 @@ MIXING = {
     "window": {"kind": "attention", "heads": 2, "window": 3, "head_dim": 6},
     "both ways": {"kind": "attention", "heads": 2, "causal": False},
 }
-PLACING = ("learned", "rotary", "none")
+PLACING = ("learned", "none", "relative", "rotary", "sinusoidal")
 
 
 @pytest.mark.parametrize("mixer", MIXING)
 @pytest.mark.parametrize("positions", PLACING)
 def test_composed_models(mixer, positions):
-    if mixer in ("lstm", "gru") and positions == "rotary":
-        pytest.skip("rotary positions turn attention heads")
+    if mixer in ("lstm", "gru") and positions in ("rotary", "relative"):
+        pytest.skip("these positions are those of attention heads")
     for feedforward, norm in (("mlp", "layernorm"), ("gated", "rmsnorm")):
         built = decoder(mixer=MIXING[mixer], positions=positions, feedforward=feedforward, norm=norm, embed_norm=True, zero_outputs=True, softcap=20.0, tie=False)
         proof = prove(built)
@@ -81,6 +81,17 @@ def test_encoders_see_both_ways():
     for positions in PLACING:
         proof = prove(config(kind="encoder", positions=positions, mixer={"kind": "attention", "heads": 2, "causal": False}))
         assert proof.holds and not proof.causal and proof.earliest == 0, str(proof)
+
+
+@pytest.mark.parametrize("mixer", [name for name in MIXING if name != "both ways"])
+def test_answers_to_a_source_are_causal_and_see_only_their_own(mixer, monkeypatch):
+    heads = {"kind": "attention", "heads": 2}
+    for side in ({}, {"mixer": {**heads, "causal": False}, "feedforward": "gated"}):
+        built = config(kind="encoder_decoder", mixer=MIXING[mixer], positions="learned", cross=heads, encoder=side)
+        proof = prove(built)
+        assert proof.holds and proof.causal and proof.across == 0.0, str(proof)
+    monkeypatch.setattr(Context, "across", lambda self, dtype: (None, None))
+    assert "see each other" in str(prove(built))
 
 
 class Peeking(Attention):

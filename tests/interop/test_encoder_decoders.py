@@ -14,6 +14,9 @@ from ftheta.core.errors import FolderError
 from ftheta.data.processors.text import TextProcessor
 from ftheta.data.tokenizers.trained import Bytes
 from ftheta.evaluation.probes.small import scatter
+from ftheta.inference.beam import beam_search
+from ftheta.inference.generate import Generation, Request
+from ftheta.inference.sampling import Sampling
 from ftheta.interop import FAMILIES
 from ftheta.interop.mapping import to_ours, to_theirs
 from ftheta.models.folder import load, save
@@ -182,3 +185,70 @@ def test_what_they_have_no_name_for_is_not_exported() -> None:
         for change in changes:
             assert family.export_config(config.replace(**change)) is None, change
         assert family.export_config(config.replace(dropout=0.3, std=0.5)) is not None
+
+
+def generated(model: Any, source: torch.Tensor, **how: Any) -> list[list[int]]:
+    """What they write: the tokens between the one that begins an answer and the one that ends it."""
+    model.generation_config.forced_eos_token_id = None
+    mask = torch.ones_like(source)
+    rows = model.generate(input_ids=source, attention_mask=mask, do_sample=False, use_cache=False, max_new_tokens=12, **how).tolist()
+    assert all(row[0] == IDS["decoder_start_token_id"] for row in rows)
+    return [row[1 : row.index(IDS["eos_token_id"], 1) if IDS["eos_token_id"] in row[1:] else None] for row in rows]
+
+
+def request(source: list[int]) -> Request:
+    return Request([IDS["decoder_start_token_id"]], Sampling(temperature=0), 12, source=source)
+
+
+ENDS = {"longest": 24, "end": IDS["eos_token_id"]}
+WRITING = [name for name in CASES if name not in ("t5-silu", "marian-odd")]
+
+
+def likelier_end(model: Any) -> Any:
+    """The same with an end that comes after a while in some rows."""
+    if "final_logits_bias" in dict(model.named_buffers()):
+        model.final_logits_bias[0, IDS["eos_token_id"]] += 2.0
+    else:
+        model.lm_head.weight.data[IDS["eos_token_id"]] *= 2.0
+    return model
+
+
+@pytest.mark.parametrize("name", WRITING)
+@torch.no_grad()
+def test_greedy_tokens_equal_theirs_and_unlike_sources_in_one_batch_change_nothing(name: str) -> None:
+    model = likelier_end(theirs(name))
+    ours, sources = ours_of(model), torch.randint(4, VOCAB, (6, 10), generator=torch.Generator().manual_seed(3)).tolist()
+    sources = [row[: 10 - i] for i, row in enumerate(sources)]
+    expected = [generated(model, torch.tensor([row]))[0] for row in sources]
+    requests = [request(row) for row in sources]
+    generation = Generation(ours, requests, **ENDS)
+    while generation.step():
+        pass
+    assert [one.new for one in requests] == expected
+    assert len({tuple(row) for row in expected}) > 1                                      # it is the source that decides
+
+
+@pytest.mark.parametrize("penalty", [1.0, 0.0, 2.0])
+@pytest.mark.parametrize("name", WRITING)
+@torch.no_grad()
+def test_beams_equal_theirs(name: str, penalty: float) -> None:
+    model = likelier_end(theirs(name))
+    ours = ours_of(model)
+    for row in torch.randint(4, VOCAB, (3, 7), generator=torch.Generator().manual_seed(4)).tolist():
+        (expected,) = generated(model, torch.tensor([row]), num_beams=4, length_penalty=penalty)
+        assert beam_search(ours, request(row), 4, penalty, **ENDS)[0].tokens == expected
+
+
+@torch.no_grad()
+def test_guessing_ahead_and_long_answers_change_no_token() -> None:
+    ours = ours_of(theirs("t5"))
+    row = list(range(10, 20))
+    for longest in (40, 6):
+        found = []
+        for lookup in (0, 5):
+            asked = Request([0], Sampling(temperature=0), 30, lookup=lookup, source=row)
+            generation = Generation(ours, [asked], longest=longest, end=None)
+            while generation.step():
+                pass
+            found.append(asked.new)
+        assert found[0] == found[1] and len(found[0]) == 30

@@ -35,7 +35,7 @@ def beam_search(
     """
     if longest is not None and len(request.prompt) + request.most - 1 > longest:
         raise UsageError(f"beams: the prompt's {len(request.prompt)} tokens and most ({request.most}) are more than the {longest} tokens the model looks at")
-    generation = Generation(model, [], longest=longest, end=end)
+    generation = Generation(model, [request], longest=longest, end=end)
     running: list[tuple[float, list[int]]] = [(0.0, [])]
     rows: list[list[int]] = [request.prompt]
     finished: list[Beam] = []

@@ -1,7 +1,8 @@
 """Continuing sequences of tokens with a causal model that remembers (attention caches, recurrent state), many at once.
 
 Rows of a batch are padded on the left; padding is a document of its own (-1), so a row sees only itself, its positions start at 0 and its
-draws are keyed by its own seed: what is written does not depend on what else is written beside it.
+draws are keyed by its own seed: what is written does not depend on what else is written beside it. A source is encoded once, in the first
+pass, padded on the right.
 
 A sequence by itself may be guessed ahead (`lookup`): when its last tokens came before, what followed them then is tried in one pass, and kept
 as far as it is what would have been chosen anyway (Saxena 2023, https://github.com/apoorvumang/prompt-lookup-decoding).
@@ -41,6 +42,8 @@ class Request:
     """New tokens → those that may come next, the end among them where it may; None: all."""
     end: int | None = None
     """The token that ends this sequence; None: the one that ends all."""
+    source: list[int] | None = None
+    """What an encoder-decoder answers to."""
     new: list[int] = field(default_factory=list)
     scores: list[float] = field(default_factory=list)
     """log p of every new token by the model itself, before temperature and everything else."""
@@ -109,9 +112,21 @@ class Generation:
             documents = torch.tensor([[PADDING] * (longest - len(row)) + [0] * len(row) for row in rows], device=self.device)
         tokens = torch.tensor([[0] * (longest - len(row)) + list(row) for row in rows], device=self.device)
         inputs = {"tokens": tokens} if documents is None else {"tokens": tokens, "documents": documents}
+        if cache.source is None:
+            inputs |= self.sources()
         hidden = self.model(**inputs, cache=cache)["hidden"]
         found = self.model.head(hidden[:, -1])[:, None] if last == 1 else self.model.head(hidden[:, -last:])  # type: ignore[operator]
         return found.float()
+
+    def sources(self) -> dict[str, Tensor]:
+        """What is to be encoded: source and source_documents (B, S), padded on the right; nothing for models without a source."""
+        rows = [request.source for request in self.live if request.source is not None]
+        longest = max(map(len, rows), default=0)
+        if not rows:
+            return {}
+        source = torch.tensor([[*row, *[0] * (longest - len(row))] for row in rows], device=self.device)
+        documents = torch.tensor([[0] * len(row) + [PADDING] * (longest - len(row)) for row in rows], device=self.device)
+        return {"source": source, "source_documents": documents}
 
     def extend(self, request: Request, logits: Tensor) -> None:
         """Choose the next token from logits (V,)."""

@@ -146,9 +146,8 @@ def task_of(recipe: Recipe, config: ArchitectureConfig) -> str:
     """What the trained model is used for, from the objective and what the model takes and gives."""
     ports = config.ports()
     tasks = recipe.objective.tasks()
-    for name in ports.takes:
-        if name in tasks:
-            task = tasks[name]
+    for name, task in tasks.items():
+        if name in ports.takes:
             if task == "tabular":
                 return "clustering" if "cluster" in ports.gives else "tabular-classification" if "logits" in ports.gives else "tabular-regression"
             return task

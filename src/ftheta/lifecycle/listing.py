@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 
 from ftheta.architectures import ARCHITECTURES
-from ftheta.blocks import FEEDFORWARDS, MESSAGE_PASSING, MIXERS, NORMS, POSITIONS, ROTARY_SCALINGS
+from ftheta.blocks import CROSS_MIXERS, FEEDFORWARDS, MESSAGE_PASSING, MIXERS, NORMS, POSITIONS, ROTARY_SCALINGS
 from ftheta.core.catalog import Catalogue
 from ftheta.core.errors import UsageError, suggest
 from ftheta.data.augment import AUGMENTATIONS
@@ -24,8 +24,8 @@ from ftheta.training.optimizers import OPTIMIZERS
 from ftheta.training.schedules import SCHEDULES
 
 CATALOGUES: dict[str, Catalogue] = {
-    "architectures": ARCHITECTURES, "augmentations": AUGMENTATIONS, "cleaning rules": RULES, "environments": ENVIRONMENTS, "feedforwards": FEEDFORWARDS,
-    "message passing": MESSAGE_PASSING, "metrics": METRICS, "mixers": MIXERS, "norms": NORMS, "objectives": OBJECTIVES, "optimizers": OPTIMIZERS,
+    "architectures": ARCHITECTURES, "augmentations": AUGMENTATIONS, "cleaning rules": RULES, "cross mixers": CROSS_MIXERS, "environments": ENVIRONMENTS,
+    "feedforwards": FEEDFORWARDS, "message passing": MESSAGE_PASSING, "metrics": METRICS, "mixers": MIXERS, "norms": NORMS, "objectives": OBJECTIVES, "optimizers": OPTIMIZERS,
     "outside families": FAMILIES, "positions": POSITIONS, "rotary scalings": ROTARY_SCALINGS,
     "schedules": SCHEDULES, "sources": ALL_SOURCES, "tasks": TASKS, "tokenizers": TOKENIZERS,
 }

@@ -13,7 +13,7 @@ import typing
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, Literal
 
-from annotated_types import Ge, Gt, Le, Lt, MaxLen, MinLen
+from annotated_types import Ge, Gt, Le, Lt, MaxLen, MinLen, MultipleOf
 from pydantic.fields import FieldInfo
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import PydanticUndefined
@@ -25,6 +25,7 @@ from ftheta.lifecycle.recipe import Recipe, presets, read_yaml
 
 BOUNDS = (
     (Gt, "gt", ">"), (Ge, "ge", "≥"), (Lt, "lt", "<"), (Le, "le", "≤"), (MinLen, "min_length", "length at least"), (MaxLen, "max_length", "length at most"),
+    (MultipleOf, "multiple_of", "multiple of"),
 )
 EXTENDS = "Another recipe to start from: a file beside this one or a shipped recipe's name; what is written here is laid over it."
 

@@ -46,8 +46,11 @@ def save(model: Model, folder: str | Path, *, card: str = "", extra: Mapping[str
         config = {"model_type": f"ftheta_{architecture.config.name}"} if outside is None else outside[1]
         if isinstance(model.processor, TextProcessor):
             ids = {f"{name}_token_id": model.processor.id(name) for name in ("bos", "eos", "pad")}
+            chosen: dict[str, Any] = {"do_sample": True, "temperature": 0.8, "top_p": 0.95}
+            if "source" in architecture.config.ports().takes:
+                ids, chosen = {**ids, "decoder_start_token_id": next(iter(model.processor.answer_start), None)}, {"do_sample": False}
             config = {**config, **{name: value for name, value in ids.items() if config.get(name) is None}}
-            attempt.write_json("generation_config.json", {**ids, "do_sample": True, "temperature": 0.8, "top_p": 0.95})
+            attempt.write_json("generation_config.json", {**ids, **chosen})
         if "id2label" in config:
             names = [model.processor.label(i) for i in range(len(config["id2label"]))]
             config = {**config, "id2label": {str(i): name for i, name in enumerate(names)}, "label2id": {name: i for i, name in enumerate(names)}}
@@ -162,6 +165,8 @@ def usual_task(ports: Ports, sentences: bool) -> str:
         return "question-answering"
     if "value" in ports.gives:
         return "text-ranking"
+    if "source" in ports.takes:
+        return "translation"
     words = {"logits B K": "text-classification", "logits B T K": "token-classification"}
     other = "fill-mask" if "bidirectional" in ports.traits else "text-generation"
     return words.get(ports.gives.get("logits", ""), other)

@@ -38,7 +38,7 @@ def token_loss(model: nn.Module, hidden: Tensor, targets: Tensor, weights: Tenso
 
 
 class NextToken(Objective):
-    """-Σ log p(x_{t+1} | x_{≤t}) over every token that has a next one in its document."""
+    """-Σ log p(x_{t+1} | x_{≤t}) over every token that has a next one in its document; given a source too, where the model takes one."""
 
     lookahead: ClassVar[int] = 1
     kind: Literal["next_token"] = "next_token"
@@ -70,7 +70,7 @@ class NextToken(Objective):
         return with_auxiliary(model, outputs, total, counts.sum())
 
     def tasks(self) -> dict[str, str]:
-        return {"tokens": "text-generation"}
+        return {"source": "translation", "tokens": "text-generation"}
 
 
 class Masked(Objective):

@@ -2,11 +2,12 @@
 
 Future inputs of a small float64 copy are changed and the outputs before them compared: a causal model's do not move at all, not in the
 last bit (but for the rounding of parts that compute tokens in groups); a bidirectional one's do. Two documents laid in one row must not
-see each other either, and a document must give the same wherever in a row it stands.
+see each other or each other's sources either, and a document must give the same wherever in a row it stands.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -80,11 +81,20 @@ def probe(model: Architecture, declared: frozenset[str], seed: int = 0) -> Proof
     tokens = torch.randint(vocab, (length,), generator=draw)
     other = (tokens + torch.randint(1, vocab, (length,), generator=draw)) % vocab        # differs everywhere
     names = [name for name, spec in ports.gives.items() if spec.split()[1:3] == ["B", "T"]]
+    source = torch.randint(vocab, (length,), generator=draw) if "source" in ports.takes else None
+
+    def run(tokens: Tensor, sources: Tensor | None = source, documents: Tensor | None = None) -> Outputs:
+        """Rows (B, T), each with its source (B, S), or all with this one (S)."""
+        more = {} if documents is None else {"documents": documents}
+        if sources is not None:
+            more["source"] = sources.expand(len(tokens), -1)
+            more |= {} if documents is None else {"source_documents": documents}
+        return model(tokens=tokens, **more)
 
     # row t: inputs from t on are changed. Rows are compared with the same row of an unchanged batch, so that not even rounding differs.
     when = torch.arange(length)
     changed = torch.where(when[None, :] >= when[:, None], other, tokens)
-    change = difference(model(tokens=tokens.expand(length, -1)), model(tokens=changed), names)
+    change = difference(run(tokens.expand(length, -1)), run(changed), names)
     before = when[None, :] < when[:, None]
     # a part that computes tokens in groups of changing size rounds as the group does, and nothing less than that can be told from a leak
     rounding = SAME * float(change.max()) if "regroups" in ports.traits else 0.0
@@ -93,20 +103,23 @@ def probe(model: Architecture, declared: frozenset[str], seed: int = 0) -> Proof
     earliest = int(leaks.amax(0).nonzero()[0]) if leak else None
     response = float(torch.where(before, 0.0, change).max())
 
-    across, moved = documents(model, tokens, other, names) if "documents?" in ports.takes or "documents" in ports.takes else (None, None)
+    told = "documents?" in ports.takes or "documents" in ports.takes
+    across, moved = documents(run, tokens, other, source, names) if told else (None, None)
     across = 0.0 if across is not None and across <= rounding else across
     return Proof(declared, leak, earliest, response, across, moved, tuple(contradictions(declared, leak, earliest, response, across, moved)))
 
 
-def documents(model: Architecture, tokens: Tensor, other: Tensor, names: list[str]) -> tuple[float, float]:
-    """Two documents in one row: the largest change seen across the border, and what standing second changes."""
+def documents(run: Callable[..., Outputs], tokens: Tensor, other: Tensor, source: Tensor | None, names: list[str]) -> tuple[float, float]:
+    """Two documents in one row: the largest change seen across the border when one changes with its source, and what standing second changes."""
     border = min(BORDER, len(tokens) - 1)
     when = torch.arange(len(tokens))
     number = (when >= border).long().expand(2, -1)
-    rows = torch.stack([torch.where(when < border, other, tokens), torch.where(when < border, tokens, other)])       # first changed; second changed
-    change = difference(model(tokens=tokens.expand(2, -1), documents=number), model(tokens=rows, documents=number), names)
+    first = when < border
+    rows = torch.stack([torch.where(first, other, tokens), torch.where(first, tokens, other)])    # first changed; second changed
+    sources = None if source is None else torch.stack([torch.where(first, other, source), torch.where(first, source, other)])
+    change = difference(run(tokens.expand(2, -1), source, number), run(rows, sources, number), names)
     across = max(float(change[0, border:].max()), float(change[1, :border].max()))
-    packed, alone = model(tokens=tokens[None], documents=number[:1]), model(tokens=tokens[None, border:])
+    packed, alone = run(tokens[None], source, number[:1]), run(tokens[None, border:], None if source is None else source[border:])
     moved = max(float((packed[name][:, border:] - alone[name]).norm() / alone[name].norm().clamp_min(1e-300)) for name in names)
     return across, moved
 

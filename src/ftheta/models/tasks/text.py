@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal, TypedDict
+from typing import Any, Generic, Literal, NamedTuple, TypedDict, TypeVar
 
 import torch
 from pydantic import Field
@@ -33,13 +34,9 @@ class Said(Config):
     """What was said."""
 
 
-class Prompt(Sampling):
-    """What to continue, and how."""
+class Wanted(Sampling):
+    """How a text is to be written."""
 
-    prompt: str = ""
-    """The text to continue."""
-    messages: tuple[Said, ...] = ()
-    """Instead of a prompt: a conversation, in which the model is to speak next (models with a chat template)."""
     most: int = Field(default=200, gt=0)
     """At most this many new tokens."""
     stop: tuple[str, ...] = ()
@@ -58,6 +55,15 @@ class Prompt(Sampling):
     """A JSON Schema that the new text is JSON of (needs the extra `constrained`)."""
     scores: bool = False
     """Whether to give log p of every new token."""
+
+
+class Prompt(Wanted):
+    """What to continue, and how."""
+
+    prompt: str = ""
+    """The text to continue."""
+    messages: tuple[Said, ...] = ()
+    """Instead of a prompt: a conversation, in which the model is to speak next (models with a chat template)."""
 
 
 class Sample(Config):
@@ -88,17 +94,30 @@ class Limits(TypedDict):
     banned: list[int]
 
 
-class TextGeneration(Task[Prompt, Continuation, TextProcessor]):
-    """Continue a text."""
+class Beginning(NamedTuple):
+    """What a text is written from."""
 
-    name = "text-generation"
-    input = Prompt
+    tokens: list[int]
+    """The tokens it goes on from."""
+    end: int | None = None
+    """The token that ends it where it is not the usual one."""
+    source: list[int] | None = None
+    """What an encoder-decoder answers to."""
+
+
+W = TypeVar("W", bound=Wanted)
+
+
+class Writing(Task[W, Continuation, TextProcessor], Generic[W]):
+    """Write a text, token by token."""
+
     output = Continuation
 
-    def read(self, text: str) -> dict[str, Any]:
-        return {"prompt": text}
+    @abstractmethod
+    def beginning(self, prompt: W) -> Beginning:
+        """What the text is written from. Raises UsageError when there is nothing."""
 
-    def run(self, inputs: Sequence[Prompt]) -> list[Continuation]:
+    def run(self, inputs: Sequence[W]) -> list[Continuation]:
         found: list[list[Sample]] = [self.search(prompt) if prompt.beams > 1 else [] for prompt in inputs]
         asked = [(number, self.request(prompt, sample)) for number, prompt in enumerate(inputs) if prompt.beams == 1 for sample in range(prompt.samples)]
         for start in range(0, len(asked), TOGETHER):
@@ -106,10 +125,10 @@ class TextGeneration(Task[Prompt, Continuation, TextProcessor]):
                 found[number].append(sample)
         return [Continuation(**first.dump(), more=tuple(rest)) for first, *rest in found]
 
-    def answer(self, prompt: Prompt) -> Continuation:
+    def answer(self, prompt: W) -> Continuation:
         return self.run([prompt])[0]
 
-    def together(self, asked: Sequence[tuple[int, Request]], inputs: Sequence[Prompt]) -> Iterator[tuple[int, Sample]]:
+    def together(self, asked: Sequence[tuple[int, Request]], inputs: Sequence[W]) -> Iterator[tuple[int, Sample]]:
         """Finish these requests in one batch; (number of the prompt, sample) in their order."""
         streams = {id(request): TextStream(self.processor, request.prompt, inputs[number].stop) for number, request in asked}
         generation = self.generation([request for _, request in asked])
@@ -124,7 +143,7 @@ class TextGeneration(Task[Prompt, Continuation, TextProcessor]):
             scores = request.scores if request.scored else None
             yield number, Sample(text=streams[id(request)].shown, tokens=len(request.new), finish=request.finish or "length", scores=scores)
 
-    def stream(self, prompt: Prompt) -> Iterator[tuple[str, int]]:
+    def stream(self, prompt: W) -> Iterator[tuple[str, int]]:
         """Pieces of new text with the number of tokens so far; never a broken character, never past a stop string."""
         if prompt.beams > 1 or prompt.samples > 1:
             answer = self.answer(prompt)
@@ -139,7 +158,7 @@ class TextGeneration(Task[Prompt, Continuation, TextProcessor]):
             if stream.stopped:
                 return
 
-    def search(self, prompt: Prompt) -> list[Sample]:
+    def search(self, prompt: W) -> list[Sample]:
         """The best continuations by beam search."""
         request = self.request(prompt, 0)
         samples = []
@@ -150,8 +169,8 @@ class TextGeneration(Task[Prompt, Continuation, TextProcessor]):
             samples.append(Sample(text=stream.shown, tokens=len(beam.tokens), finish=finish, scores=[beam.score] if prompt.scores else None))
         return samples
 
-    def request(self, prompt: Prompt, sample: int) -> Request:
-        start, end = self.beginning(prompt)
+    def request(self, prompt: W, sample: int) -> Request:
+        start, end, source = self.beginning(prompt)
         known = self.architecture.config.ports().sizes["V"]
         if wrong := [token for token in prompt.bias if not 0 <= token < known]:
             raise UsageError(f"bias: {wrong[0]} is no token id; they go from 0 to {known - 1:,}")
@@ -162,20 +181,7 @@ class TextGeneration(Task[Prompt, Continuation, TextProcessor]):
         formed = prompt.regex is not None or prompt.json_schema is not None
         allowed = form(self.processor.tokenizer, self.processor.id("eos"), regex=prompt.regex, schema=prompt.json_schema) if formed else None
         sampling = Sampling(**{name: getattr(prompt, name) for name in Sampling.model_fields})
-        return Request(start, sampling, prompt.most, sample, prompt.lookup, prompt.scores, allowed, end)
-
-    def beginning(self, prompt: Prompt) -> tuple[list[int], int | None]:
-        """The tokens to go on from, and the token that ends the answer where it is not the usual one."""
-        if prompt.messages and prompt.prompt:
-            raise UsageError("prompt, messages: give one of them")
-        if not prompt.messages:
-            if not (start := self.processor.encode(prompt.prompt)):
-                raise UsageError("prompt: there is nothing to continue: give at least one character")
-            return start, None
-        talk = [Message(message.role, message.content) for message in prompt.messages]
-        if talk[-1].role == "assistant":
-            raise UsageError("messages: the assistant has spoken last: somebody else must say something first")
-        return self.processor.spoken(self.processor.template().pieces(talk, ask=True))[0], self.processor.turn_end()
+        return Request(start, sampling, prompt.most, sample, prompt.lookup, prompt.scores, allowed, end, source)
 
     def generation(self, requests: Sequence[Request]) -> Generation:
         return Generation(self.architecture, requests, **self.limits())
@@ -193,6 +199,28 @@ class TextGeneration(Task[Prompt, Continuation, TextProcessor]):
 
     def show(self, output: Continuation) -> str:
         return output.text
+
+
+class TextGeneration(Writing[Prompt]):
+    """Continue a text."""
+
+    name = "text-generation"
+    input = Prompt
+
+    def read(self, text: str) -> dict[str, Any]:
+        return {"prompt": text}
+
+    def beginning(self, prompt: Prompt) -> Beginning:
+        if prompt.messages and prompt.prompt:
+            raise UsageError("prompt, messages: give one of them")
+        if not prompt.messages:
+            if not (start := self.processor.encode(prompt.prompt)):
+                raise UsageError("prompt: there is nothing to continue: give at least one character")
+            return Beginning(start)
+        talk = [Message(message.role, message.content) for message in prompt.messages]
+        if talk[-1].role == "assistant":
+            raise UsageError("messages: the assistant has spoken last: somebody else must say something first")
+        return Beginning(self.processor.spoken(self.processor.template().pieces(talk, ask=True))[0], self.processor.turn_end())
 
 
 class Blank(Config):

@@ -1,0 +1,49 @@
+"""Tasks that answer a text with a text: translate it, sum it up, or whatever an encoder-decoder was trained to do with it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import Field
+
+from ftheta.core.errors import UsageError
+from ftheta.models.tasks.text import Beginning, Wanted, Writing
+
+
+class Original(Wanted):
+    """The text to answer to, and how."""
+
+    text: str
+    """The text; what is longer than the model reads loses its end."""
+    temperature: float = Field(default=0.0, ge=0)
+    """Divides the logits; 0 takes the likeliest token."""
+
+
+class TextToText(Writing[Original]):
+    """Answer a text with a text."""
+
+    name = "text2text-generation"
+    input = Original
+
+    def read(self, text: str) -> dict[str, Any]:
+        return super().read(text) if text.lstrip().startswith("{") else {"text": text}
+
+    def beginning(self, prompt: Original) -> Beginning:
+        processor = self.processor
+        if not (start := processor.answer_start):
+            raise UsageError("no token of this model's tokenizer begins an answer: name one, as in special: {decoder_start: '<pad>'}")
+        if not prompt.text:
+            raise UsageError("text: there is nothing to answer to: give at least one character")
+        return Beginning(start, None, processor.source(prompt.text, processor.longest or self.architecture.config.ports().sizes["S"]))
+
+
+class Translation(TextToText):
+    """Translate a text."""
+
+    name = "translation"
+
+
+class Summarization(TextToText):
+    """Sum up a text."""
+
+    name = "summarization"
