@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import Field
 
 from ftheta.core.errors import UsageError
+from ftheta.inference.generate import Request
 from ftheta.models.tasks.text import Beginning, Wanted, Writing
 
 
@@ -20,7 +21,7 @@ class Original(Wanted):
 
 
 class TextToText(Writing[Original]):
-    """Answer a text with a text."""
+    """Answer a text with a text, which is no longer than what the model can look at."""
 
     name = "text2text-generation"
     input = Original
@@ -35,6 +36,12 @@ class TextToText(Writing[Original]):
         if not prompt.text:
             raise UsageError("text: there is nothing to answer to: give at least one character")
         return Beginning(start, None, processor.source(prompt.text, processor.longest or self.architecture.config.ports().sizes["S"]))
+
+    def request(self, prompt: Original, sample: int) -> Request:
+        found, longest = super().request(prompt, sample), self.limits()["longest"]
+        if longest is not None:
+            found.most = max(1, min(found.most, longest + 1 - len(found.prompt)))
+        return found
 
 
 class Translation(TextToText):
