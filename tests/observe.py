@@ -140,8 +140,11 @@ def objective(config: Objective) -> Any:
         raise AssertionError(f"no architecture fits objective '{config.name}'")
     model = scatter(model_config.build(), 0)
     rows = torch.arange(SIZES["B"])
-    config = config.with_tokens(WORDED) if "tokens" in reads else config
-    batch = config.prepare(stand_ins(reads, ports.sizes), Draws(rows, len(rows), "observe"))
+    batch = stand_ins(reads, ports.sizes)
+    if "tokens" in reads:
+        config = config.with_tokens(WORDED)
+        batch["tokens"][0] = torch.tensor(WORDED.encode("a. bc! d", start=False))          # words and sentences
+    batch = config.prepare(batch, Draws(rows, len(rows), "observe"))
     before = scatter(model_config.build(), 1)
     batch |= config.reference(before, lambda part: call(before, part), batch) if config.compares else {}
     seen: list[Any] = [batch]

@@ -366,7 +366,7 @@ def padded(bench: Bench) -> Iterator[Finding]:
     def pair(dtype: torch.dtype) -> tuple[list[Named], Named]:
         model, found, inputs = bench.model(dtype).eval(), [], bench.inputs(3)
         rows = [row[: max(2, len(row) - 9 * i)] for i, row in enumerate(inputs["tokens"])]
-        sources = {key: value for key, value in inputs.items() if key.startswith("source")}
+        sources = {key: value.clamp(max=0) if key == "source_documents" else value for key, value in inputs.items() if key.startswith("source")}
         for left in (True, False):
             tokens, documents, places = pad(rows, left)
             together = call(model, {**sources, "tokens": tokens, "documents": documents})

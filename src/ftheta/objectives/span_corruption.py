@@ -27,7 +27,7 @@ class SpanCorruption(Denoising):
     sentinels: int = Field(default=100, gt=0)
     """How many tokens there are to stand for spans, <extra_id_0>, <extra_id_1>, ...; those that the tokenizer lacks are added to it."""
     longest: int | None = Field(default=None, ge=8)
-    """Tokens of the answers of a row, all its documents together; none: what a row of one document needs and a quarter more."""
+    """Tokens of the answers of a row, all its documents together; none: what a row of one document needs and a quarter more. Never more than a row's."""
     _sentinels: tuple[int, ...] = PrivateAttr(())
 
     @property
@@ -45,7 +45,7 @@ class SpanCorruption(Denoising):
         return hidden, min(max(round(hidden / self.span), 1), length - hidden, self.sentinels)
 
     def room(self, length: int) -> int:
-        return self.longest or -(-5 * (sum(self.counts(length)) + 2) // 4)
+        return min(self.longest or -(-5 * (sum(self.counts(length)) + 2) // 4), length + 1)
 
     def divided(self, text: np.ndarray, source: int, target: int, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray] | None:
         text = text[:source]
