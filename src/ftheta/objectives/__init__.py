@@ -11,6 +11,7 @@ OBJECTIVES = Catalogue(
         "infilling": "ftheta.objectives.infilling:Infilling",
         "masked": "ftheta.objectives.language:Masked",
         "next_token": "ftheta.objectives.language:NextToken",
+        "prefix_lm": "ftheta.objectives.prefix_lm:PrefixLM",
         "preference": "ftheta.objectives.preference:Preference",
         "ppo": "ftheta.objectives.policy:PPO",
         "span": "ftheta.objectives.reading:Spans",

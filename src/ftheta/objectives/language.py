@@ -62,6 +62,8 @@ class NextToken(Objective):
             documents = batch["documents"]
             inputs["documents"] = documents[:, :-1]
             counted = (documents[:, 1:] == documents[:, :-1]) & (documents[:, 1:] >= 0)
+        if "prefix" in batch:
+            inputs["prefix"] = batch["prefix"][:, :-1]
         if "learned" in batch:                                                            # of a conversation only the answers are learned
             counted = counted & batch["learned"][:, 1:]
         counts = counted.float()
