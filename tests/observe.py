@@ -143,7 +143,8 @@ def objective(config: Objective) -> Any:
     batch = stand_ins(reads, ports.sizes)
     if "tokens" in reads:
         config = config.with_tokens(WORDED)
-        batch["tokens"][0] = torch.tensor(WORDED.encode("a. bc! d", start=False))          # words and sentences
+        batch["tokens"][0] = torch.tensor(WORDED.encode("a. bc! d", start=False))          # sentences
+        batch["tokens"][1:4, :6] = torch.tensor(WORDED.encode("京大", start=False))         # words
     batch = config.prepare(batch, Draws(rows, len(rows), "observe"))
     before = scatter(model_config.build(), 1)
     batch |= config.reference(before, lambda part: call(before, part), batch) if config.compares else {}

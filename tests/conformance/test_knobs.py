@@ -71,6 +71,7 @@ ENTRIES: dict[str, dict[str, Any]] = {
     "metric accuracy": {"batch": 16},
     "metric samples": {"prompts": ["a "], "most": 8},
     "objective adversarial": {"noise": 4},
+    "objective masked.word_list": {"whole_words": True, "rate": 0.5},
     "objective span_corruption": {"rate": 0.5, "span": 1.5, "sentinels": 3},
     "position relative.distance": {"buckets": 4, "distance": 4},
     "rotary scaling dynamic": {"factor": 2.0, "original": 4},
@@ -101,6 +102,7 @@ VALUES: dict[str, list[Any]] = {
     "adaptation lora.targets": [["query"]],
     "objective preference.smoothing": [0.2],
     "objective span_corruption.longest": [8],
+    "objective masked.word_list": ["FILES/words.txt"],
     "start": ["FILES/model"],
     "source chat.largest": [10],
     "source chat.path": ["FILES/pairs.jsonl"],
@@ -289,6 +291,7 @@ def files() -> Path:
     talks_and_pairs = {"talks": [*talks, {"instruction": "no answer"}], "pairs": [{"prompt": t["instruction"], "chosen": t["output"], "rejected": "no"} for t in talks] + [{}]}
     for name, rows in talks_and_pairs.items():
         (folder / f"{name}.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n")
+    (folder / "words.txt").write_text("京大\n")
     draws = np.random.default_rng(0)
     for part in ("train", "t10k"):
         labels = np.arange(60, dtype=np.uint8) % 10

@@ -6,7 +6,7 @@ import torch
 from ftheta.core.errors import ConfigError
 from ftheta.core.random import Draws
 from ftheta.data.processors.plain import PlainProcessor
-from ftheta.objectives.language import Masked
+from ftheta.objectives.masked import Masked
 
 
 class Known(PlainProcessor):

@@ -9,7 +9,7 @@ OBJECTIVES = Catalogue(
         "classification": "ftheta.objectives.classification:Classification",
         "fit": "ftheta.objectives.fit:Fit",
         "infilling": "ftheta.objectives.infilling:Infilling",
-        "masked": "ftheta.objectives.language:Masked",
+        "masked": "ftheta.objectives.masked:Masked",
         "next_token": "ftheta.objectives.language:NextToken",
         "prefix_lm": "ftheta.objectives.prefix_lm:PrefixLM",
         "preference": "ftheta.objectives.preference:Preference",

@@ -1,19 +1,15 @@
-"""Objectives over tokens: predict the next one, or the hidden ones (Devlin et al. 2018, arXiv:1810.04805)."""
+"""The next token, and what objectives over tokens share."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar, Literal, Self
+from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
 from ftheta.core.contract import Batch, Loss, Needs
-from ftheta.core.errors import ConfigError, Problem
-from ftheta.core.random import Draws
-from ftheta.data.processors.processor import Processor
-from ftheta.data.tokenizers.trained import MASK
 from ftheta.objectives.objective import NO_GRADIENTS, Objective, Phase, Run
 
 
@@ -73,50 +69,3 @@ class NextToken(Objective):
 
     def tasks(self) -> dict[str, str]:
         return {"source": "translation", "tokens": "text-generation"}
-
-
-class Masked(Objective):
-    """-Σ log p(x_t | x with some tokens hidden) over the hidden tokens: of those chosen, 80 % masked, 10 % random, 10 % kept."""
-
-    kind: Literal["masked"] = "masked"
-    rate: float = Field(default=0.15, gt=0, lt=1)
-    """Share of tokens to predict."""
-    mask_id: int | None = Field(default=None, ge=0)
-    """The token that stands for a hidden one; none: the one the tokenizer has for it (1 in those trained here)."""
-
-    def needs(self) -> Needs:
-        return Needs(
-            reads={"tokens": "ids B T"}, feeds={"tokens": "ids B T"}, wants={"hidden": "real B T D", "logits": "logits B T V"},
-            traits={"bidirectional": "the model only looks back, so it would guess hidden tokens from one side; choose an encoder, or objective 'next_token'",
-                    "gradients": NO_GRADIENTS},
-        )
-
-    def with_tokens(self, processor: Processor) -> Self:
-        if self.mask_id is not None:
-            return self
-        if (found := processor.id("mask")) is None:
-            raise ConfigError([Problem(("objective", "mask_id"), "the tokenizer has no token that stands for a hidden one: say which id shall")])
-        return self.replace(mask_id=found)
-
-    def prepare(self, batch: Batch, draws: Draws) -> Batch:
-        tokens = batch["tokens"]
-        length = tokens.shape[1]
-        chosen = draws.uniform(length) < self.rate
-        if "documents" in batch:
-            chosen &= batch["documents"] >= 0                                            # padding is not to be guessed
-        chosen[:, 0] |= ~chosen.any(dim=1)
-        fate, other = draws.uniform(length), draws.uniform(length)
-        row = torch.arange(len(tokens))[:, None]
-        random = tokens[row, (other * length).long()]                                    # a random token of the same row
-        shown = torch.where(fate < 0.8, torch.full_like(tokens, MASK if self.mask_id is None else self.mask_id), torch.where(fate < 0.9, random, tokens))
-        return {**batch, "tokens": torch.where(chosen, shown, tokens), "targets": tokens, "chosen": chosen}
-
-    def loss(self, model: nn.Module, run: Run, batch: Batch, phase: Phase) -> Loss:
-        chosen = batch["chosen"]
-        outputs = run(batch, counted=chosen)
-        hidden = outputs["hidden"][chosen]
-        total = token_loss(model, hidden, batch["targets"][chosen], torch.ones(len(hidden), device=hidden.device))
-        return with_auxiliary(model, outputs, total, len(hidden))
-
-    def tasks(self) -> dict[str, str]:
-        return {"tokens": "fill-mask"}

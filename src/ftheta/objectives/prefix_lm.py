@@ -6,6 +6,7 @@ a single token, so the model also learns to read a text from left to right, and 
 
 from __future__ import annotations
 
+import itertools
 from typing import Literal
 
 import numpy as np
@@ -33,7 +34,7 @@ class PrefixLM(NextToken):
         for row, seed in enumerate(draws.integers(1 << 62).tolist()):                      # a row's own numbers, however wide the batch is
             random = np.random.default_rng(seed)
             starts = [0, *(np.flatnonzero(np.diff(documents[row])) + 1).tolist(), tokens.shape[1]]
-            for start, stop in zip(starts[:-1], starts[1:], strict=True):
+            for start, stop in itertools.pairwise(starts):
                 if documents[row, start] != PADDING:
                     prefix[row, start : start + int(random.integers(1, max(2, stop - start)))] = True
         seen = torch.from_numpy(prefix)

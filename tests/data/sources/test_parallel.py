@@ -120,5 +120,5 @@ def test_what_does_not_fit_is_said(fields: dict[str, Any], message: str, tmp_pat
 def test_files_must_go_together(tmp_path: Path) -> None:
     files(tmp_path)
     (tmp_path / "train.de").write_text("only one\n")
-    with pytest.raises(DataError, match="60 lines and .*train.de 1"):
+    with pytest.raises(DataError, match=r"60 lines and .*train\.de 1"):
         Parallel(path=str(tmp_path / "train.{}"), languages=("en", "de")).parts()
