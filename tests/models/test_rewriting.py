@@ -102,7 +102,8 @@ def test_three_names_one_way():
 def test_the_task_follows_from_what_the_model_takes(tmp_path):
     def recipe(kind):
         fields = {"kind": kind, "dim": 16, "depth": 1, "mixer": {"kind": "attention", "heads": 2}}
-        return Recipe.parse({"format": 1, "name": "t", "data": {"source": {"kind": "text_files", "path": str(tmp_path)}}, "model": fields, "objective": "next_token", "train": {"steps": 1}})
+        source = {"kind": "text_files", "path": str(tmp_path)}
+        return Recipe.parse({"format": 1, "name": "t", "data": {"source": source}, "model": fields, "objective": "next_token", "train": {"steps": 1}})
 
     for kind, task in (("encoder_decoder", "translation"), ("decoder", "text-generation")):
         parsed = recipe(kind)
