@@ -25,7 +25,7 @@ from ftheta.adaptation.adaptation import Adaptation
 from ftheta.architectures import ARCHITECTURES
 from ftheta.architectures.architecture import Architecture, ArchitectureConfig, Estimator, call
 from ftheta.core.catalog import Catalogue
-from ftheta.core.config import Slot, fill
+from ftheta.core.config import Slot, fill, merge
 from ftheta.core.contract import Batch, Ports, check
 from ftheta.core.errors import FthetaError
 from ftheta.core.random import Draws, generator, seed_all
@@ -130,7 +130,7 @@ def objective(config: Objective) -> Any:
     """The prepared batch, and loss, count, metrics and gradients of every phase, on a model that fits."""
     needs = config.needs()
     for kind, variant in [(name, variant) for name in ARCHITECTURES.names() for variant in VARIANTS.get(name, [{}])]:
-        model_config = Slot(ARCHITECTURES).parse(with_sizes(kind, {**HOSTS.get(kind, {}), **variant}))
+        model_config = Slot(ARCHITECTURES).parse(with_sizes(kind, merge(HOSTS.get(kind, {}), variant)))
         assert isinstance(model_config, ArchitectureConfig)
         ports = model_config.ports()
         reads = {**needs.reads, **{name: spec for name, spec in ports.takes.items() if name not in needs.feeds}}
@@ -144,7 +144,8 @@ def objective(config: Objective) -> Any:
     if "tokens" in reads:
         config = config.with_tokens(WORDED)
         batch["tokens"][0] = torch.tensor(WORDED.encode("a. bc! d", start=False))          # sentences
-        batch["tokens"][1:4, :6] = torch.tensor(WORDED.encode("京大", start=False))         # words
+        batch["documents"] = (torch.arange(8) >= 5) * (torch.arange(6)[:, None] >= 2).long()       # two in the last rows
+        batch["tokens"][1:4, :6] = torch.tensor(WORDED.encode("京大" * 3, start=False))     # words
     batch = config.prepare(batch, Draws(rows, len(rows), "observe"))
     before = scatter(model_config.build(), 1)
     batch |= config.reference(before, lambda part: call(before, part), batch) if config.compares else {}
@@ -259,7 +260,8 @@ TEXTS = [
 
 
 WORDED = TextProcessor(Bytes().train([]))
-WORDED.tokenizer.add_special_tokens([f"<extra_id_{i}>" for i in range(10)])
+WORDED.tokenizer.add_special_tokens([f"<extra_id_{i}>" for i in range(8)])
+WORDED.tokenizer.add_tokens(["京", "大"])
 """What objectives that must know of tokens are told."""
 
 

@@ -2,11 +2,13 @@
 
 from ftheta.lifecycle.checking import compatibility
 
+TEXTS = {"chat", "parallel", "tagged_text", "text_files", "text_lines", "text_table"}
 FITS = {
     ("graph", "classification"): {"communities", "planetoid"}, ("resnet", "classification"): {"digits", "mnist"}, ("gan", "adversarial"): {"digits", "mnist"},
-    ("decoder", "next_token"): {"chat", "tagged_text", "text_files", "text_lines", "text_table"},
-    ("encoder", "masked"): {"chat", "tagged_text", "text_files", "text_lines", "text_table"},
-    ("headed", "classification"): {"text_table"}, ("headed", "tagging"): {"tagged_text"}, ("actor_critic", "ppo"): {"rollouts"},
+    ("decoder", "next_token"): TEXTS, ("decoder", "prefix_lm"): TEXTS, ("encoder_decoder", "span_corruption"): TEXTS, ("encoder_decoder", "infilling"): TEXTS,
+    ("encoder_decoder", "next_token"): {"parallel"},
+    ("encoder", "masked"): TEXTS,
+    ("headed", "next_sentence"): TEXTS, ("headed", "masked"): TEXTS, ("headed", "classification"): {"text_table"}, ("headed", "tagging"): {"tagged_text"}, ("actor_critic", "ppo"): {"rollouts"},
     ("decoder", "preference"): {"preferences"},
     ("kmeans", "fit"): {"csv", "sklearn_table"}, ("forest", "fit"): {"csv", "sklearn_table"}, ("linear", "fit"): {"csv", "sklearn_table"},
 }

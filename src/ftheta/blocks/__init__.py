@@ -37,6 +37,7 @@ READOUTS = Catalogue(
     {
         "classify": "ftheta.blocks.readout:Classify",
         "embed": "ftheta.blocks.readout:Embed",
+        "follows": "ftheta.blocks.readout:Follows",
         "regress": "ftheta.blocks.readout:Regress",
         "span": "ftheta.blocks.readout:Span",
         "tag": "ftheta.blocks.readout:Tag",

@@ -83,6 +83,19 @@ class Classify(Pooled):
         return {"logits": self.scores(hidden, real)}
 
 
+class Follows(Pooled):
+    """Whether the second of two texts comes after the first: follows (B, 2), class 0 that it does."""
+
+    outputs = 2
+
+    @staticmethod
+    def gives(arguments: Mapping[str, Any]) -> dict[str, str]:
+        return {"follows": "logits B 2"}
+
+    def forward(self, hidden: Tensor, real: Tensor | None) -> dict[str, Tensor]:
+        return {"follows": self.scores(hidden, real)}
+
+
 class Regress(Pooled):
     """A number for the sequence: value (B,)."""
 

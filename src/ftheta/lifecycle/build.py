@@ -54,6 +54,8 @@ def misfits(recipe: Recipe, ports: Ports | None = None) -> list[str]:
             reasons.append(f"evaluate: '{metric.name}' reads the model's {listing(missing)}, and '{model.name}' gives only {listing(gives)}: choose another metric")
         for objective in metric.objectives():
             reasons += [f"evaluate: '{metric.name}': {reason}" for reason in check(data, model.ports(), objective.needs())]
+    if recipe.data.pack and recipe.data.pack.ramp and "source" in recipe.objective.needs().feeds:
+        reasons.append(f"data.pack.ramp: cuts rows into shorter ones, and '{recipe.objective.name}' makes a source and an answer of every whole row: leave it out")
     players = {phase.player for phase in recipe.objective.phases()}
     for player in recipe.train.players:
         if player not in players:

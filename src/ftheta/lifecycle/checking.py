@@ -28,7 +28,9 @@ EXAMPLES: dict[str, list[dict[str, Any]]] = {
 }
 """What a source must be told before it can answer for its ports, in each way that changes them; nothing is read."""
 
-VARIANTS: dict[str, list[dict[str, Any]]] = {"headed": [{"readout": name} for name in READOUTS.names()]}
+VARIANTS: dict[str, list[dict[str, Any]]] = {
+    "headed": [*({"readout": name} for name in READOUTS.names()), {"readout": "follows", "trunk": {"kind": "encoder", "segments": 2, "head": "linear"}}],
+}
 """Ways to choose the parts of an architecture that change what it gives; one way, its defaults, where it is not named."""
 
 

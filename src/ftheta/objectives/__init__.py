@@ -10,6 +10,7 @@ OBJECTIVES = Catalogue(
         "fit": "ftheta.objectives.fit:Fit",
         "infilling": "ftheta.objectives.infilling:Infilling",
         "masked": "ftheta.objectives.masked:Masked",
+        "next_sentence": "ftheta.objectives.next_sentence:NextSentence",
         "next_token": "ftheta.objectives.language:NextToken",
         "prefix_lm": "ftheta.objectives.prefix_lm:PrefixLM",
         "preference": "ftheta.objectives.preference:Preference",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ from ftheta.core.errors import ConfigError, Problem
 from ftheta.core.random import Draws
 from ftheta.data.processors.processor import Processor
 from ftheta.data.tokenizers.trained import BOS, EOS, MASK, PAD
-from ftheta.objectives.language import NextToken
+from ftheta.objectives.language import LeftToRight
 from ftheta.objectives.objective import NO_GRADIENTS
 
 AROUND = ("bos", "eos", "cls", "sep", "pad")
@@ -36,10 +36,9 @@ class Controls(NamedTuple):
     around: tuple[int, ...] = (BOS, EOS, PAD)
 
 
-class Denoising(NextToken):
+class Denoising(LeftToRight):
     """-Σ log p(answer_t | answer_{<t}, source) where both are made from the same text."""
 
-    lookahead: ClassVar[int] = 0
     _controls: Controls = PrivateAttr(Controls())
 
     def needs(self) -> Needs:

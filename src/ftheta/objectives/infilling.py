@@ -19,7 +19,7 @@ from ftheta.objectives.denoising import Denoising
 class Infilling(Denoising):
     """Write a text of which spans are missing, and whose sentences were shuffled."""
 
-    kind: Literal["infilling"] = "infilling"                                              # type: ignore[assignment]
+    kind: Literal["infilling"] = "infilling"
     rate: float = Field(default=0.3, ge=0, lt=1)
     """Share of tokens to hide."""
     span: float = Field(default=3.0, gt=0)

@@ -33,22 +33,11 @@ def token_loss(model: nn.Module, hidden: Tensor, targets: Tensor, weights: Tenso
     return model.head.loss(hidden, targets, weights, smoothing=smoothing if model.training else 0.0)    # type: ignore[operator, union-attr]
 
 
-class NextToken(Objective):
-    """-Σ log p(x_{t+1} | x_{≤t}) over every token that has a next one in its document; given a source too, where the model takes one."""
+class LeftToRight(Objective):
+    """What is learned by saying tokens from left to right, each from those before it."""
 
-    lookahead: ClassVar[int] = 1
-    kind: Literal["next_token"] = "next_token"
     smoothing: float = Field(default=0.0, ge=0, lt=1)
     """Probability mass that targets leave to all tokens alike, in training."""
-
-    def needs(self) -> Needs:
-        return Needs(
-            reads={"tokens": "ids B T", "learned?": "mask B T"}, feeds={"tokens": "ids B T"},
-            wants={"hidden": "real B T D", "logits": "logits B T V"},
-            traits={"causal": "the model looks at both sides of a token, so it would see the answer it must predict; "
-                              "choose one that only looks back (a decoder, or mixer.causal: true), or objective 'masked'",
-                    "gradients": NO_GRADIENTS},
-        )
 
     def loss(self, model: nn.Module, run: Run, batch: Batch, phase: Phase) -> Loss:
         tokens = batch["tokens"]
@@ -66,6 +55,22 @@ class NextToken(Objective):
         outputs = run(inputs, counted=counted)
         total = token_loss(model, outputs["hidden"].flatten(0, 1), tokens[:, 1:].flatten(), counts.flatten(), self.smoothing)
         return with_auxiliary(model, outputs, total, counts.sum())
+
+
+class NextToken(LeftToRight):
+    """-Σ log p(x_{t+1} | x_{≤t}) over every token that has a next one in its document; given a source too, where the model takes one."""
+
+    lookahead: ClassVar[int] = 1
+    kind: Literal["next_token"] = "next_token"
+
+    def needs(self) -> Needs:
+        return Needs(
+            reads={"tokens": "ids B T", "learned?": "mask B T"}, feeds={"tokens": "ids B T"},
+            wants={"hidden": "real B T D", "logits": "logits B T V"},
+            traits={"causal": "the model looks at both sides of a token, so it would see the answer it must predict; "
+                              "choose one that only looks back (a decoder, or mixer.causal: true), or objective 'masked'",
+                    "gradients": NO_GRADIENTS},
+        )
 
     def tasks(self) -> dict[str, str]:
         return {"source": "translation", "tokens": "text-generation"}

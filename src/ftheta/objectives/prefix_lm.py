@@ -24,7 +24,8 @@ class PrefixLM(NextToken):
 
     def needs(self) -> Needs:
         needs = super().needs()
-        reason = "the model cannot look at both sides of some tokens and back from the others, as recurrent ones cannot; choose mixer 'attention'"
+        reason = ("the model cannot read a prefix both ways and the rest from left to right (a recurrent one never looks ahead, an encoder always does); "
+                  "choose a decoder with mixer 'attention'")
         return Needs(needs.reads, needs.feeds, needs.wants, {**needs.traits, "prefix": reason})
 
     def prepare(self, batch: Batch, draws: Draws) -> Batch:

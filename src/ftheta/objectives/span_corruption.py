@@ -19,7 +19,7 @@ from ftheta.objectives.denoising import Denoising
 class SpanCorruption(Denoising):
     """Write what was hidden of a text, span by span."""
 
-    kind: Literal["span_corruption"] = "span_corruption"                                  # type: ignore[assignment]
+    kind: Literal["span_corruption"] = "span_corruption"
     rate: float = Field(default=0.15, gt=0, lt=1)
     """Share of tokens to hide."""
     span: float = Field(default=3.0, ge=1)
