@@ -8,7 +8,8 @@ FITS = {
     ("decoder", "next_token"): TEXTS, ("decoder", "prefix_lm"): TEXTS, ("encoder_decoder", "span_corruption"): TEXTS, ("encoder_decoder", "infilling"): TEXTS,
     ("encoder_decoder", "next_token"): {"parallel"},
     ("encoder", "masked"): TEXTS,
-    ("headed", "next_sentence"): TEXTS, ("headed", "masked"): TEXTS, ("headed", "classification"): {"text_table"}, ("headed", "tagging"): {"tagged_text"}, ("actor_critic", "ppo"): {"rollouts"},
+    ("headed", "next_sentence"): TEXTS, ("headed", "masked"): TEXTS,
+    ("headed", "classification"): {"text_table"}, ("headed", "tagging"): {"tagged_text"}, ("actor_critic", "ppo"): {"rollouts"},
     ("decoder", "preference"): {"preferences"},
     ("kmeans", "fit"): {"csv", "sklearn_table"}, ("forest", "fit"): {"csv", "sklearn_table"}, ("linear", "fit"): {"csv", "sklearn_table"},
 }

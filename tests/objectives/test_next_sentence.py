@@ -25,7 +25,7 @@ PROCESSOR = TextProcessor(Bytes().train([]))
 def batch(rows: int = 40, texts: list[str] | None = None, width: int = 0) -> Batch:
     """Every row holds the texts end to end, each between <bos> and <eos>."""
     pieces = [[BOS, *PROCESSOR.encode(text, start=False), EOS] for text in texts or TEXTS]
-    tokens, documents = sum(pieces, []), [i for i, piece in enumerate(pieces) for _ in piece]
+    tokens, documents = [i for piece in pieces for i in piece], [i for i, piece in enumerate(pieces) for _ in piece]
     tokens, documents = (row[: width or len(row)] for row in (tokens, documents))
     return {"tokens": torch.tensor([tokens] * rows), "documents": torch.tensor([documents] * rows)}
 

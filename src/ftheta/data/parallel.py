@@ -119,8 +119,8 @@ def prepare_parallel(parts: Mapping[str, Sequence[Pair] | float], longest: int, 
 
 def divide(parts: Mapping[str, Sequence[Pair] | float], seed: int) -> dict[str, list[Pair]]:
     """The pairs of every part. Of the training pairs those that share a text, on either side, stay together when shares are taken from them."""
-    found = {name: list(given) for name, given in parts.items() if not isinstance(given, float)}
-    shares = {name: given for name, given in parts.items() if isinstance(given, float)}
+    found = {name: list(given) for name, given in parts.items() if not isinstance(given, float | int)}
+    shares = {name: given for name, given in parts.items() if isinstance(given, float | int)}
     if not any(shares.values()):
         return found
     pairs, group = found["train"], together(found["train"])

@@ -148,7 +148,8 @@ def packed(bench: Bench) -> Iterator[Finding]:
         yield Finding("gradients", None, 0, "a row is one document with one answer")
         return
 
-    if any(value.ndim == 1 for value in (trainer := bench.trainer()).source.batch(0, trainer.slots, trainer.model).values()):
+    trainer = bench.trainer()
+    if any(value.ndim == 1 for value in trainer.source.batch(0, trainer.slots, trainer.model).values()):
         yield Finding("gradients", None, 0, "the objective makes one example with one answer of every row")
         return
 

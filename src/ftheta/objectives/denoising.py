@@ -55,7 +55,7 @@ class Denoising(LeftToRight):
         start = next((found for role in ("decoder_start", "bos", "eos") if (found := processor.id(role)) is not None), None)
         if end is None or start is None:
             raise ConfigError([Problem(("objective",), "the tokenizer has no token that ends a text: name one, as in special: {eos: '</s>'}")])
-        around = tuple(found for role in AROUND if (found := processor.id(role)) is not None)
+        around = tuple(found for found in map(processor.id, AROUND) if found is not None)
         told = self.model_copy()
         mask = processor.id("mask")
         told._controls = Controls(start, end, processor.id("pad") or 0, MASK if mask is None else mask, around)

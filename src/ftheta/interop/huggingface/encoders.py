@@ -62,7 +62,7 @@ class EncoderFamily(Family):
 
     def export_config(self, config: ArchitectureConfig) -> dict[str, Any] | None:
         trunk = config.trunk if isinstance(config, HeadedConfig) else config
-        if not isinstance(trunk, EncoderConfig):
+        if not isinstance(trunk, EncoderConfig) or (isinstance(config, HeadedConfig) and config.readout.kind not in SUFFIXES):
             return None
         mixer, feed, norm = trunk.mixer.arguments, trunk.feedforward.arguments, trunk.norm.arguments
         inner = {
