@@ -153,7 +153,13 @@ def objective(config: Objective) -> Any:
         raise AssertionError(f"no architecture fits objective '{config.name}'")
     model = scatter(model_config.build(), 0)
     rows = torch.arange(SIZES["B"])
-    batch = config.prepare(stand_ins(reads, ports.sizes), Draws(rows, len(rows), "observe"))
+    batch = stand_ins(reads, ports.sizes)
+    if "tokens" in reads:
+        config = config.with_tokens(WORDED)
+        batch["tokens"][0] = torch.tensor(WORDED.encode("a. bc! d", start=False))          # sentences
+        batch["documents"] = (torch.arange(8) >= 5) * (torch.arange(6)[:, None] >= 2).long()       # two in the last rows
+        batch["tokens"][1:4, :6] = torch.tensor(WORDED.encode("京大" * 3, start=False))     # words
+    batch = config.prepare(batch, Draws(rows, len(rows), "observe"))
     before = scatter(model_config.build(), 1)
     batch |= config.reference(before, lambda part: call(before, part), batch) if config.compares else {}
     if config.companion is not None:
@@ -289,6 +295,12 @@ TEXTS = [
     "def f(x):\n    return [x[0] + 1, {}]\n" * 3,
     "1234 5678 90 -- 12 // 34 == 56 ;; 78", SHARED + "and some words of its own, nine of them\n", "nothing in common with anything else at all\n",
 ]
+
+
+WORDED = TextProcessor(Bytes().train([]))
+WORDED.tokenizer.add_special_tokens([f"<extra_id_{i}>" for i in range(8)])
+WORDED.tokenizer.add_tokens(["京", "大"])
+"""What objectives that must know of tokens are told."""
 
 
 def observe(sort: str, config: Any) -> Any:

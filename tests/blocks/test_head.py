@@ -6,8 +6,9 @@ from ftheta.blocks.head import Head, TransformedHead
 
 
 @pytest.mark.parametrize("softcap", [None, 7.0])
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
 @pytest.mark.parametrize("chunk", [7, 64, 1000])
-def test_chunked_loss_and_gradients_equal_whole_logits(softcap, chunk):
+def test_chunked_loss_and_gradients_equal_whole_logits(softcap, smoothing, chunk):
     torch.manual_seed(0)
     head = Head(16, 50, softcap=softcap).double()
     torch.nn.init.normal_(head.weight)
@@ -19,8 +20,8 @@ def test_chunked_loss_and_gradients_equal_whole_logits(softcap, chunk):
         (3 * loss).backward()
         return loss.detach(), hidden.grad.clone(), head.weight.grad.clone()
 
-    ours = run(head.loss(hidden, targets, weights, chunk))
-    theirs = run((F.cross_entropy(head(hidden).double(), targets, reduction="none") * weights).sum())
+    ours = run(head.loss(hidden, targets, weights, chunk, smoothing))
+    theirs = run((F.cross_entropy(head(hidden).double(), targets, reduction="none", label_smoothing=smoothing) * weights).sum())
     for a, b in zip(ours, theirs, strict=True):
         assert torch.allclose(a, b, rtol=1e-10, atol=1e-10)
 
@@ -53,8 +54,9 @@ def test_bfloat16_is_close():
     head = Head(32, 300)
     torch.nn.init.normal_(head.weight, std=0.2)
     hidden, targets = torch.randn(400, 32), torch.randint(300, (400,))
-    exact, rough = head.loss(hidden, targets), head.loss(hidden.bfloat16(), targets)
-    assert abs(float(rough - exact)) < 2e-3 * float(exact)
+    for smoothing in (0.0, 0.1):
+        exact, rough = head.loss(hidden, targets, smoothing=smoothing), head.loss(hidden.bfloat16(), targets, smoothing=smoothing)
+        assert abs(float(rough - exact)) < 2e-3 * float(exact)
 
 
 def test_no_gradient_work_without_gradients():

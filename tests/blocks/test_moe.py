@@ -7,7 +7,8 @@ from ftheta.architectures.decoder import DecoderConfig
 from ftheta.blocks.context import Context, document_runs
 from ftheta.blocks.moe import MoE
 from ftheta.core.contract import Loss
-from ftheta.objectives.language import Masked, NextToken
+from ftheta.objectives.language import NextToken
+from ftheta.objectives.masked import Masked
 from ftheta.objectives.objective import Phase
 
 

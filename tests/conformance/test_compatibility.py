@@ -2,15 +2,16 @@
 
 from ftheta.lifecycle.checking import compatibility
 
+TEXTS = {"arithmetic", "chat", "completions", "parallel", "prompts", "questions", "tagged_text", "text_files", "text_lines", "text_table"}
 FITS = {
     ("decoder", "distillation"): {"chat", "tagged_text", "text_files", "text_lines", "text_table"},
     ("encoder", "distillation"): {"chat", "tagged_text", "text_files", "text_lines", "text_table"},
     ("graph", "distillation"): {"communities", "planetoid"}, ("resnet", "distillation"): {"digits", "mnist"}, ("headed", "distillation"): {"text_table"},
     ("graph", "classification"): {"communities", "planetoid"}, ("resnet", "classification"): {"digits", "mnist"}, ("gan", "adversarial"): {"digits", "mnist"},
     ("decoder", "completion_policy"): {"completions"},
-    ("decoder", "next_token"): {"arithmetic", "chat", "completions", "prompts", "questions", "tagged_text", "text_files", "text_lines", "text_table"},
-    ("encoder", "masked"): {"arithmetic", "chat", "completions", "prompts", "questions", "tagged_text", "text_files", "text_lines", "text_table"},
-    ("headed", "contrastive"): {"chat", "pairs", "questions", "tagged_text", "text_files", "text_lines", "text_table"},
+    ("decoder", "next_token"): TEXTS, ("decoder", "prefix_lm"): TEXTS, ("encoder_decoder", "span_corruption"): TEXTS, ("encoder_decoder", "infilling"): TEXTS,
+    ("encoder_decoder", "next_token"): {"parallel"}, ("encoder", "masked"): TEXTS, ("headed", "next_sentence"): TEXTS, ("headed", "masked"): TEXTS,
+    ("headed", "contrastive"): {*TEXTS, "pairs"} - {"arithmetic", "completions", "prompts"},
     ("headed", "classification"): {"text_table", "choices"}, ("headed", "regression"): {"text_table"}, ("headed", "span"): {"questions"},
     ("headed", "tagging"): {"tagged_text"}, ("actor_critic", "ppo"): {"rollouts"},
     ("decoder", "preference"): {"preferences"}, ("decoder", "kto"): {"judged"}, ("headed", "reward"): {"preferences"},

@@ -96,6 +96,10 @@ ENTRIES: dict[str, dict[str, Any]] = {
     "metric answers.threshold": {"language": "english", "batch": 8, "threshold": -50.0},
     "metric samples": {"prompts": ["a "], "most": 8},
     "objective adversarial": {"noise": 4},
+    "objective masked.whole_words": {"rate": 0.5},
+    "objective masked.word_list": {"whole_words": True, "rate": 0.5},
+    "objective next_sentence.word_list": {"whole_words": True, "rate": 0.5},
+    "objective span_corruption": {"rate": 0.5, "span": 1.5, "sentinels": 3},
     "position relative.distance": {"buckets": 4, "distance": 4},
     "rotary scaling dynamic": {"factor": 2.0, "original": 4},
     "rotary scaling linear": {"factor": 2.0},
@@ -113,6 +117,7 @@ ENTRIES: dict[str, dict[str, Any]] = {
     "source tagged_text": {"path": "FILES/names.conll"},
     "source pairs": {"path": "FILES/alike.csv", "score": "score", "negative": "negative"},
     "source text_table": {"path": "FILES/reviews.csv"},
+    "source parallel": {"path": "FILES/reviews.csv", "languages": ["text", "other"], "longest": 20},
     "source csv": {"path": "FILES/table.csv", "target": "kind"},
     "tokenizer bpe": {"vocab": 320, "coverage": 0.9},
     "tokenizer byte_bpe": {"vocab": 280},
@@ -145,6 +150,9 @@ VALUES: dict[str, list[Any]] = {
     "source completions.rewards": [["length"]],
     "source completions.prompts": [{"kind": "arithmetic", "digits": 1, "count": 61}],
     "metric mean_reward.rewards": [[{"kind": "length", "free": 0, "most": 4}]],
+    "objective span_corruption.longest": [8],
+    "objective masked.word_list": ["FILES/words.txt"],
+    "objective next_sentence.word_list": ["FILES/words.txt"],
     "start": ["FILES/model"],
     "source preferences.largest": [10],
     "source preferences.path": ["FILES/talks.jsonl"],
@@ -192,6 +200,10 @@ VALUES: dict[str, list[Any]] = {
     "source text_files.include": [["*.md"]],
     "source text_files.path": ["FILES/a.txt"],
     "source text_table.format": ["label_first"],
+    "source parallel.header": [False],
+    "source parallel.languages": [["other", "text"]],
+    "source parallel.longest": [12],
+    "source parallel.path": ["FILES/reviews.jsonl"],
     "source text_table.label": ["stars"],
     "source text_table.longest": [8],
     "source text_table.path": ["FILES/reviews.jsonl"],
@@ -384,6 +396,7 @@ def files() -> Path:
     }
     for name, rows in talks_and_pairs.items():
         (folder / f"{name}.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n")
+    (folder / "words.txt").write_text("京大\n")
     draws = np.random.default_rng(0)
     for part in ("train", "t10k"):
         labels = np.arange(60, dtype=np.uint8) % 10

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from ftheta.core.random import Draws
-from ftheta.objectives.language import Masked
+from ftheta.objectives.masked import Masked
 from ftheta.objectives.objective import Phase
 from ftheta.objectives.reading import Spans, Tagging
 

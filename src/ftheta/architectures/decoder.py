@@ -97,7 +97,10 @@ class DecoderConfig(ArchitectureConfig):
         if "auxiliary" in parts:
             takes["counted?"] = "mask B T"
             gives["auxiliary"] = "loss B"
-        return Ports(takes=takes, gives=gives, sizes={"V": self.vocab, "T": self.context}, traits=parts - {"auxiliary"} | {"gradients"} | ({"dropout"} if self.dropout else set()))
+        if "prefix" in parts:
+            takes["prefix?"] = "mask B T"
+        traits = parts - {"auxiliary"} | {"gradients"} | ({"dropout"} if self.dropout else set())
+        return Ports(takes=takes, gives=gives, sizes={"V": self.vocab, "T": self.context}, traits=traits)
 
     def build(self, embed: nn.Embedding | None = None) -> Decoder:
         return Decoder(self, embed)
@@ -106,7 +109,8 @@ class DecoderConfig(ArchitectureConfig):
 class Decoder(Architecture):
     """tokens (B, T) → hidden (B, T, D), logits (B, T, V), and where parts add something to the loss auxiliary (B,).
 
-    `counted` (B, T) says which tokens the loss is about; parts that add to it ask (none: all of them). `embed` is a table shared with another
+    `counted` (B, T) says which tokens the loss is about; parts that add to it ask (none: all of them). `prefix` (B, T) says which tokens earlier
+    ones of their document see too. `embed` is a table shared with another
     model.
     """
 
@@ -159,8 +163,10 @@ class Decoder(Architecture):
             return Residual(inner, after=norm, dropout=config.dropout)
         return Residual(inner, before=norm, dropout=config.dropout)
 
-    def forward(self, tokens: Tensor, documents: Tensor | None = None, cache: Cache | None = None, counted: Tensor | None = None) -> Outputs:
-        return self.outputs(tokens, Context(self.position_of(tokens, documents, cache), documents, cache, counted=counted))
+    def forward(
+        self, tokens: Tensor, documents: Tensor | None = None, cache: Cache | None = None, counted: Tensor | None = None, prefix: Tensor | None = None,
+    ) -> Outputs:
+        return self.outputs(tokens, Context(self.position_of(tokens, documents, cache), documents, cache, counted=counted, prefix=prefix))
 
     def outputs(self, tokens: Tensor, context: Context, added: Tensor | None = None) -> Outputs:
         """What the model gives; `added` (B, T, D) goes to the embedded tokens."""

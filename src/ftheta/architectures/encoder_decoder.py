@@ -62,9 +62,11 @@ class EncoderDecoderConfig(DecoderConfig):
 
     def ports(self) -> Ports:
         ports, encoding = super().ports(), self.encoding.ports()
-        takes = {**ports.takes, **encoding.takes, "source": "ids B S", "source_documents?": "ids B S"}
+        takes = {**ports.takes, **encoding.takes}
+        takes.pop("prefix?", None)                                                        # what is seen both ways is the source
+        takes |= {"source": "ids B S", "source_documents?": "ids B S"}
         regroups = encoding.traits & {"regroups"}
-        return Ports(takes, {**encoding.gives, **ports.gives}, {**ports.sizes, "S": self.context}, ports.traits | regroups)
+        return Ports(takes, {**encoding.gives, **ports.gives}, {**ports.sizes, "S": self.context}, ports.traits - {"prefix"} | regroups)
 
     def build(self, embed: nn.Embedding | None = None) -> EncoderDecoder:
         return EncoderDecoder(self, embed)

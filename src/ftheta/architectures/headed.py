@@ -23,11 +23,11 @@ from ftheta.core.contract import Ports
 
 
 class HeadedConfig(ArchitectureConfig):
-    """A trunk and what is read from its hidden states."""
+    """A trunk and what is read from its hidden states; the trunk may keep its own head beside a readout that gives no logits."""
 
     kind: Literal["headed"] = "headed"
     trunk: Annotated[DecoderConfig, Slot(TRUNKS)] = slot("encoder", head=None)
-    """The model that reads the tokens, without a head of its own."""
+    """The model that reads the tokens; without a head of its own, unless one is chosen."""
     readout: Annotated[Part, Slot(READOUTS)] = slot("classify")
     """What is made of its hidden states."""
     classes: int = from_data("K", 2)
@@ -43,7 +43,7 @@ class HeadedConfig(ArchitectureConfig):
 
     @model_validator(mode="after")
     def one_head(self) -> HeadedConfig:
-        if self.trunk.head is not None:
+        if self.trunk.head is not None and "logits" in self.readout.cls.gives(self.readout.arguments):
             raise ValueError("the trunk's own head would be of no use: leave trunk.head out, or choose the trunk alone as the model")
         return self
 
@@ -77,7 +77,14 @@ class Headed(Architecture):
             texts = {**{name: layout.gather(value) for name, value in texts.items()}, "documents": layout.documents}
         hidden = self.trunk(**texts)["hidden"]
         hidden = (hidden if layout is None else layout.scatter(hidden)).reshape(*tokens.shape, -1)
-        return Outputs({"hidden": hidden, **self.readout(hidden, None if documents is None else documents >= 0)})
+        head = self.trunk.head
+        answers = self.readout(hidden, None if documents is None else documents >= 0)
+        return Outputs({"hidden": hidden, **answers}, {} if head is None else {"logits": lambda: head(hidden)})
+
+    @property
+    def head(self) -> nn.Module | None:
+        """The trunk's own head, in models that guess tokens and read the text at once."""
+        return self.trunk.head
 
     def initialise(self, seed: int) -> None:
         """The trunk as it says; the readout N(0, 0.02²), biases 0: the first loss is about ln K."""

@@ -39,6 +39,7 @@ READOUTS = Catalogue(
         "choose": "ftheta.blocks.readout:Choose",
         "classify": "ftheta.blocks.readout:Classify",
         "embed": "ftheta.blocks.readout:Embed",
+        "follows": "ftheta.blocks.readout:Follows",
         "regress": "ftheta.blocks.readout:Regress",
         "span": "ftheta.blocks.readout:Span",
         "tag": "ftheta.blocks.readout:Tag",

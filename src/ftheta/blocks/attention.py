@@ -99,7 +99,7 @@ class Attention(MultiHead, Mixer):
 
     @staticmethod
     def traits(arguments: Mapping[str, Any]) -> set[str]:
-        return {"causal"} if arguments["causal"] else set()
+        return {"causal", "prefix"} if arguments["causal"] else set()
 
     def prepare(self, length: int, dtype: torch.dtype, context: Context) -> None:
         if length * (context.remembered(self.window) + length) <= WHOLE:
@@ -173,7 +173,7 @@ def attend_in_blocks(q: Tensor, k: Tensor, v: Tensor, context: Context, causal: 
     backward pass.
     """
     length, total = q.shape[2], k.shape[2]
-    if causal and length == total and window is None and context.relative is None and not context.mixed():
+    if causal and length == total and window is None and context.relative is None and context.prefix is None and not context.mixed():
         return F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=scale)
     past = total - length
 
@@ -190,7 +190,7 @@ def attend_in_blocks(q: Tensor, k: Tensor, v: Tensor, context: Context, causal: 
     for start in range(0, length, BLOCK):
         stop = min(start + BLOCK, length)
         first = 0 if window is None else max(0, past + start - window + 1)
-        last = past + stop if causal else total if window is None else min(total, past + stop + window - 1)
+        last = past + stop if causal and context.prefix is None else total if window is None else min(total, past + stop + window - 1)
         given = (q[:, :, start:stop], k[:, :, first:last], v[:, :, first:last], start, first)
         parts.append(checkpoint(block, *given, use_reentrant=False, preserve_rng_state=False) if torch.is_grad_enabled() else block(*given))
     return torch.cat(parts, dim=2)

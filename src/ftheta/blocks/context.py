@@ -75,6 +75,8 @@ class Context:
     """(B, T, width of the values) added to the values of the layer about to run."""
     counted: Tensor | None = None
     """(B, T) which tokens the loss is about; None: all."""
+    prefix: Tensor | None = None
+    """(B, T) tokens that all of their document may look at, also from before them; None: none."""
     auxiliary: list[Tensor] = field(default_factory=list)
     """(B,) each: what parts add to the loss of every row."""
     biases: dict[tuple[bool, int | None], Tensor | None] = field(default_factory=dict)
@@ -146,6 +148,14 @@ class Context:
             allowed = torch.ones(len(queries), len(keys), dtype=torch.bool, device=device).tril(shift if causal else shift + reach - 1)
             if behind >= reach:
                 allowed = allowed.triu(shift - reach + 1)
+        if allowed is not None and self.prefix is not None and causal:
+            if past:
+                raise ValueError("prefix: it is for tokens that are all there, and some are remembered in a cache")
+            seen = self.prefix[:, None, None, keys.start : keys.stop]
+            if window is not None:                                                        # as far as the window reaches, to both sides
+                there, here = torch.arange(keys.start, keys.stop, device=device), torch.arange(queries.start, queries.stop, device=device)
+                seen = seen & ((there[None, :] - here[:, None]).abs() < window)
+            allowed = allowed | seen
         if not self.mixed():                                                             # one document a row: nothing more to hide
             return allowed
         numbers = self.numbers()[:, -(past + length) :]

@@ -1,8 +1,8 @@
 """From hidden states to vocabulary logits, and cross-entropy with the head in chunks, so that the logits of a batch are never
 whole in memory.
 
-For row h with target t: loss = logsumexp(z) - z_t with z = cap(W h + b). The gradient of every chunk is computed in the forward
-pass, while its logits are at hand, and scaled in the backward pass.
+For row h with target t: loss = logsumexp(z) - (1-ε) z_t - ε mean(z) with z = cap(W h + b) and label smoothing ε (Szegedy et al. 2015,
+arXiv:1512.00567). The gradient of every chunk is computed in the forward pass, while its logits are at hand, and scaled in the backward pass.
 """
 
 from __future__ import annotations
@@ -47,13 +47,16 @@ class Head(nn.Module):
         logits = logits if logits.dtype == torch.float64 else logits.float()
         return logits if self.softcap is None else self.softcap * torch.tanh(logits / self.softcap)
 
-    def loss(self, hidden: Tensor, targets: Tensor, weights: Tensor | None = None, chunk: int = 1024) -> Tensor:
-        """Sum over rows of the cross-entropy of targets (N,) given hidden (N, D), each row times its weight (N,); nats."""
+    def loss(self, hidden: Tensor, targets: Tensor, weights: Tensor | None = None, chunk: int = 1024, smoothing: float = 0.0) -> Tensor:
+        """Sum over rows of the cross-entropy of targets (N,) given hidden (N, D), each row times its weight (N,); nats.
+
+        `smoothing` is the probability mass that targets leave to all tokens alike.
+        """
         if weights is None:
             weights = torch.ones(len(targets), device=targets.device)
         hidden = self.change(hidden)
         weight, bias = self.weight.to(hidden.dtype), None if self.bias is None else self.bias.to(hidden.dtype)
-        result = LinearCrossEntropy.apply(hidden, weight, bias, targets, weights, self.softcap, chunk)
+        result = LinearCrossEntropy.apply(hidden, weight, bias, targets, weights, self.softcap, chunk, smoothing)
         assert isinstance(result, Tensor)
         return result
 
@@ -101,7 +104,8 @@ class LinearCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: FunctionCtx, hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, weights: Tensor, softcap: float | None, chunk: int
+        ctx: FunctionCtx, hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, weights: Tensor, softcap: float | None, chunk: int,
+        smoothing: float,
     ) -> Tensor:
         exact = torch.promote_types(hidden.dtype, torch.float32)
         total = torch.zeros((), dtype=exact, device=hidden.device)
@@ -114,7 +118,7 @@ class LinearCrossEntropy(torch.autograd.Function):
             rows = slice(start, start + chunk)
             h, target, scale = hidden[rows], targets[rows, None], weights[rows, None].to(exact)
             logits = h @ weight.t() if bias is None else torch.addmm(bias, h, weight.t())
-            if softcap is None and hidden.dtype == torch.bfloat16:
+            if softcap is None and not smoothing and hidden.dtype == torch.bfloat16:
                 # one fused kernel gives the probabilities, which are the gradient but for the target's; the loss is read from them
                 grad = logits.softmax(-1)
                 chosen = grad.gather(1, target)
@@ -135,10 +139,15 @@ class LinearCrossEntropy(torch.autograd.Function):
                 slope = 1 - logits.square() if need else None
                 logits = logits * softcap
             norm = logits.logsumexp(-1, keepdim=True)
-            total += ((norm - logits.gather(1, target)) * scale).sum()
+            wanted = logits.gather(1, target)
+            if smoothing:
+                wanted = torch.lerp(wanted, logits.mean(-1, keepdim=True), smoothing)
+            total += ((norm - wanted) * scale).sum()
             if grad_hidden is not None and grad_weight is not None:
                 grad = logits.sub_(norm).exp_()
-                grad.scatter_add_(1, target, torch.full_like(norm, -1.0))
+                grad.scatter_add_(1, target, torch.full_like(norm, smoothing - 1.0))
+                if smoothing:
+                    grad -= smoothing / grad.shape[1]
                 grad *= scale
                 if slope is not None:
                     grad *= slope
@@ -158,4 +167,4 @@ class LinearCrossEntropy(torch.autograd.Function):
     def backward(ctx: FunctionCtx, *grads: Tensor) -> tuple[Tensor | None, ...]:
         (scale,) = grads
         kept = [grad * scale.to(grad.dtype) for grad in ctx.saved_tensors]                # type: ignore[attr-defined]
-        return *kept, *[None] * (7 - len(kept))
+        return *kept, *[None] * (8 - len(kept))

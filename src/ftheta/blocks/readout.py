@@ -104,6 +104,18 @@ class Choose(Pooled):
         logits = self.scores(hidden.flatten(0, 1), flat).view(hidden.shape[:2])
         return {"logits": logits if real is None else logits.masked_fill(~real.any(-1), -torch.inf)}
 
+class Follows(Pooled):
+    """Whether the second of two texts comes after the first: follows (B, 2), class 0 that it does."""
+
+    outputs = 2
+
+    @staticmethod
+    def gives(arguments: Mapping[str, Any]) -> dict[str, str]:
+        return {"follows": "logits B 2"}
+
+    def forward(self, hidden: Tensor, real: Tensor | None) -> dict[str, Tensor]:
+        return {"follows": self.scores(hidden, real)}
+
 
 class Regress(Pooled):
     """A number for the sequence: value (B,)."""

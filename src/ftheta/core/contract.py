@@ -93,6 +93,9 @@ def check(data: Ports, model: Ports, needs: Needs) -> list[str]:
             )
         elif not fits(supplied[name], spec):
             reasons.append(f"the model takes '{name}' as {spec}, but it is supplied as {supplied[name]}")
+    for name, spec in needs.feeds.items():
+        if not reasons and name not in {taken.rstrip("?") for taken in model.takes}:
+            reasons.append(f"the objective feeds '{name}' ({spec}) to the model, which takes only {listing(model.takes)}; choose a model that takes '{name}'")
     for name, spec in model.learns.items():
         if name not in data.gives or not fits(data.gives[name], spec):
             reasons.append(f"the model learns from '{name}' ({spec}), but the data gives {listing(data.gives)}; choose a source with '{name}', or another model")

@@ -19,6 +19,9 @@ from ftheta.core.random import Draws, generator
 
 Prepare = Callable[[Batch, Draws], Batch]
 
+POOL = 64
+"""Batches whose examples are sorted by length together."""
+
 
 class Dataset(ABC):
     """Examples at hand, addressed by number."""
@@ -42,8 +45,13 @@ class Dataset(ABC):
 
     @property
     def units_per_example(self) -> int:
-        """How many tokens (text) or examples (everything else, 1) one example holds; the unit speed is quoted in."""
+        """How many tokens (text) or examples (everything else, 1) one example holds, on average; the unit speed is quoted in."""
         return 1
+
+    @property
+    def lengths(self) -> Tensor | None:
+        """(N,) tokens of every example, where they differ and a batch should hold like ones; None: examples are taken as they come."""
+        return None
 
 
 class Source(ABC):
@@ -98,7 +106,10 @@ class Source(ABC):
 
 
 class Shuffled(Source):
-    """A data set in a new random order every epoch, incomplete last batches left out."""
+    """A data set in a new random order every epoch, incomplete last batches left out.
+
+    Where examples differ in length, a batch holds like ones: those of POOL batches are sorted by length, and batches come in random order.
+    """
 
     def __init__(self, dataset: Dataset, batch_size: int, seed: int, prepare: Prepare | None = None):
         if batch_size > len(dataset):
@@ -134,8 +145,18 @@ class Shuffled(Source):
         epoch, place = divmod(step, self.steps_per_epoch)
         order = self.order
         if order[0] != epoch:
-            order = self.order = (epoch, torch.randperm(len(self.dataset), generator=generator(self.seed, "order", epoch)))
+            order = self.order = (epoch, self.arranged(epoch))
         return order[1][place * self.size + slots]
+
+    def arranged(self, epoch: int) -> Tensor:
+        """All examples in the order of an epoch."""
+        order = torch.randperm(len(self.dataset), generator=generator(self.seed, "order", epoch))
+        lengths = self.dataset.lengths
+        if lengths is None:
+            return order
+        pools = order.split(POOL * self.size)
+        batches = torch.cat([pool[lengths[pool].argsort(stable=True)] for pool in pools])[: self.steps_per_epoch * self.size].view(-1, self.size)
+        return batches[torch.randperm(len(batches), generator=generator(self.seed, "batches", epoch))].flatten()
 
     def batch(self, step: int, slots: Tensor, model: Any) -> Batch:
         batch = self.dataset.batch(self.rows(step, slots))

@@ -122,7 +122,9 @@ def made_processor(content: str, texts: Callable[[], list[str]], sections: Secti
         for name, data in processor.files().items():
             attempt.write(name, data)
 
-    return TextProcessor.load({"kind": TextProcessor.kind}, stage(sections.cache, "tokenizer", {"documents": content, "tokenizer": tokenizer.key()}, make))
+    made = TextProcessor.load({"kind": TextProcessor.kind}, stage(sections.cache, "tokenizer", {"documents": content, "tokenizer": tokenizer.key()}, make))
+    made.tokenizer.add_special_tokens([token for token in sections.controls if made.id(token) is None])
+    return made
 
 
 def documents_stage(source: TextSource, sections: Sections) -> Path:

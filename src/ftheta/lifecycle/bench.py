@@ -116,10 +116,12 @@ class Bench:
         return Subject(model, splits, texts, self.recipe.seed, self.recipe.data.source, self.data.prompts)
 
     def inputs(self, rows: int = ROWS) -> Batch:
-        """Tensors for every input of the model, from the data where it gives them."""
+        """Tensors for every input of the model, from the data, or what the objective makes of them, where these give them."""
         given: Mapping[str, Tensor] = {}
         if "train" in self.data.splits:
             given = self.data.splits["train"].batch(torch.arange(min(rows, len(self.data.splits["train"]))))
+            made = build_source(self.recipe, self.data).batch(0, torch.arange(min(rows, self.recipe.train.batch or rows)), None)
+            given = given if all(name in given or name not in made for name in self.ports.takes) else made
         sizes, longest = {"B": rows, **self.ports.sizes}, self.ports.sizes.get("T")
         found = {}
         for name, spec in self.ports.takes.items():

@@ -33,7 +33,7 @@ def build_data(recipe: Recipe) -> Prepared:
     section = recipe.data
     sections = Sections(
         tokenizer=section.tokenizer_or_default(), cache=home() / "stages", clean=section.clean, split=section.split or Split(), pack=section.pack or Pack(),
-        lookahead=recipe.objective.lookahead, seed=recipe.seed,
+        lookahead=recipe.objective.lookahead, seed=recipe.seed, controls=recipe.objective.controls,
     )
     prepared = section.source.prepare(sections)
     if isinstance(section.source, ExperienceConfig):
@@ -54,6 +54,8 @@ def misfits(recipe: Recipe, ports: Ports | None = None) -> list[str]:
     for metric in recipe.evaluate:
         reasons += metric.misfits(data, model)
     reasons += companion_misfits(recipe, data, model)
+    if recipe.data.pack and recipe.data.pack.ramp and "source" in recipe.objective.needs().feeds:
+        reasons.append(f"data.pack.ramp: cuts rows into shorter ones, and '{recipe.objective.name}' makes a source and an answer of every whole row: leave it out")
     players = {phase.player for phase in recipe.objective.phases()}
     for player in recipe.train.players:
         if player not in players:
@@ -102,14 +104,14 @@ def build_source(recipe: Recipe, data: Prepared) -> Source:
     seed, train = recipe.seed, recipe.train
     if isinstance(recipe.data.source, ExperienceConfig):
         return recipe.data.source.source(train.batch or 64, seed, data)
-    return Shuffled(data.splits["train"], batch_rows(recipe, data.splits["train"]), seed, Preparation(recipe.objective.with_tokens(data.processor.id), recipe.data.augment))
+    return Shuffled(data.splits["train"], batch_rows(recipe, data.splits["train"]), seed, Preparation(recipe.objective.with_tokens(data.processor), recipe.data.augment))
 
 
 def build_validation(recipe: Recipe, data: Prepared) -> Source | None:
     """The validation split in its own order, unchanged by augmentation; None when there is none."""
     if "validation" not in data.splits or recipe.train.validation is None:
         return None
-    return Ordered(data.splits["validation"], batch_rows(recipe, data.splits["train"]), recipe.seed, Preparation(recipe.objective.with_tokens(data.processor.id), ()))
+    return Ordered(data.splits["validation"], batch_rows(recipe, data.splits["train"]), recipe.seed, Preparation(recipe.objective.with_tokens(data.processor), ()))
 
 
 def build_ramp(recipe: Recipe) -> Ramp | None:
@@ -119,11 +121,11 @@ def build_ramp(recipe: Recipe) -> Ramp | None:
 
 
 def batch_rows(recipe: Recipe, dataset: Dataset) -> int:
-    """Rows in a step: `train.batch`, or as many as hold `train.batch_tokens`, or 64."""
+    """Rows in a step: `train.batch`, or as many as hold `train.batch_tokens` (on average, where rows differ), or 64."""
     train = recipe.train
     if train.batch_tokens:
         rows, rest = divmod(train.batch_tokens, dataset.units_per_example)
-        if rest or not rows:
+        if not rows or (rest and dataset.lengths is None):
             raise ConfigError([Problem(("train", "batch_tokens"), f"{train.batch_tokens:,} is not a multiple of the {dataset.units_per_example:,} tokens of a row")])
         return rows
     return train.batch or min(64, len(dataset))

@@ -25,12 +25,15 @@ EXAMPLES: dict[str, list[dict[str, Any]]] = {
     "judged": [{"path": "judged.jsonl"}],
     "sklearn_table": [{"name": "digits"}, {"name": "diabetes"}], "text_files": [{"path": "python:stdlib"}], "text_lines": [{"path": "lines.jsonl"}],
     "text_table": [{"path": "reviews.csv"}, {"path": "pairs.csv", "second": "other", "predict": "number"}], "choices": [{"path": "quiz.jsonl"}],
-    "pairs": [{"path": "sts"}], "questions": [{"path": "questions.json"}],
+    "pairs": [{"path": "sts"}], "parallel": [{"path": "train.{}", "languages": ["en", "de"]}], "questions": [{"path": "questions.json"}],
 }
 """What a source must be told before it can answer for its ports, in each way that changes them; nothing is read."""
 
 VARIANTS: dict[str, list[dict[str, Any]]] = {
-    "headed": [*({"readout": name} for name in READOUTS.names()), {"readout": "embed", "trunk": {"kind": "encoder", "dropout": 0.1}}],
+    "headed": [
+        *({"readout": name} for name in READOUTS.names()), {"readout": "embed", "trunk": {"kind": "encoder", "dropout": 0.1}},
+        {"readout": "follows", "trunk": {"kind": "encoder", "segments": 2, "head": "linear"}},
+    ],
     "contrastive": [{"form": form} for form in ("in_batch", "simcse", "cosent", "cosine")],
     "distillation": [{"teacher": "teacher", "of": name} for name in TAUGHT.names()],
 }

@@ -141,15 +141,17 @@ def accumulated(bench: Bench) -> Iterator[Finding]:
 
 
 def packed(bench: Bench) -> Iterator[Finding]:
-    """Three documents in every row against each document by itself: none sees another, positions and states start again."""
+    """Three documents in every row (with a source: those that are in it) against each document by itself: none sees another, positions and states start again."""
     if "documents?" not in bench.ports.takes:
         yield Finding("gradients", None, 0, "no documents are packed into rows")
         return
     if isinstance(bench.recipe.objective, Coupled) or any(spec.split()[1:3] != ["B", "T"] for spec in bench.recipe.objective.needs().reads.values()):
         yield Finding("gradients", None, 0, "a row is one document with one answer")
         return
-    if "source" in bench.ports.takes:
-        yield Finding("gradients", None, 0, "a row is one answer to one source")
+
+    trainer = bench.trainer()
+    if any(value.ndim == 1 for value in trainer.source.batch(0, trainer.slots, trainer.model).values()):
+        yield Finding("gradients", None, 0, "the objective makes one example with one answer of every row")
         return
 
     def pair(dtype: torch.dtype) -> tuple[list[Named], Named]:
@@ -157,7 +159,8 @@ def packed(bench: Bench) -> Iterator[Finding]:
         batch = dict(trainer.source.batch(0, trainer.slots, trainer.model))
         rows, length = batch["documents"].shape
         when = torch.arange(length)
-        batch["documents"] = torch.stack([(when >= length // 3 + row).long() + (when >= 2 * length // 3 - row).long() for row in range(rows)])
+        if "source" not in batch:                                                         # otherwise a document has its part of the source, and stays whole
+            batch["documents"] = torch.stack([(when >= length // 3 + row).long() + (when >= 2 * length // 3 - row).long() for row in range(rows)])
         return [gradients(trainer, batch)], alone(bench.trainer(dtype), batch)
 
     yield from compared("gradients", pair)
@@ -170,9 +173,12 @@ def alone(trainer: Trainer, batch: Batch) -> dict[str, Tensor]:
     for phase in trainer.phases:
         count = 0.0
         for row in range(len(documents)):
-            for number in documents[row].unique().tolist():
-                place = (documents[row] == number).nonzero().flatten()
-                piece = {key: value[row : row + 1, place] for key, value in batch.items() if key != "documents" and value.shape[:2] == documents.shape}
+            for number in [number for number in documents[row].unique().tolist() if number != PADDING]:
+                piece = {}
+                for key, value in batch.items():
+                    numbers = batch.get(f"{key}_documents", documents)
+                    if not key.endswith("documents") and value.shape[:2] == numbers.shape:
+                        piece[key] = value[row : row + 1, numbers[row] == number]
                 loss = trainer.objective.loss(trainer.model, trainer.run, piece, phase)
                 if float(loss.count or 0):
                     loss.total.backward()
@@ -366,7 +372,7 @@ def padded(bench: Bench) -> Iterator[Finding]:
     def pair(dtype: torch.dtype) -> tuple[list[Named], Named]:
         model, found, inputs = bench.model(dtype).eval(), [], bench.inputs(3)
         rows = [row[: max(2, len(row) - 9 * i)] for i, row in enumerate(inputs["tokens"])]
-        sources = {key: value for key, value in inputs.items() if key.startswith("source")}
+        sources = {key: value.clamp(max=0) if key == "source_documents" else value for key, value in inputs.items() if key.startswith("source")}
         for left in (True, False):
             tokens, documents, places = pad(rows, left)
             together = call(model, {**sources, "tokens": tokens, "documents": documents})

@@ -91,7 +91,7 @@ def show_data(recipe: str | Path | Mapping[str, Any], *, changes: Sequence[str] 
     data = build_data(parsed)
     if split not in data.splits:
         raise UsageError(f"there is no split '{split}'{suggest(split, data.splits, 'splits')}")
-    dataset, objective = data.splits[split], parsed.objective.with_tokens(data.processor.id)
+    dataset, objective = data.splits[split], parsed.objective.with_tokens(data.processor)
     source = build_source(parsed, data) if split == "train" else Ordered(dataset, rows, parsed.seed, Preparation(objective, ()))
     count = min(rows, source.batch_size)
     batch = source.batch(0, torch.arange(count), None)

@@ -7,7 +7,6 @@ over the places where `of` asks; h and h' are both models' last hidden states th
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Annotated, Literal, Self
 
 import torch
@@ -20,6 +19,7 @@ from ftheta.core.config import Slot, slot
 from ftheta.core.contract import Batch, Loss, Needs
 from ftheta.core.errors import ConfigError, Problem, UsageError
 from ftheta.core.random import Draws
+from ftheta.data.processors.processor import Processor
 from ftheta.objectives import TAUGHT
 from ftheta.objectives.language import with_auxiliary
 from ftheta.objectives.objective import Choosing, Objective, Phase, Run
@@ -69,8 +69,8 @@ class Distillation(Objective):
     def prepare(self, batch: Batch, draws: Draws) -> Batch:
         return self.of.prepare(batch, draws)
 
-    def with_tokens(self, id_of: Callable[[str], int | None]) -> Self:
-        return self.replace(of=self.of.with_tokens(id_of).dump())
+    def with_tokens(self, processor: Processor) -> Self:
+        return self.model_copy(update={"of": self.of.with_tokens(processor)})
 
     def tasks(self) -> dict[str, str]:
         return self.of.tasks()

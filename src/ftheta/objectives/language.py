@@ -1,18 +1,15 @@
-"""Objectives over tokens: predict the next one, or the hidden ones (Devlin et al. 2018, arXiv:1810.04805)."""
+"""The next token, and what objectives over tokens share."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import ClassVar, Literal, Self
+from collections.abc import Mapping
+from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
 from ftheta.core.contract import Batch, Loss, Needs
-from ftheta.core.errors import ConfigError, Problem
-from ftheta.core.random import Draws
-from ftheta.data.tokenizers.trained import MASK
 from ftheta.objectives.objective import NO_GRADIENTS, Choosing, Phase, Places, Run
 
 
@@ -28,12 +25,40 @@ def with_auxiliary(model: nn.Module, outputs: Mapping[str, Tensor], total: Tenso
     return Loss(total + extra, count, {"auxiliary": (extra.detach(), count)})
 
 
-def token_loss(model: nn.Module, hidden: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
-    """Weighted sum of the cross-entropies of targets (N,) given hidden states (N, D), through the model's head in chunks."""
-    return model.head.loss(hidden, targets, weights)                                      # type: ignore[operator, union-attr]
+def token_loss(model: nn.Module, hidden: Tensor, targets: Tensor, weights: Tensor, smoothing: float = 0.0) -> Tensor:
+    """Weighted sum of the cross-entropies of targets (N,) given hidden states (N, D), through the model's head in chunks.
+
+    Outside of training nothing is smoothed, so that losses can be compared between models.
+    """
+    return model.head.loss(hidden, targets, weights, smoothing=smoothing if model.training else 0.0)    # type: ignore[operator, union-attr]
 
 
-class NextToken(Choosing):
+class LeftToRight(Choosing):
+    """What is learned by saying tokens from left to right, each from those before it."""
+
+    smoothing: float = Field(default=0.0, ge=0, lt=1)
+    """Probability mass that targets leave to all tokens alike, in training."""
+
+    def learned(self, batch: Batch) -> dict[str, Tensor]:
+        found = torch.ones_like(batch["tokens"], dtype=torch.bool)
+        found[:, 0] = False                                                               # nothing comes before it
+        if "documents" in batch:
+            documents = batch["documents"]
+            found[:, 1:] = (documents[:, 1:] == documents[:, :-1]) & (documents[:, 1:] >= 0)
+        return {"tokens": found & batch["learned"] if "learned" in batch else found}      # of a conversation only the answers
+
+    def places(self, model: nn.Module, run: Run, batch: Batch) -> Places:
+        tokens, counted = batch["tokens"], self.learned(batch)["tokens"][:, 1:]
+        shorter = {name: batch[name][:, :-1] for name in ("tokens", "documents", "prefix") if name in batch}
+        outputs = run({**batch, **shorter}, counted=counted)                              # what else there is, such as a source, is for the model
+        return Places(outputs, outputs["hidden"].flatten(0, 1), model.head, tokens[:, 1:].flatten(), counted.float().flatten())         # type: ignore[arg-type]
+
+    def loss(self, model: nn.Module, run: Run, batch: Batch, phase: Phase) -> Loss:
+        at = self.places(model, run, batch)
+        return with_auxiliary(model, at.outputs, token_loss(model, at.hidden, at.targets, at.weights, self.smoothing), at.weights.sum())
+
+
+class NextToken(LeftToRight):
     """-Σ log p(x_{t+1} | x_{≤t}) over every token that has a next one in its document; given a source too, where the model takes one."""
 
     lookahead: ClassVar[int] = 1
@@ -48,79 +73,5 @@ class NextToken(Choosing):
                     "gradients": NO_GRADIENTS},
         )
 
-    def learned(self, batch: Batch) -> dict[str, Tensor]:
-        found = torch.ones_like(batch["tokens"], dtype=torch.bool)
-        found[:, 0] = False                                                               # nothing comes before it
-        if "documents" in batch:
-            documents = batch["documents"]
-            found[:, 1:] = (documents[:, 1:] == documents[:, :-1]) & (documents[:, 1:] >= 0)
-        return {"tokens": found & batch["learned"] if "learned" in batch else found}      # of a conversation only the answers
-
-    def places(self, model: nn.Module, run: Run, batch: Batch) -> Places:
-        tokens, counted = batch["tokens"], self.learned(batch)["tokens"][:, 1:]
-        inputs: Batch = {**batch, "tokens": tokens[:, :-1]}                                # what else there is, such as a source, is for the model
-        if "documents" in batch:
-            inputs["documents"] = batch["documents"][:, :-1]
-        counts = counted.float()
-        outputs = run(inputs, counted=counted)
-        return Places(outputs, outputs["hidden"].flatten(0, 1), model.head, tokens[:, 1:].flatten(), counts.flatten())         # type: ignore[arg-type]
-
-    def loss(self, model: nn.Module, run: Run, batch: Batch, phase: Phase) -> Loss:
-        at = self.places(model, run, batch)
-        return with_auxiliary(model, at.outputs, token_loss(model, at.hidden, at.targets, at.weights), at.weights.sum())
-
     def tasks(self) -> dict[str, str]:
         return {"source": "translation", "tokens": "text-generation"}
-
-
-class Masked(Choosing):
-    """-Σ log p(x_t | x with some tokens hidden) over the hidden tokens: of those chosen, 80 % masked, 10 % random, 10 % kept."""
-
-    kind: Literal["masked"] = "masked"
-    rate: float = Field(default=0.15, gt=0, lt=1)
-    """Share of tokens to predict."""
-    mask_id: int | None = Field(default=None, ge=0)
-    """The token that stands for a hidden one; none: the one the tokenizer has for it (1 in those trained here)."""
-
-    def needs(self) -> Needs:
-        return Needs(
-            reads={"tokens": "ids B T"}, feeds={"tokens": "ids B T"}, wants={"hidden": "real B T D", "logits": "logits B T V"},
-            traits={"bidirectional": "the model only looks back, so it would guess hidden tokens from one side; choose an encoder, or objective 'next_token'",
-                    "gradients": NO_GRADIENTS},
-        )
-
-    def with_tokens(self, id_of: Callable[[str], int | None]) -> Self:
-        if self.mask_id is not None:
-            return self
-        if (found := id_of("mask")) is None:
-            raise ConfigError([Problem(("objective", "mask_id"), "the tokenizer has no token that stands for a hidden one: say which id shall")])
-        return self.replace(mask_id=found)
-
-    def prepare(self, batch: Batch, draws: Draws) -> Batch:
-        tokens = batch["tokens"]
-        length = tokens.shape[1]
-        chosen = draws.uniform(length) < self.rate
-        if "documents" in batch:
-            chosen &= batch["documents"] >= 0                                            # padding is not to be guessed
-        chosen[:, 0] |= ~chosen.any(dim=1)
-        fate, other = draws.uniform(length), draws.uniform(length)
-        row = torch.arange(len(tokens))[:, None]
-        random = tokens[row, (other * length).long()]                                    # a random token of the same row
-        shown = torch.where(fate < 0.8, torch.full_like(tokens, MASK if self.mask_id is None else self.mask_id), torch.where(fate < 0.9, random, tokens))
-        return {**batch, "tokens": torch.where(chosen, shown, tokens), "targets": tokens, "chosen": chosen}
-
-    def learned(self, batch: Batch) -> dict[str, Tensor]:
-        return {"tokens": batch["chosen"], "targets": batch["chosen"]}
-
-    def places(self, model: nn.Module, run: Run, batch: Batch) -> Places:
-        chosen = batch["chosen"]
-        outputs = run(batch, counted=chosen)
-        hidden = outputs["hidden"][chosen]
-        return Places(outputs, hidden, model.head, batch["targets"][chosen], torch.ones(len(hidden), device=hidden.device))    # type: ignore[arg-type]
-
-    def loss(self, model: nn.Module, run: Run, batch: Batch, phase: Phase) -> Loss:
-        at = self.places(model, run, batch)
-        return with_auxiliary(model, at.outputs, token_loss(model, at.hidden, at.targets, at.weights), len(at.targets))
-
-    def tasks(self) -> dict[str, str]:
-        return {"tokens": "fill-mask"}

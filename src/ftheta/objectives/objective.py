@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from ftheta.core.config import Config
 from ftheta.core.contract import Batch, Loss, Needs
 from ftheta.core.random import Draws
+from ftheta.data.processors.processor import Processor
 
 NO_GRADIENTS = "the model is fitted by its own algorithm and has no gradients to follow; use objective 'fit', or a model that learns by gradients"
 """What to say when a model lacks the trait `gradients`."""
@@ -60,8 +61,13 @@ class Objective(Config, ABC):
     def loss(self, model: nn.Module, run: Run, batch: Batch, phase: Phase) -> Loss:
         """The loss of one (micro-)batch. `run(batch)` applies the model to the tensors its ports name."""
 
-    def with_tokens(self, id_of: Callable[[str], int | None]) -> Self:
-        """The objective, told the ids of the control tokens it needs by the part they play. Raises ConfigError when one is missing."""
+    @property
+    def controls(self) -> tuple[str, ...]:
+        """Control tokens that its texts are written with; those that a tokenizer lacks are added to it."""
+        return ()
+
+    def with_tokens(self, processor: Processor) -> Self:
+        """The objective, told what it needs to know of tokens, such as the ids of control tokens. Raises ConfigError when one is missing."""
         return self
 
     @property

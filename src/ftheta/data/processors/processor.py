@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
+from ftheta.data.tokenizers.spelling import Spelling
+
 
 class Processor(ABC):
     """Turns raw inputs into tensors and outputs into words."""
@@ -24,6 +26,10 @@ class Processor(ABC):
 
     def id(self, role: str) -> int | None:
         """The id of the control token that plays a part, such as `eos`; None where there is none."""
+        return None
+
+    def spelling(self) -> Spelling | None:
+        """How tokens spell text; None where there are no tokens."""
         return None
 
     def files(self) -> dict[str, bytes]:

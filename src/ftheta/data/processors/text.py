@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, Self
@@ -18,11 +17,11 @@ from ftheta.data.chat.template import ChatTemplate, Piece
 from ftheta.data.processors.processor import Processor
 from ftheta.data.tokenizers import controls
 from ftheta.data.tokenizers.file import read_tokenizer
+from ftheta.data.tokenizers.spelling import Spelling, words
 from ftheta.data.tokenizers.trained import TRAINED_ROLES
 
 CONTEXT = 8
 """Tokens before new ones that decide how these are shown: whether a space comes first, which bytes belong to a character begun before."""
-WORD = re.compile(r"[\u3400-\u9fff\uf900-\ufaff]|[^\W\u3400-\u9fff\uf900-\ufaff]+|[^\w\s]")
 
 
 class Framed(Protocol):
@@ -76,8 +75,13 @@ class TextProcessor(Processor):
         return 1 + max(self.tokenizer.get_vocab().values(), default=-1)
 
     def id(self, role: str) -> int | None:
-        """The id of the token that plays a part, such as `eos`."""
-        return self.tokenizer.token_to_id(self.roles[role]) if role in self.roles else None
+        """The id of the token that plays a part, such as `eos`, or of a control token as it is written, such as `<extra_id_0>`."""
+        if role in self.roles:
+            return self.tokenizer.token_to_id(self.roles[role])
+        return next((i for i, token in self.tokenizer.get_added_tokens_decoder().items() if token.special and token.content == role), None)
+
+    def spelling(self) -> Spelling:
+        return Spelling(self.tokenizer)
 
     def ids(self, tokens: Sequence[str]) -> list[int]:
         return [i for i in map(self.tokenizer.token_to_id, tokens) if i is not None]
@@ -159,7 +163,7 @@ class TextProcessor(Processor):
 
     def words(self, text: str) -> list[tuple[int, int]]:
         """Where the words of a text stand: runs of letters and digits, Chinese characters and other signs one by one."""
-        return [match.span() for match in WORD.finditer(text)]
+        return list(words(text))
 
     def frame_words(self, words: Sequence[str], longest: int) -> Encoding:
         """A text given as words, with the control tokens the tokenizer puts around it; `word_ids` say which word a token is of."""

@@ -14,6 +14,7 @@ SOURCES = Catalogue(
         "judged": "ftheta.data.sources.chat:JudgedAnswers",
         "mnist": "ftheta.data.sources.images:MNIST",
         "pairs": "ftheta.data.sources.pairs:PairsSource",
+        "parallel": "ftheta.data.sources.parallel:Parallel",
         "planetoid": "ftheta.data.sources.graphs:Planetoid",
         "preferences": "ftheta.data.sources.chat:Preferences",
         "prompts": "ftheta.data.sources.chat:Prompts",

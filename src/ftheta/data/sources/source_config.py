@@ -35,6 +35,8 @@ class Sections:
     lookahead: int = 0
     """How many tokens beyond a row the objective needs to see."""
     seed: int = 0
+    controls: tuple[str, ...] = ()
+    """Control tokens that the objective needs the tokenizer to have."""
 
 
 @dataclass

@@ -44,7 +44,7 @@ class MeanLoss(Metric):
     @torch.no_grad()
     def measure(self, subject: Subject) -> Result:
         dataset, model = split_of(subject, "loss"), subject.model.architecture.eval()
-        objective = self.objective.with_tokens(subject.model.processor.id)
+        objective = self.objective.with_tokens(subject.model.processor)
 
         def run(batch: Batch, **more: Tensor) -> Outputs:
             return call(model, batch, **more)

@@ -65,7 +65,8 @@ class EncoderFamily(Family):
 
     def export_config(self, config: ArchitectureConfig) -> dict[str, Any] | None:
         trunk = config.trunk if isinstance(config, HeadedConfig) else config
-        if not isinstance(trunk, EncoderConfig) or trunk.feedforward is None or len(set(trunk.mixers)) > 1:
+        other = isinstance(config, HeadedConfig) and config.readout.kind not in SUFFIXES
+        if not isinstance(trunk, EncoderConfig) or trunk.feedforward is None or len(set(trunk.mixers)) > 1 or other:
             return None
         mixer, feed, norm = trunk.mixers[0].arguments, trunk.feedforward.arguments, trunk.norm.arguments
         inner = {
