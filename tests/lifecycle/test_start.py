@@ -66,8 +66,11 @@ def test_lora_on_conversations_learns_and_its_adapter_is_the_difference(base: Pa
     assert "chat_template.jinja" in {path.name for path in outcome.model_folder.iterdir()}
 
 
-def test_an_interrupted_adaptation_continues_exactly(base: Path, tmp_path: Path) -> None:
-    data = recipe(base, {"kind": "chat", "path": file(tmp_path, TALKS)}, adapt={"kind": "lora", "rank": 2, "dropout": 0.2, "magnitude": True})
+@pytest.mark.parametrize("adapt", [
+    {"kind": "lora", "rank": 2, "dropout": 0.2, "magnitude": True}, {"kind": "lora", "rank": 2, "base": {"bits": 4}},
+], ids=["dora", "few bits"])
+def test_an_interrupted_adaptation_continues_exactly(base: Path, tmp_path: Path, adapt: dict[str, Any]) -> None:
+    data = recipe(base, {"kind": "chat", "path": file(tmp_path, TALKS)}, adapt=adapt)
     data["train"] |= {"checkpoint": {"every": 10}, "log_every": 1}
 
     def interrupt(kind: str, facts: Mapping[str, Any]) -> None:
@@ -80,6 +83,24 @@ def test_an_interrupted_adaptation_continues_exactly(base: Path, tmp_path: Path)
     ftheta.run(data, out=tmp_path / "again")
     one, two = (ftheta.load(tmp_path / name / "model").architecture.theta() for name in ("whole", "again"))
     assert all(torch.equal(one[name], two[name]) for name in one) and whole.fresh
+
+
+@pytest.mark.parametrize("bits", [{"bits": 8}, {"bits": 4, "double": True}])
+def test_a_base_in_few_bits_leaves_the_original_and_its_change(base: Path, tmp_path: Path, bits: dict[str, Any]) -> None:
+    data = recipe(base, {"kind": "text_files", "path": str(base.parent / "texts")}, adapt={"kind": "lora", "rank": 2, "targets": ["query", "up"], "base": bits})
+    data["train"] |= {"steps": 8, "validation": {"every": 4, "batches": 2}}
+    outcome = ftheta.run(data, out=tmp_path / "run")
+    facts = outcome.results["training"]["few_bits"]
+    assert facts["bytes"] < facts["float32_bytes"] * (0.35 if bits["bits"] == 8 else 0.2)
+    assert 0 < abs(facts["bits_per_byte"] - facts["float32_bits_per_byte"]) < 0.2
+    assert outcome.results["training"]["parameters"] > sum(value.numel() for value in ftheta.load(base).architecture.theta().values())
+    tuned, plain = (ftheta.load(folder).architecture.theta() for folder in (outcome.model_folder, base))
+    changed = {name for name, value in tuned.items() if not torch.equal(value, plain[name])}
+    assert changed == {"layers.0.mix.inner.query.weight", "layers.0.feed.inner.up.weight"}
+    whole = ftheta.load(base).architecture
+    merge_adapter(whole, tmp_path / "run" / "adapter")
+    for name, value in whole.theta().items():
+        torch.testing.assert_close(value, tuned[name], atol=1e-6, rtol=1e-5)
 
 
 def test_preferences_move_answers_apart(base: Path, tmp_path: Path) -> None:

@@ -121,11 +121,18 @@ def build_model(config: ArchitectureConfig, seed: int) -> Architecture:
 
 
 def starting_model(recipe: Recipe, sizes: Mapping[str, int]) -> Architecture:
-    """What training begins with: initial parameters, or those of `start`, prepared for the adaptation. Raises FolderError, ConfigError."""
+    """What training begins with, prepared for the adaptation. Raises FolderError, ConfigError."""
+    model = original_model(recipe, sizes)
+    if recipe.start is not None:
+        recipe.adapt.apply(model, recipe.seed)
+    return model
+
+
+def original_model(recipe: Recipe, sizes: Mapping[str, int]) -> Architecture:
+    """Initial parameters, or those of `start`. Raises FolderError, ConfigError."""
     model = build_model(recipe.architecture(sizes), recipe.seed)
     if recipe.start is not None:
         begin_from(model, load_model(recipe.start).architecture, recipe.start)
-        recipe.adapt.apply(model, recipe.seed)
     return model
 
 

@@ -30,8 +30,9 @@ from ftheta.core.log import logger
 from ftheta.data.source import Source
 from ftheta.data.stages import digest
 from ftheta.evaluation.metrics.metric import Measurement, Result, Subject
-from ftheta.lifecycle.build import Data, build_data, build_ramp, build_source, build_validation, completed, refuse_misfits, starting_model, task_of
+from ftheta.lifecycle.build import Data, build_data, build_ramp, build_source, build_validation, completed, original_model, refuse_misfits, task_of
 from ftheta.lifecycle.card import number, render
+from ftheta.lifecycle.few_bits import few_bits, first_loss
 from ftheta.lifecycle.ledger import ceiling, flops_per_step, parameter_counts
 from ftheta.lifecycle.pictures import curves
 from ftheta.lifecycle.recipe import Recipe, differences, load, read_yaml, source_name
@@ -154,7 +155,12 @@ def train(recipe: Recipe, data: Data, folder: Path, events: Events, stop: StopRe
     costs_file = folder / "model" / "training.json"
     if (folder / "model").is_dir() and not verify(folder / "model") and costs_file.exists():
         return load_model(folder / "model"), json.loads(costs_file.read_text())
-    architecture = starting_model(recipe, data.ports.sizes)
+    architecture = original_model(recipe, data.ports.sizes)
+    facts: dict[str, Any] = {}
+    if recipe.start is not None:
+        before = first_loss(recipe, data, architecture) if recipe.adapt.lossy else None
+        recipe.adapt.apply(architecture, recipe.seed)
+        facts = few_bits(recipe, data, architecture, before)
     provenance = {"recipe": recipe.dump(), "data": data.account.get("fingerprint"), "ftheta": version("ftheta"), **machine_facts()}
     events.event("stage", name="train")
     if isinstance(architecture, Estimator):
@@ -171,8 +177,8 @@ def train(recipe: Recipe, data: Data, folder: Path, events: Events, stop: StopRe
         progress = trainer.fit()
         if isinstance(recipe.adapt, LoRA) and recipe.start is not None and distributed.rank() == 0:
             keep_adapter(architecture, recipe.adapt, folder / "adapter", recipe.start)
-        recipe.adapt.finish(architecture)
-        costs = {**counted, "flops_per_step": flops, **vars(progress), **speed(source, progress.units, progress.seconds)}
+        recipe.adapt.finish(architecture, lambda: original_model(recipe, data.ports.sizes))
+        costs = {**counted, **facts, "flops_per_step": flops, **vars(progress), **speed(source, progress.units, progress.seconds)}
         if flops:
             top = ceiling(progress.precision, trainer.device)
             rate = flops * progress.step / max(progress.seconds, 1e-9)

@@ -106,4 +106,8 @@ def transposed(model: Architecture, changes: Mapping[str, Any]) -> bool:
 
 def table(model: Architecture) -> list[Line]:
     outside = expressed(model.config)
-    return outside[2] if outside else [Line((name,), name) for name in (each.replace(".base.weight", ".weight") for each in model.theta())]
+    if outside:
+        return outside[2]
+    with torch.device("meta"):
+        plain = model.config.build()
+    return [Line((name,), name) for name in plain.theta()]
