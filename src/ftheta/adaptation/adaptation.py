@@ -15,9 +15,19 @@ class Adaptation(Config, ABC):
     """Which parameters of a model move when training goes on from it; `kind` is its name in the catalogue."""
 
     @property
+    def name(self) -> str:
+        """Its name in the catalogue."""
+        return str(getattr(self, "kind"))  # noqa: B009
+
+    @property
     def lossy(self) -> bool:
         """Whether what stays is kept less exactly than it was."""
         return False
+
+    @property
+    def in_front(self) -> int:
+        """How many tokens of its own it puts before every text."""
+        return 0
 
     @abstractmethod
     def apply(self, model: Architecture, seed: int) -> None:

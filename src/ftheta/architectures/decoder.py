@@ -19,6 +19,7 @@ from ftheta.blocks.context import Cache, Context, document_positions
 from ftheta.blocks.initialise import normal, uniform
 from ftheta.blocks.mixer import Mixer
 from ftheta.blocks.residual import Residual
+from ftheta.blocks.virtual import Prefix, SoftPrompt
 from ftheta.core.config import Part, Slot, from_data, slot
 from ftheta.core.contract import Ports
 
@@ -100,6 +101,8 @@ class Decoder(Architecture):
         self.norm = config.norm.build(dim=dim) if config.norm_place == "before" else None
         weight = self.embed.weight if config.tie else None
         self.head = config.head.build(dim=dim, vocab=config.vocab, weight=weight, softcap=config.softcap) if config.head else None
+        self.virtual: SoftPrompt | Prefix | None = None
+        """Learned tokens that an adaptation has added."""
 
     def mixer(self) -> Mixer:
         """The first layer's mixer."""
@@ -124,7 +127,29 @@ class Decoder(Architecture):
         return Residual(inner, before=norm, dropout=config.dropout)
 
     def forward(self, tokens: Tensor, documents: Tensor | None = None, cache: Cache | None = None, counted: Tensor | None = None) -> Outputs:
-        return self.outputs(tokens, Context(self.position_of(tokens, documents, cache), documents, cache, counted=counted))
+        return self.read(tokens, documents, cache, counted)
+
+    def read(self, tokens: Tensor, documents: Tensor | None, cache: Cache | None, counted: Tensor | None, segments: Tensor | None = None) -> Outputs:
+        """What the model gives for rows of tokens, with the learned tokens it has."""
+        layout, after = None, 0
+        if isinstance(self.virtual, SoftPrompt) and (cache is None or not cache.length):  # what is remembered begins with the vectors already
+            layout = self.virtual.layout(tokens, documents)
+            tokens, documents, counted, segments = (
+                layout.spread(tokens, 0), layout.spread_documents(documents), layout.spread(counted, False), layout.spread(segments, 0),
+            )                                                                             # type: ignore[assignment]
+        elif isinstance(self.virtual, Prefix):
+            after = self.virtual.count
+        positions = self.position_of(tokens, documents, cache)
+        context = Context(positions + after if after else positions, documents, cache, counted=counted, layout=layout)
+        return self.outputs(tokens, context, self.added(tokens, segments))
+
+    def added(self, tokens: Tensor, segments: Tensor | None) -> Tensor | None:
+        """(B, T, D) that goes to the embedded tokens."""
+        return None
+
+    @property
+    def room(self) -> int | None:
+        return self.config.context - (0 if self.virtual is None else self.virtual.count)
 
     def outputs(self, tokens: Tensor, context: Context, added: Tensor | None = None) -> Outputs:
         """What the model gives; `added` (B, T, D) goes to the embedded tokens."""
@@ -138,20 +163,27 @@ class Decoder(Architecture):
         """hidden (B, T, D) after the last norm; the cache remembers these tokens."""
         documents, cache = context.documents, context.cache
         hidden = self.embed(tokens).to(self.compute_dtype)
+        if context.layout is not None and isinstance(self.virtual, SoftPrompt):
+            hidden = context.layout.fill(hidden, self.virtual.weight)
         if added is not None:
             hidden = hidden + added.to(hidden.dtype)
         hidden = self.positions(hidden, context)
         if self.embed_norm is not None:
             hidden = self.embed_norm(hidden)
         self.mixer().prepare(tokens.shape[1], hidden.dtype, context)
+        prefixes = self.virtual() if isinstance(self.virtual, Prefix) else None
         for i, layer in enumerate(self.layers):
             if self.value_embeds is not None:
                 context.values = self.value_embeds[i](tokens).to(hidden.dtype)
+            if prefixes is not None:
+                context.prefix = prefixes[i]
             hidden = layer(hidden, context)
         if cache is not None:
             cache.length += tokens.shape[1]
             if documents is not None:
                 cache.documents = documents if cache.documents is None else torch.cat([cache.documents, documents], dim=1)
+        if context.layout is not None:
+            hidden = context.layout.tokens(hidden)
         return hidden if self.norm is None else self.norm(hidden)
 
     def position_of(self, tokens: Tensor, documents: Tensor | None, cache: Cache | None) -> Tensor:

@@ -68,6 +68,10 @@ class Headed(Architecture):
         hidden = self.trunk(tokens=tokens, documents=documents, **more)["hidden"]
         return Outputs({"hidden": hidden, **self.readout(hidden, None if documents is None else documents >= 0)})
 
+    @property
+    def room(self) -> int | None:
+        return self.trunk.room
+
     def initialise(self, seed: int) -> None:
         """The trunk as it says; the readout N(0, 0.02²), biases 0: the first loss is about ln K."""
         self.trunk.initialise(seed)

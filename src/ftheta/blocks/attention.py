@@ -89,12 +89,17 @@ class Attention(Mixer):
                 k, v = torch.cat([past_k, k], dim=2), torch.cat([past_v, v], dim=2)
             kept = k.shape[2] if self.window is None else min(k.shape[2], self.window - 1)
             context.cache.states[self] = (k[:, :, k.shape[2] - kept :], v[:, :, k.shape[2] - kept :])
+        prefix = 0
+        if context.prefix is not None:                                                    # as it was learned: neither turned nor normed, seen from everywhere
+            prefix = context.prefix[0].shape[1]
+            k, v = (torch.cat([part.to(x.dtype).expand(batch, -1, -1, -1), t], dim=2) for part, t in zip(context.prefix, (k, v), strict=True))
         if self.kv_heads != self.heads:
             k, v = (t.repeat_interleave(self.heads // self.kv_heads, dim=1) for t in (k, v))
         if length * k.shape[2] <= WHOLE:
-            y = attend(q, k, v, context.bias(length, self.causal, q.dtype, self.window))
+            bias = context.bias(length, self.causal, q.dtype, self.window)
+            y = attend(q, k, v, bias if bias is None or not prefix else F.pad(bias, (prefix, 0)))
         else:
-            y = attend_in_blocks(q, k, v, context, self.causal, self.window)
+            y = attend_in_blocks(q, k, v, context, self.causal, self.window, prefix)
         return self.output(y.transpose(1, 2).reshape(batch, length, -1))
 
 
@@ -111,20 +116,25 @@ def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> Tensor:
     return scores.softmax(-1) @ v
 
 
-def attend_in_blocks(q: Tensor, k: Tensor, v: Tensor, context: Context, causal: bool, window: int | None) -> Tensor:
-    """As `attend`, for sequences so long that nothing of T · S numbers may be made: queries (B, H, T, d) in blocks, each with the keys it can reach.
+def attend_in_blocks(q: Tensor, k: Tensor, v: Tensor, context: Context, causal: bool, window: int | None, prefix: int = 0) -> Tensor:
+    """As `attend`, for sequences so long that nothing of T · S numbers may be made: queries (B, H, T, d) in blocks, each with the keys it can reach
+    and the first `prefix` keys, which all can.
 
     Where all keys before a query count, the fused kernel leaves out the others by itself. What a block may see is worked out anew for the
     backward pass.
     """
+    (always_k, k), (always_v, v) = k.tensor_split([prefix], dim=2), v.tensor_split([prefix], dim=2)
     length, total = q.shape[2], k.shape[2]
-    if causal and length == total and window is None and not context.mixed():
+    if causal and length == total and window is None and not prefix and not context.mixed():
         return F.scaled_dot_product_attention(q, k, v, is_causal=True)
     past = total - length
 
     def block(part: Tensor, keys: Tensor, values: Tensor, start: int, first: int) -> Tensor:
         queries = range(past + start, past + start + part.shape[2])
         mask = context.allowed(length, causal, window, queries, range(first, first + keys.shape[2]))
+        if prefix:
+            keys, values = torch.cat([always_k, keys], dim=2), torch.cat([always_v, values], dim=2)
+            mask = None if mask is None else F.pad(mask, (prefix, 0), value=True)
         return F.scaled_dot_product_attention(part, keys, values, attn_mask=mask)
 
     parts = []

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ftheta.blocks.virtual import KeysAndValues, Layout
+
 
 @dataclass
 class Cache:
@@ -39,6 +41,10 @@ class Context:
     """cosine and sine (B or 1, 1, T, head_dim) when positions are rotary."""
     values: Tensor | None = None
     """(B, T, width of the values) added to the values of the layer about to run."""
+    prefix: KeysAndValues | None = None
+    """Keys and values (H, P, head_dim) that every token may look at in the layer about to run."""
+    layout: Layout | None = None
+    """Where tokens and learned vectors stand, when vectors were put before documents; all of the above is about these longer rows."""
     counted: Tensor | None = None
     """(B, T) which tokens the loss is about; None: all."""
     auxiliary: list[Tensor] = field(default_factory=list)

@@ -93,6 +93,9 @@ def misfits(recipe: Recipe, ports: Ports | None = None) -> list[str]:
             model.build()
     except ValueError as error:                                                           # parts that do not go together, such as heads and dim
         reasons.append(f"model: {error}")
+    longest, room = data.sizes.get("T"), model.ports().sizes.get("T")
+    if recipe.adapt.in_front and longest and room and longest + recipe.adapt.in_front > room:
+        reasons.append(f"adapt: {recipe.adapt.in_front} tokens before texts of up to {longest} are more than the {room} the model looks at: make one of them shorter")
     gives = model.ports().gives
     for metric in recipe.evaluate:
         missing = {name: spec for name, spec in metric.needs().items() if name not in gives or not fits(gives[name], spec)}

@@ -21,12 +21,14 @@ import torch
 from ruamel.yaml import YAML
 
 from ftheta.adaptation.lora import LoRA
+from ftheta.adaptation.virtual import VirtualTokens
 from ftheta.architectures.architecture import Architecture, Estimator
 from ftheta.core import distributed
 from ftheta.core.atomic import clear_attempts, commit, lock, verify, write_file
 from ftheta.core.device import facts as machine_facts
 from ftheta.core.errors import FolderError, UsageError
 from ftheta.core.log import logger
+from ftheta.core.tensors import fingerprint
 from ftheta.data.source import Source
 from ftheta.data.stages import digest
 from ftheta.evaluation.metrics.metric import Measurement, Result, Subject
@@ -36,7 +38,7 @@ from ftheta.lifecycle.few_bits import few_bits, first_loss
 from ftheta.lifecycle.ledger import ceiling, flops_per_step, parameter_counts
 from ftheta.lifecycle.pictures import curves
 from ftheta.lifecycle.recipe import Recipe, differences, load, read_yaml, source_name
-from ftheta.models.adapters import save_adapter
+from ftheta.models.adapters import Adapter, learned_beside, save_adapter
 from ftheta.models.folder import load as load_model
 from ftheta.models.folder import save as save_model
 from ftheta.models.model import Model
@@ -163,6 +165,7 @@ def train(recipe: Recipe, data: Data, folder: Path, events: Events, stop: StopRe
         facts = few_bits(recipe, data, architecture, before)
     provenance = {"recipe": recipe.dump(), "data": data.account.get("fingerprint"), "ftheta": version("ftheta"), **machine_facts()}
     events.event("stage", name="train")
+    adapter: Adapter | None = None
     if isinstance(architecture, Estimator):
         costs = fit_estimator(architecture, data.splits["train"], recipe.seed)
     else:
@@ -175,8 +178,11 @@ def train(recipe: Recipe, data: Data, folder: Path, events: Events, stop: StopRe
             events=events, stop=stop, facts={"recipe": digest(recipe.dump())}, ramp=build_ramp(recipe),
         )
         progress = trainer.fit()
-        if isinstance(recipe.adapt, LoRA) and recipe.start is not None and distributed.rank() == 0:
-            keep_adapter(architecture, recipe.adapt, folder / "adapter", recipe.start)
+        if isinstance(recipe.adapt, LoRA | VirtualTokens) and recipe.start is not None:
+            if distributed.rank() == 0:
+                keep_adapter(architecture, recipe.adapt, folder / "adapter", recipe.start)
+            if isinstance(recipe.adapt, VirtualTokens):                                   # no parameters of the model say the same
+                adapter = learned_beside(architecture, recipe.adapt, recipe.start)
         recipe.adapt.finish(architecture, lambda: original_model(recipe, data.ports.sizes))
         costs = {**counted, **facts, "flops_per_step": flops, **vars(progress), **speed(source, progress.units, progress.seconds)}
         if flops:
@@ -185,16 +191,19 @@ def train(recipe: Recipe, data: Data, folder: Path, events: Events, stop: StopRe
             costs |= {"flops": flops * progress.step, "flops_per_second": rate, "ceiling_flops_per_second": top, "ceiling_share": rate / top}
     model = Model(architecture, data.processor, task_of(recipe, config), provenance)
     model.architecture.compute_dtype = torch.float32
+    if adapter is not None:
+        model.adapters.add(recipe.adapt.name, adapter, recipe.name)
+        model.use(recipe.adapt.name)
     if distributed.rank() == 0:
         save_model(model, folder / "model", extra={"training.json": costs}, replace=True)
     distributed.barrier()
     return model, costs
 
 
-def keep_adapter(model: Architecture, adapt: LoRA, place: Path, start: str) -> None:
-    """The change by itself, for tools that read PEFT's files; the model folder holds it merged."""
+def keep_adapter(model: Architecture, adapt: LoRA | VirtualTokens, place: Path, start: str) -> None:
+    """What was learned by itself, for tools that read PEFT's files; the model folder holds a low-rank change merged."""
     try:
-        save_adapter(model, adapt, place, start)
+        save_adapter(model, adapt, place, start, fingerprint(load_model(start).architecture.theta()))
     except UsageError as error:
         logger.info("no adapter folder: %s", error)
 

@@ -59,7 +59,7 @@ def with_reference(recipe: Recipe, splits: dict[str, Dataset]) -> dict[str, Data
     if recipe.start is None:
         raise ConfigError([Problem(("objective",), f"'{objective.name}' compares with the model that training starts from: say `start: FOLDER`, or choose another form")])
     model = load_model(recipe.start).architecture
-    start = digest([digest(value.contiguous().view(torch.uint8).numpy().tobytes()) if value.ndim else float(value) for value in model.theta().values()])
+    start = tensor_files.fingerprint(model.theta())
     found: dict[str, Dataset] = {}
     for name, split in splits.items():
         def build(attempt: Attempt, split: Dataset = split, name: str = name) -> None:

@@ -184,7 +184,7 @@ class TextGeneration(Task[Prompt, Continuation, TextProcessor]):
         """How far the model looks, which token ends a text and which never come."""
         end = self.processor.id("eos")
         banned = [i for i in map(self.processor.id, ("bos", "cls", "mask", "pad")) if i is not None and i != end]
-        longest = self.architecture.config.ports().sizes.get("T") if self.looks_back() else None
+        longest = self.architecture.room if self.looks_back() else None
         return {"longest": longest, "end": end, "banned": banned}
 
     def looks_back(self) -> bool:
