@@ -41,7 +41,7 @@ def file(folder: Path, rows: list[dict[str, Any]]) -> str:
 
 def recipe(base: Path, source: dict[str, Any], **more: Any) -> dict[str, Any]:
     return {
-        "format": 1, "name": "on", "start": str(base), "data": {"source": source, "pack": {"length": 64}}, "objective": "next_token",
+        "format": 1, "name": "on", "start": str(base), "data": {"source": source, "pack": {"length": 60}}, "objective": "next_token",
         "train": {"steps": 40, "batch": 4, "optimizer": {"kind": "adamw", "rate": 0.03}, "precision": "float32", "threads": 1}, **more,
     }
 
@@ -67,8 +67,9 @@ def test_lora_on_conversations_learns_and_its_adapter_is_the_difference(base: Pa
 
 
 @pytest.mark.parametrize("adapt", [
-    {"kind": "lora", "rank": 2, "dropout": 0.2, "magnitude": True}, {"kind": "lora", "rank": 2, "base": {"bits": 4}},
-], ids=["dora", "few bits"])
+    {"kind": "lora", "rank": 2, "dropout": 0.2, "magnitude": True}, {"kind": "lora", "rank": 2, "base": {"bits": 4}}, {"kind": "soft_prompt", "tokens": 3},
+    {"kind": "prefix", "tokens": 3, "hidden": 4},
+], ids=["dora", "few bits", "soft prompt", "prefix"])
 def test_an_interrupted_adaptation_continues_exactly(base: Path, tmp_path: Path, adapt: dict[str, Any]) -> None:
     data = recipe(base, {"kind": "chat", "path": file(tmp_path, TALKS)}, adapt=adapt)
     data["train"] |= {"checkpoint": {"every": 10}, "log_every": 1}
@@ -83,6 +84,10 @@ def test_an_interrupted_adaptation_continues_exactly(base: Path, tmp_path: Path,
     ftheta.run(data, out=tmp_path / "again")
     one, two = (ftheta.load(tmp_path / name / "model").architecture.theta() for name in ("whole", "again"))
     assert all(torch.equal(one[name], two[name]) for name in one) and whole.fresh
+    if adapt["kind"] in ("soft_prompt", "prefix"):
+        assert ftheta.load(whole.model_folder).adapters.used == {adapt["kind"]: 1.0} and "virtual.weight" in one
+        again = ftheta.load(base).attach(tmp_path / "whole" / "adapter", "own").use("own").architecture.theta()
+        assert again.keys() == one.keys() and all(torch.equal(value, again[name]) for name, value in one.items())
 
 
 @pytest.mark.parametrize("bits", [{"bits": 8}, {"bits": 4, "double": True}])
@@ -140,6 +145,8 @@ def test_mistakes(base: Path, tmp_path: Path) -> None:
         load(merge(good, {"data": {"tokenizer": "characters"}}))
     with pytest.raises(ConfigError, match="adapt: changes a model that is there already"):
         load({**good, "start": None, "adapt": "lora", "model": {"kind": "decoder", "depth": 1, "dim": 8}})
+    with pytest.raises(ConfigError, match=r"adapt: 5 tokens before texts of up to 60 are more than the 64 the model looks at"):
+        ftheta.run({**good, "adapt": {"kind": "prefix", "tokens": 5}}, out=tmp_path / "long")
     with pytest.raises(ConfigError, match=r"the parameters of .* do not fit"):
         ftheta.run({**good, "model": {"dim": 32}}, out=tmp_path / "wider")
     with pytest.raises(ConfigError, match="compares with the model that training starts from"):

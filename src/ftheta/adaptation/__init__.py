@@ -10,6 +10,7 @@ ADAPTATIONS = Catalogue(
         "lora": "ftheta.adaptation.lora:LoRA",
         "prefix": "ftheta.adaptation.virtual:PrefixTuning",
         "probe": "ftheta.adaptation.freezing:Probe",
+        "prompting": "ftheta.adaptation.prompting:Prompting",
         "soft_prompt": "ftheta.adaptation.virtual:PromptTuning",
     },
 )

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from ftheta.adaptation.prompting import Prompting
 from ftheta.architectures.architecture import Architecture, ArchitectureConfig
 from ftheta.architectures.headed import Headed
 from ftheta.core.contract import Batch, Ports, check, fits, listing
@@ -93,6 +94,8 @@ def misfits(recipe: Recipe, ports: Ports | None = None) -> list[str]:
             model.build()
     except ValueError as error:                                                           # parts that do not go together, such as heads and dim
         reasons.append(f"model: {error}")
+    if isinstance(recipe.adapt, Prompting) and not (isinstance(recipe.data.source, LabelledTextSource) and recipe.objective.name == "classification"):
+        reasons.append("adapt: prompting names the classes of texts: choose a source of labelled texts, such as text_table, and objective 'classification'")
     longest, room = data.sizes.get("T"), model.ports().sizes.get("T")
     if recipe.adapt.in_front and longest and room and longest + recipe.adapt.in_front > room:
         reasons.append(f"adapt: {recipe.adapt.in_front} tokens before texts of up to {longest} are more than the {room} the model looks at: make one of them shorter")

@@ -93,6 +93,14 @@ def flops_per_step(model: Architecture, objective: Objective, source: Source) ->
     return counter.get_total_flops() * source.batch_size / rows
 
 
+@torch.no_grad()
+def flops_of_rows(model: Architecture, batch: Batch) -> float:
+    """Floating point operations of looking at these rows, for each of them."""
+    with FlopCounterMode(display=False, custom_mapping=UNKNOWN_TO_TORCH) as counter:
+        call(model.eval(), batch)
+    return counter.get_total_flops() / len(next(iter(batch.values())))
+
+
 def ceiling(precision: str, device: torch.device) -> float:
     """FLOP/s of large products of this type on this machine, measured now."""
     return matmul_rate(TYPES[precision], device)

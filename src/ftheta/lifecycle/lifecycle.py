@@ -21,6 +21,7 @@ import torch
 from ruamel.yaml import YAML
 
 from ftheta.adaptation.lora import LoRA
+from ftheta.adaptation.prompting import Prompting, choose
 from ftheta.adaptation.virtual import VirtualTokens
 from ftheta.architectures.architecture import Architecture, Estimator
 from ftheta.core import distributed
@@ -29,13 +30,14 @@ from ftheta.core.device import facts as machine_facts
 from ftheta.core.errors import FolderError, UsageError
 from ftheta.core.log import logger
 from ftheta.core.tensors import fingerprint
+from ftheta.data.processors.text import TextProcessor
 from ftheta.data.source import Source
 from ftheta.data.stages import digest
 from ftheta.evaluation.metrics.metric import Measurement, Result, Subject
 from ftheta.lifecycle.build import Data, build_data, build_ramp, build_source, build_validation, completed, original_model, refuse_misfits, task_of
 from ftheta.lifecycle.card import number, render
 from ftheta.lifecycle.few_bits import few_bits, first_loss
-from ftheta.lifecycle.ledger import ceiling, flops_per_step, parameter_counts
+from ftheta.lifecycle.ledger import ceiling, flops_of_rows, flops_per_step, parameter_counts
 from ftheta.lifecycle.pictures import curves
 from ftheta.lifecycle.recipe import Recipe, differences, load, read_yaml, source_name
 from ftheta.models.adapters import Adapter, learned_beside, save_adapter
@@ -157,13 +159,17 @@ def train(recipe: Recipe, data: Data, folder: Path, events: Events, stop: StopRe
     costs_file = folder / "model" / "training.json"
     if (folder / "model").is_dir() and not verify(folder / "model") and costs_file.exists():
         return load_model(folder / "model"), json.loads(costs_file.read_text())
+    provenance = {"recipe": recipe.dump(), "data": data.account.get("fingerprint"), "ftheta": version("ftheta"), **machine_facts()}
+    if isinstance(recipe.adapt, Prompting) and recipe.start is not None:
+        events.event("stage", name="prompting")
+        architecture, costs = prompted(recipe.adapt, recipe.start, data, recipe.seed)
+        return packed(recipe, data, architecture, task_of(recipe, config), provenance, None, costs, folder), costs
     architecture = original_model(recipe, data.ports.sizes)
     facts: dict[str, Any] = {}
     if recipe.start is not None:
         before = first_loss(recipe, data, architecture) if recipe.adapt.lossy else None
         recipe.adapt.apply(architecture, recipe.seed)
         facts = few_bits(recipe, data, architecture, before)
-    provenance = {"recipe": recipe.dump(), "data": data.account.get("fingerprint"), "ftheta": version("ftheta"), **machine_facts()}
     events.event("stage", name="train")
     adapter: Adapter | None = None
     if isinstance(architecture, Estimator):
@@ -189,7 +195,14 @@ def train(recipe: Recipe, data: Data, folder: Path, events: Events, stop: StopRe
             top = ceiling(progress.precision, trainer.device)
             rate = flops * progress.step / max(progress.seconds, 1e-9)
             costs |= {"flops": flops * progress.step, "flops_per_second": rate, "ceiling_flops_per_second": top, "ceiling_share": rate / top}
-    model = Model(architecture, data.processor, task_of(recipe, config), provenance)
+    return packed(recipe, data, architecture, task_of(recipe, config), provenance, adapter, costs, folder), costs
+
+
+def packed(
+    recipe: Recipe, data: Data, architecture: Architecture, task: str, provenance: dict[str, Any], adapter: Adapter | None, costs: dict[str, Any], folder: Path,
+) -> Model:
+    """The model with everything needed to use it, and its folder."""
+    model = Model(architecture, data.processor, task, provenance)
     model.architecture.compute_dtype = torch.float32
     if adapter is not None:
         model.adapters.add(recipe.adapt.name, adapter, recipe.name)
@@ -197,7 +210,20 @@ def train(recipe: Recipe, data: Data, folder: Path, events: Events, stop: StopRe
     if distributed.rank() == 0:
         save_model(model, folder / "model", extra={"training.json": costs}, replace=True)
     distributed.barrier()
-    return model, costs
+    return model
+
+
+def prompted(adapt: Prompting, start: str, data: Data, seed: int) -> tuple[Architecture, dict[str, Any]]:
+    """The start asked in the best of the ways tried, and what trying took."""
+    assert isinstance(data.processor, TextProcessor)
+    began = time.perf_counter()
+    found = choose(adapt, load_model(start).architecture, data.processor, data.splits, seed)
+    seconds = time.perf_counter() - began
+    adapt.apply(found.model, seed)
+    rows = data.splits["train"].batch(torch.arange(min(8, len(data.splits["train"]))))
+    facts = {"unit": "example", "units": found.looked, "units_per_second": found.looked / max(seconds, 1e-9), "seconds": seconds, "precision": "float32"}
+    flops = flops_of_rows(found.model, rows) * found.looked
+    return found.model, {**parameter_counts(found.model), **facts, "step": 0, "flops": flops, "prompting": found.facts}
 
 
 def keep_adapter(model: Architecture, adapt: LoRA | VirtualTokens, place: Path, start: str) -> None:
