@@ -36,10 +36,10 @@ def starts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     for i in range(60):
         word = ("fine", "poor")[i % 2]
         (texts / f"{i}.txt").write_text(f"a {'red' if word == 'fine' else 'old'} {tiny.WORDS[i % 7]} is {word}\n" * 2)
-    common = {"data": {"source": {"path": str(texts)}, "pack": {"length": 48}}, "evaluate": [], "train": {"steps": 150, "batch": 8, "validation": None, "average": None}}
+    common = {"data": {"source": {"path": str(texts)}, "pack": {"length": 48}}, "evaluate": [], "train": {"steps": 150, "batch": 8, "validation": None, "average": None, "checkpoint": {"every": None}, "log_every": 50}}
     decoder = merge(tiny.language(texts), {**common, "model": {"dim": 32, "dropout": 0.0, "depth": 2, **LLAMA}})
     encoder = merge(tiny.language(texts), {
-        **common, "model": {"kind": "encoder", "dropout": 0.0, "mixer": {"kind": "attention", "heads": 2, "causal": False}}, "objective": "masked",
+        **common, "model": {"kind": "encoder", "dim": 16, "depth": 1, "dropout": 0.0, "mixer": {"kind": "attention", "heads": 2, "causal": False}}, "objective": "masked",
     })
     encoder["data"]["tokenizer"] = {"kind": "wordpiece", "vocab": 40}
     encoder["train"]["steps"] = 20
@@ -71,7 +71,7 @@ def test_a_decoder_is_asked_and_nothing_moves(starts: dict[str, Path], tmp_path:
     assert accuracy["value"] > 0.9
     model, before = ftheta.load(outcome.model_folder), ftheta.load(starts["decoder"]).architecture.theta()
     assert all(torch.equal(before[name.removeprefix("trunk.")], value) for name, value in model.architecture.theta().items())
-    assert model.predict("a red ship").label == "good" and model.predict("a old ship").label == "bad"
+    assert model.predict("a red sea").label == "good" and model.predict("a old sea").label == "bad"
     assert run(tmp_path, recipe(starts, "decoder", templates=["{text} so {label}", "{text} is {label}"])).fresh is False
 
     outside = transformers.AutoModelForCausalLM.from_pretrained(starts["decoder"] / "model")
@@ -142,7 +142,7 @@ def test_mistakes(starts: dict[str, Path], tmp_path: Path) -> None:
         ({"data": {"source": {"validation": 0.0}}}, "the template is chosen on validation rows"),
     ):
         with pytest.raises(ConfigError, match=said):
-            run(tmp_path, merge(recipe(starts, "decoder"), change))
+            run(tmp_path / str(len(said)), merge(recipe(starts, "decoder"), change))
     texts = merge(tiny.language(tmp_path), {"start": str(starts["decoder"]), "adapt": "prompting"})
     with pytest.raises(ConfigError, match="prompting names the classes of texts"):
         run(tmp_path, {key: value for key, value in texts.items() if key != "data"} | {"data": {"source": texts["data"]["source"]}, "model": {}})

@@ -61,6 +61,10 @@ def knobs() -> list[Knob]:
 # where a field is looked at, when the usual place would not show it
 
 ENTRIES: dict[str, dict[str, Any]] = {
+    "adaptation lora.base.bits": {"base": {"bits": 4}},
+    "adaptation lora.base.block": {"base": {"bits": 4}},
+    "adaptation lora.base.double": {"base": {"bits": 4}},
+    "adaptation prompting.draws": {"shots": 1},
     "environment cartpole": {"limit": 4},
     "objective preference.margin": {"form": "simpo"},
     "source chat": {"path": "FILES/talks.jsonl", "on_bad": "skip", "largest": 100_000},
@@ -96,6 +100,15 @@ ENTRIES: dict[str, dict[str, Any]] = {
 VALUES: dict[str, list[Any]] = {
     "adapt": ["lora"],
     "adaptation lora.targets": [["query"]],
+    "adaptation lora.base": [{"bits": 8}],
+    "adaptation lora.base.block": [16],
+    "adaptation prompting.draws": [2],
+    "adaptation prompting.labels": [{"a": "yes"}],
+    "adaptation prompting.templates": [["{text} so {label}"]],
+    "architecture prompted.control": [[5, 6, 7]],
+    "architecture prompted.template": [["text", [1], "answer", [2]]],
+    "architecture prompted.words": [[[2], [5]]],
+    "arms": [[{"adapt": "probe"}]],
     "objective preference.smoothing": [0.2],
     "start": ["FILES/model"],
     "source chat.largest": [10],
@@ -154,6 +167,7 @@ LANGUAGE = "language"
 GIVEN = {"tokenizer": {"kind": "file", "path": "FILES/model/tokenizer.json"}}
 RUNS: dict[str, tuple[str, dict[str, Any]]] = {
     "adapt": (LANGUAGE, {"start": "FILES/model", "data": GIVEN}),
+    "arms": (LANGUAGE, {"start": "FILES/model", "data": GIVEN, "arms": [{"adapt": "last_layers", "rate": 0.1}]}),
     "start": (LANGUAGE, {"data": GIVEN}),
     "data.augment": ("gan", {"data": {"augment": []}}),
     "data.pack.ramp": (LANGUAGE, {"data": {"pack": {"ramp": [{"until": 0.5, "length": 4}]}}}),

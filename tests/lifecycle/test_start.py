@@ -118,7 +118,7 @@ def test_preferences_move_answers_apart(base: Path, tmp_path: Path) -> None:
 
 def test_a_reader_starts_from_an_encoder(tmp_path: Path) -> None:
     encoder = merge(tiny.language(tiny.write_texts(tmp_path / "texts")), {
-        "objective": "masked", "model": {"kind": "encoder", "mixer": {"kind": "attention", "heads": 2, "causal": False}, "dropout": 0.0},
+        "objective": "masked", "model": {"kind": "encoder", "dim": 16, "depth": 1, "mixer": {"kind": "attention", "heads": 2, "causal": False}, "dropout": 0.0},
         "data": {"pack": {"length": 32}}, "evaluate": [],
     })
     ftheta.run(encoder, out=tmp_path / "base")

@@ -26,8 +26,9 @@ from ftheta.adaptation.virtual import VirtualTokens
 from ftheta.architectures.architecture import Architecture, Estimator
 from ftheta.core import distributed
 from ftheta.core.atomic import clear_attempts, commit, lock, verify, write_file
+from ftheta.core.device import PeakMemory, pick
 from ftheta.core.device import facts as machine_facts
-from ftheta.core.errors import FolderError, UsageError
+from ftheta.core.errors import ConfigError, FolderError, Problem, UsageError
 from ftheta.core.log import logger
 from ftheta.core.tensors import fingerprint
 from ftheta.data.processors.text import TextProcessor
@@ -71,6 +72,9 @@ def run(
 ) -> Outcome:
     """Do everything the recipe says, continuing what was begun. Raises FthetaError's subclasses; Stopped when asked to stop."""
     parsed = load(recipe, changes)
+    if parsed.arms:
+        listed = ", ".join(arm.adapt.name + ("" if arm.rate is None else f" at rate {arm.rate:g}") for arm in parsed.arms)
+        raise ConfigError([Problem(("arms",), f"{listed}: `ftheta compare RECIPE` makes a run of each; leave them out to make one run")])
     refuse_misfits(parsed)
     folder = Path(out) if out is not None else Path("runs") / parsed.name
     distributed.start()
@@ -159,10 +163,12 @@ def train(recipe: Recipe, data: Data, folder: Path, events: Events, stop: StopRe
     costs_file = folder / "model" / "training.json"
     if (folder / "model").is_dir() and not verify(folder / "model") and costs_file.exists():
         return load_model(folder / "model"), json.loads(costs_file.read_text())
+    memory = PeakMemory(pick(recipe.train.device))
     provenance = {"recipe": recipe.dump(), "data": data.account.get("fingerprint"), "ftheta": version("ftheta"), **machine_facts()}
     if isinstance(recipe.adapt, Prompting) and recipe.start is not None:
         events.event("stage", name="prompting")
         architecture, costs = prompted(recipe.adapt, recipe.start, data, recipe.seed)
+        costs["peak_memory"] = memory.bytes()
         return packed(recipe, data, architecture, task_of(recipe, config), provenance, None, costs, folder), costs
     architecture = original_model(recipe, data.ports.sizes)
     facts: dict[str, Any] = {}
@@ -195,6 +201,7 @@ def train(recipe: Recipe, data: Data, folder: Path, events: Events, stop: StopRe
             top = ceiling(progress.precision, trainer.device)
             rate = flops * progress.step / max(progress.seconds, 1e-9)
             costs |= {"flops": flops * progress.step, "flops_per_second": rate, "ceiling_flops_per_second": top, "ceiling_share": rate / top}
+    costs["peak_memory"] = memory.bytes()
     return packed(recipe, data, architecture, task_of(recipe, config), provenance, adapter, costs, folder), costs
 
 
