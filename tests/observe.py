@@ -160,15 +160,16 @@ def adaptation(config: Adaptation) -> Any:
     """Which parameters move, what is added, and what the model then gives, in training and in use; of asking, what was asked and what came of it."""
     if isinstance(config, Prompting):
         return asking(config)
-    model = scatter(Slot(ARCHITECTURES).parse(with_sizes("decoder", {**HOSTS["decoder"], "depth": 4, "dropout": 0.0})).build(), 0)
+    model = scatter(Slot(ARCHITECTURES).parse(with_sizes("decoder", {**HOSTS["decoder"], "depth": 4, "context": 80, "dropout": 0.0})).build(), 0)
     config.apply(model, 0)
+    begins = plain(model.theta())
     scatter(model, 1)
     seen = []
     for training in (True, False):
         model.train(training)
         seed_all("observe")
         seen.append(call(model, stand_ins(model.config.ports().takes, model.config.ports().sizes))["hidden"])
-    return plain([{name: parameter.requires_grad for name, parameter in model.named_parameters()}, model.theta(), seen])
+    return plain([{name: parameter.requires_grad for name, parameter in model.named_parameters()}, begins, model.theta(), seen])
 
 
 def asking(config: Prompting) -> Any:

@@ -36,7 +36,10 @@ def starts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     for i in range(60):
         word = ("fine", "poor")[i % 2]
         (texts / f"{i}.txt").write_text(f"a {'red' if word == 'fine' else 'old'} {tiny.WORDS[i % 7]} is {word}\n" * 2)
-    common = {"data": {"source": {"path": str(texts)}, "pack": {"length": 48}}, "evaluate": [], "train": {"steps": 150, "batch": 8, "validation": None, "average": None, "checkpoint": {"every": None}, "log_every": 50}}
+    common = {
+        "data": {"source": {"path": str(texts)}, "pack": {"length": 48}}, "evaluate": [],
+        "train": {"steps": 150, "batch": 8, "validation": None, "average": None, "checkpoint": {"every": None}, "log_every": 50},
+    }
     decoder = merge(tiny.language(texts), {**common, "model": {"dim": 32, "dropout": 0.0, "depth": 2, **LLAMA}})
     encoder = merge(tiny.language(texts), {
         **common, "model": {"kind": "encoder", "dim": 16, "depth": 1, "dropout": 0.0, "mixer": {"kind": "attention", "heads": 2, "causal": False}}, "objective": "masked",
@@ -134,15 +137,15 @@ def test_pairs_and_chinese(starts: dict[str, Path], tmp_path: Path) -> None:
 
 
 def test_mistakes(starts: dict[str, Path], tmp_path: Path) -> None:
-    for change, said in (
+    for number, (change, said) in enumerate((
         ({"adapt": {"labels": {"goood": "x"}}}, r"adapt.labels.goood: no class has this name; did you mean 'good'"),
         ({"adapt": {"templates": ["{text}"]}}, r"adapt.templates.0: '\{text\}' must hold"),
         ({"adapt": {"labels": {"good": "poor"}}}, "two classes are called the same: poor, poor"),
         ({"adapt": {"templates": ["{text} {labell} {label}"]}}, r"adapt.templates.0: \{labell\} is no place"),
         ({"data": {"source": {"validation": 0.0}}}, "the template is chosen on validation rows"),
-    ):
+    )):
         with pytest.raises(ConfigError, match=said):
-            run(tmp_path / str(len(said)), merge(recipe(starts, "decoder"), change))
+            run(tmp_path / str(number), merge(recipe(starts, "decoder"), change))
     texts = merge(tiny.language(tmp_path), {"start": str(starts["decoder"]), "adapt": "prompting"})
     with pytest.raises(ConfigError, match="prompting names the classes of texts"):
         run(tmp_path, {key: value for key, value in texts.items() if key != "data"} | {"data": {"source": texts["data"]["source"]}, "model": {}})

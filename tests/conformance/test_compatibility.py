@@ -6,7 +6,7 @@ FITS = {
     ("graph", "classification"): {"communities", "planetoid"}, ("resnet", "classification"): {"digits", "mnist"}, ("gan", "adversarial"): {"digits", "mnist"},
     ("decoder", "next_token"): {"chat", "tagged_text", "text_files", "text_lines", "text_table"},
     ("encoder", "masked"): {"chat", "tagged_text", "text_files", "text_lines", "text_table"},
-    ("headed", "classification"): {"text_table"}, ("headed", "tagging"): {"tagged_text"}, ("actor_critic", "ppo"): {"rollouts"},
+    ("headed", "classification"): {"text_table"}, ("prompted", "classification"): {"text_table"}, ("headed", "tagging"): {"tagged_text"}, ("actor_critic", "ppo"): {"rollouts"},
     ("decoder", "preference"): {"preferences"},
     ("kmeans", "fit"): {"csv", "sklearn_table"}, ("forest", "fit"): {"csv", "sklearn_table"}, ("linear", "fit"): {"csv", "sklearn_table"},
 }

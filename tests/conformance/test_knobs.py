@@ -65,6 +65,7 @@ ENTRIES: dict[str, dict[str, Any]] = {
     "adaptation lora.base.block": {"base": {"bits": 4}},
     "adaptation lora.base.double": {"base": {"bits": 4}},
     "adaptation prompting.draws": {"shots": 1},
+    "adaptation prompting.rows": {"rows": 4},
     "environment cartpole": {"limit": 4},
     "objective preference.margin": {"form": "simpo"},
     "source chat": {"path": "FILES/talks.jsonl", "on_bad": "skip", "largest": 100_000},

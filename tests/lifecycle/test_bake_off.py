@@ -42,7 +42,7 @@ def recipe(base: Path, folder: Path, **more: Any) -> dict[str, Any]:
 
 def test_arms_cost_the_same_and_a_second_call_only_reads(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = recipe(base, tmp_path, arms=[{"adapt": "prompting"}, {"adapt": "probe"}, {"adapt": "full"}, {"adapt": {"kind": "soft_prompt", "tokens": 3}, "rate": 0.1}])
-    with pytest.raises(ConfigError, match="arms: prompting, probe, full, soft_prompt at rate 0.1: `ftheta compare RECIPE` makes"):
+    with pytest.raises(ConfigError, match=r"arms: prompting, probe, full, soft_prompt at rate 0\.1: `ftheta compare RECIPE` makes"):
         ftheta.run(data, out=tmp_path / "run")
     found = ftheta.bake_off(data, out=tmp_path / "arms")
     budgets = json.loads((tmp_path / "arms" / "budgets.json").read_text())
@@ -86,7 +86,9 @@ def test_forgetting_is_bits_per_byte_of_text_the_start_has_not_seen(base: Path, 
 
 def test_an_encoder_is_measured_by_blanks(base: Path, tmp_path: Path) -> None:
     encoder = merge(tiny.language(base.parent / "texts"), {
-        "objective": "masked", "model": {"kind": "encoder", "dim": 16, "depth": 1, "mixer": {"kind": "attention", "heads": 2, "causal": False}, "dropout": 0.0}, "train": {"steps": 2},
+        "objective": "masked",
+        "model": {"kind": "encoder", "dim": 16, "depth": 1, "mixer": {"kind": "attention", "heads": 2, "causal": False}, "dropout": 0.0},
+        "train": {"steps": 2},
     })
     ftheta.run(encoder, out=tmp_path / "encoder")
     kept = held_out(str(tmp_path / "encoder"), None)

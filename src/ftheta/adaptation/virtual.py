@@ -80,7 +80,8 @@ class PrefixTuning(VirtualTokens):
         mixers = [part for part in reader.modules() if isinstance(part, Attention)]
         if len(mixers) != len(reader.layers):
             raise ConfigError([Problem(("adapt",), "a prefix is keys and values of attention, which not every layer of the model has: choose soft_prompt or lora")])
-        prefix = Prefix(self.tokens, len(mixers), mixers[0].kv_heads, mixers[0].head_dim, self.hidden).to(reader.embed.weight)
+        heads = mixers[0].kv_heads
+        prefix = Prefix(self.tokens, len(mixers), heads, (mixers[0].value_dim or 0) // heads, self.hidden).to(reader.embed.weight)
         for name, parameter in prefix.named_parameters():
             if name.endswith("bias"):
                 parameter.data.zero_()

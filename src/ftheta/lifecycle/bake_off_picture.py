@@ -11,15 +11,17 @@ from ftheta.lifecycle.pictures import plt, png
 
 AXES = {"seconds": "seconds", "peak_memory": "peak memory, bytes", "trainable": "trainable parameters"}
 
+FAR = 30
+"""Times the smallest cost the largest is, from which on they are drawn on a logarithmic scale."""
+
 
 def picture(runs: Sequence[FinishedRun], forgotten: Mapping[str, Mapping[str, Any]]) -> bytes:
     """A PNG: a panel for each cost and one for what was forgotten; the first measurement upwards."""
     name = next(iter(runs[0].measurements))
     entries = [one.measurements[name] for one in runs]
-    costs = {label: [one.costs.get(key) for one in runs] for key, label in AXES.items()}
+    panels = {label: [float(one.costs[key]) for one in runs] for key, label in AXES.items() if all(one.costs.get(key) is not None for one in runs)}
     if forgotten:
-        costs["more bits per byte of the start's text"] = [forgotten[one.label]["value"] - forgotten["start"]["value"] for one in runs]
-    panels = {label: values for label, values in costs.items() if all(value is not None for value in values)}
+        panels["more bits per byte of the start's text"] = [forgotten[one.label]["value"] - forgotten["start"]["value"] for one in runs]
     figure, axes = plt.subplots(1, max(1, len(panels)), figsize=(4.2 * max(1, len(panels)), 3.8), squeeze=False, sharey=True, layout="constrained")
     for panel, (label, values) in zip(axes[0], panels.items(), strict=False):
         for i, (one, entry, value) in enumerate(zip(runs, entries, values, strict=True)):
@@ -29,8 +31,9 @@ def picture(runs: Sequence[FinishedRun], forgotten: Mapping[str, Mapping[str, An
             panel.plot(value, entry["value"], "o", color=colour, label=one.label, markersize=7)
         front = undominated([(value, entry["value"]) for value, entry in zip(values, entries, strict=True)], entries[0]["better"] == "higher")
         panel.plot(*zip(*front, strict=True), color="0.5", linestyle="--", linewidth=1, zorder=0)
-        if min(values) >= 0 and max(values) > 30 * (min((v for v in values if v > 0), default=1)):
-            panel.set_xscale("symlog", linthresh=max(min((v for v in values if v > 0), default=1), 1e-9))
+        least = min((value for value in values if value > 0), default=1.0)
+        if min(values) >= 0 and max(values) > FAR * least:
+            panel.set_xscale("symlog", linthresh=least)                                   # nothing at all is a cost too
         panel.set_xlabel(label)
         tidy(panel)
     axes[0][0].set_ylabel(f"{name} ({entries[0]['better']} is better)")

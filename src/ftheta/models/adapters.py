@@ -187,14 +187,14 @@ def tokens_of(reader: Decoder, adapter: Adapter) -> SoftPrompt | Prefix:
     attention = next((part for part in reader.modules() if isinstance(part, Attention)), None)
     width = reader.config.dim
     if adapter.kind == "PREFIX_TUNING":
-        width = 0 if attention is None else 2 * len(reader.layers) * attention.value_dim
+        width = 0 if attention is None else 2 * len(reader.layers) * (attention.value_dim or 0)
     if values is None or values.ndim != 2 or values.shape[1] != width:
         shape = "nothing" if values is None else tuple(values.shape)
         raise FolderError(f"{adapter.place}: {TOKENS} is {shape}, and the model needs (tokens, {width})")
     if attention is None or adapter.kind == "PROMPT_TUNING":
         made: SoftPrompt | Prefix = SoftPrompt(len(values), width)
     else:
-        made = Prefix(len(values), len(reader.layers), attention.kv_heads, attention.head_dim)
+        made = Prefix(len(values), len(reader.layers), attention.kv_heads, (attention.value_dim or 0) // attention.kv_heads)
     made = made.to(reader.embed.weight)
     made.weight.data.copy_(values)
     return made
