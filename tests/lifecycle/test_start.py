@@ -13,8 +13,13 @@ import torch
 from tests import tiny
 
 import ftheta
+from ftheta.adaptation.lora import LowRank
+from ftheta.blocks.virtual import SoftPrompt
 from ftheta.core.config import merge
 from ftheta.core.errors import ConfigError, DataError, Stopped, UsageError
+from ftheta.lifecycle.bench import Bench
+from ftheta.lifecycle.certify import examine
+from ftheta.lifecycle.equivalences import CHECKS
 from ftheta.lifecycle.recipe import load
 from ftheta.models.adapters import merge_adapter
 
@@ -106,6 +111,15 @@ def test_a_base_in_few_bits_leaves_the_original_and_its_change(base: Path, tmp_p
     merge_adapter(whole, tmp_path / "run" / "adapter")
     for name, value in whole.theta().items():
         torch.testing.assert_close(value, tuned[name], atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("adapt", [{"kind": "lora", "rank": 2, "base": {"bits": 4}}, {"kind": "soft_prompt", "tokens": 3}], ids=["few bits", "soft prompt"])
+def test_equivalences_are_tried_on_what_is_adapted(base: Path, adapt: dict[str, Any]) -> None:
+    bench = Bench.of(load(recipe(base, {"kind": "text_files", "path": str(base.parent / "texts")}, adapt=adapt)))
+    assert any(isinstance(part, LowRank | SoftPrompt) for part in bench.model().modules())
+    for name in ("packed = unpacked", "resumed = uninterrupted", "saved = loaded"):
+        certificates = examine(name, CHECKS[name], bench)
+        assert certificates and all(certificate.verdict == "passed" for certificate in certificates)
 
 
 def test_preferences_move_answers_apart(base: Path, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ the same FLOPs; a budget of minutes is the same for all. Run again it continues.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -131,7 +132,8 @@ def forgetting(folder: Path, recipe: Recipe, runs: Sequence[FinishedRun], kept: 
         if name not in found:
             logger.info("forgetting: %s ...", name)
             seen = kept.bits_per_byte(load_model(str(model)).architecture, recipe.seed)
-            found[name] = {"value": seen.value, "low": seen.low, "high": seen.high}
+            limits = (seen.low, seen.high) if math.isfinite(seen.high - seen.low) else (None, None)      # of a single document there are none
+            found[name] = {"value": seen.value, "low": limits[0], "high": limits[1]}
             write_json(place, {"text": key, "found": found})
     return found
 
