@@ -20,7 +20,8 @@ from ftheta.core.log import logger
 from ftheta.data.stages import digest
 from ftheta.lifecycle.bake_off_picture import picture
 from ftheta.lifecycle.build import build_data, build_source, refuse_misfits, starting_model
-from ftheta.lifecycle.compare import ARROWS, Pairing, amount, measured, pairing, sentence, table, with_interval
+from ftheta.lifecycle.card import number
+from ftheta.lifecycle.compare import ARROWS, Pairing, amount, measured, pairing, sentence, table
 from ftheta.lifecycle.finished import FinishedRun, read_runs
 from ftheta.lifecycle.forgetting import HeldOut, held_out
 from ftheta.lifecycle.ledger import flops_per_step
@@ -147,9 +148,9 @@ def show(result: BakeOff) -> str:
         better = next(entry["better"] for entry in entries if entry)
         rows.append((f"{name} ({ARROWS[better]})" if ARROWS[better] else name, [measured(entry) for entry in entries]))
     if result.forgotten:
-        before = result.forgotten["start"]
-        rows += ["bits per byte of the start's text (lower is better)", ("before", [measured(before)] * len(runs)),
-                 ("after", [with_interval(**result.forgotten[one.label]) for one in runs])]
+        before = result.forgotten["start"]["value"]
+        after = [result.forgotten[one.label]["value"] for one in runs]
+        rows += ["bits per byte of the start's text (lower is better)", ("before", [number(before)] * len(runs)), ("after", [number(value) for value in after])]
     rows.append("cost")
     for label, key, unit in (("trainable parameters", "trainable", 1), ("steps", "step", 1), ("FLOPs", "flops", 1), ("seconds", "seconds", 1),
                              ("peak memory, MB", "peak_memory", 1e6)):
