@@ -24,6 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from ftheta.adaptation.adaptation import Adaptation
+from ftheta.adaptation.prompting import Prompting, choose
 from ftheta.architectures import ARCHITECTURES
 from ftheta.architectures.architecture import Architecture, ArchitectureConfig, Estimator, call
 from ftheta.core.catalog import Catalogue
@@ -41,6 +42,7 @@ from ftheta.data.processors.text import TextProcessor
 from ftheta.data.questions import Asked, prepare_questions
 from ftheta.data.source import Dataset
 from ftheta.data.sources.source_config import Sections, SourceConfig
+from ftheta.data.sources.text_table import TextTable
 from ftheta.data.tagged import TaggedSentence, prepare_tagged
 from ftheta.data.text import TextSource
 from ftheta.data.tokenizers.trained import Bytes
@@ -61,7 +63,7 @@ from ftheta.training.optimizers.optimizer import OptimizerConfig, set_factor
 from planted import speaks, spells
 
 SIZES = {"V": 270, "T": 8, "C": 1, "K": 3, "D": 5, "A": 2, "H": 8, "W": 8, "B": 6, "N": 6, "E": 12, "*": 6}
-TIMES = ("finished", "time", "seconds", "units_per_second", "flops_per_second", "ceiling_flops_per_second", "ceiling_share", "waited", "machine")
+TIMES = ("finished", "time", "seconds", "units_per_second", "flops_per_second", "ceiling_flops_per_second", "ceiling_share", "waited", "machine", "peak_memory")
 """Facts that differ from run to run by themselves."""
 
 
@@ -174,16 +176,28 @@ def objective(config: Objective) -> Any:
 
 
 def adaptation(config: Adaptation) -> Any:
-    """Which parameters move, what is added, and what the model then gives, in training and in use."""
-    model = scatter(Slot(ARCHITECTURES).parse(with_sizes("decoder", {**HOSTS["decoder"], "depth": 4, "dropout": 0.0})).build(), 0)
+    """Which parameters move, what is added, and what the model then gives, in training and in use; of asking, what was asked and what came of it."""
+    if isinstance(config, Prompting):
+        return asking(config)
+    model = scatter(Slot(ARCHITECTURES).parse(with_sizes("decoder", {**HOSTS["decoder"], "depth": 4, "context": 80, "dropout": 0.0})).build(), 0)
     config.apply(model, 0)
+    begins = plain(model.theta())
     scatter(model, 1)
     seen = []
     for training in (True, False):
         model.train(training)
         seed_all("observe")
         seen.append(call(model, stand_ins(model.config.ports().takes, model.config.ports().sizes))["hidden"])
-    return plain([{name: parameter.requires_grad for name, parameter in model.named_parameters()}, model.theta(), seen])
+    return plain([{name: parameter.requires_grad for name, parameter in model.named_parameters()}, begins, model.theta(), seen])
+
+
+def asking(config: Prompting) -> Any:
+    """The ways tried on a few labelled texts."""
+    examples = [[f"text {i} {'ab'[i % 2] * 3}", "ab"[i % 2]] for i in range(40)]
+    (place() / "asked.jsonl").write_text("\n".join(json.dumps({"text": text, "label": label}) for text, label in examples))
+    prepared = TextTable(path=str(place() / "asked.jsonl"), validation=0.4).prepare(Sections(Bytes(), place()))
+    model = scatter(Slot(ARCHITECTURES).parse(with_sizes("decoder", {**HOSTS["decoder"], "context": 90})).build(), 0)
+    return plain(choose(config, model, prepared.processor, prepared.splits, 0).facts)
 
 
 def optimizer(config: OptimizerConfig) -> Any:
@@ -273,6 +287,10 @@ HOSTS: dict[str, dict[str, Any]] = {
     "encoder": {"dim": 16, "depth": 1, "mixer": {"kind": "attention", "heads": 2, "causal": False}},
     "encoder_decoder": {"dim": 16, "depth": 1, "mixer": {"kind": "attention", "heads": 2}},
     "headed": {"trunk": {"kind": "encoder", "dim": 16, "depth": 1, "mixer": {"kind": "attention", "heads": 2, "causal": False}}},
+    "prompted": {
+        "trunk": {"kind": "encoder", "vocab": 270, "dim": 16, "depth": 1, "context": 12, "mixer": {"kind": "attention", "heads": 2, "causal": False}},
+        "template": ["text", [1], "answer"], "words": [[2], [3]], "blank": 4,
+    },
     "resnet": {"depths": [1, 1], "widths": [8, 8], "stem_width": 4, "stem": "small"},
     "gan": {"noise": 4, "width": 4},
     "actor_critic": {"hidden": [8]},

@@ -10,6 +10,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ftheta.lifecycle.bake_off import bake_off as bake_off
     from ftheta.lifecycle.certify import certify as certify
     from ftheta.lifecycle.checking import check as check
     from ftheta.lifecycle.checking import compatibility as compatibility
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from ftheta.models.importing import import_model as import_model
 
 VERBS = {
+    "bake_off": "ftheta.lifecycle.bake_off",
     "certify": "ftheta.lifecycle.certify",
     "check": "ftheta.lifecycle.checking",
     "compare": "ftheta.lifecycle.compare",

@@ -25,11 +25,13 @@ TINY = {
                "readout": {"kind": "classify", "dropout": 0.0}},
     "kmeans": {"features": 6, "clusters": 3},
     "linear": {"features": 6},
+    "prompted": {"trunk": {"kind": "decoder", "vocab": 40, "dim": 16, "depth": 2, "context": 24, "mixer": {"kind": "attention", "heads": 2}},
+                 "template": [[1, 2], "text", [3], "answer"], "words": [[5], [6, 7], [6, 8]]},
     "resnet": {"channels": 1, "classes": 3, "depths": [1, 1], "widths": [8, 16], "stem": "small"},
 }
 OBJECTIVE = {
     "actor_critic": "ppo", "decoder": "next_token", "encoder": "masked", "encoder_decoder": "next_token", "gan": {"kind": "adversarial", "noise": 6}, "graph": "classification",
-    "headed": "classification", "resnet": "classification",
+    "headed": "classification", "prompted": "classification", "resnet": "classification",
 }
 NAMES = ARCHITECTURES.names()
 LEARNING = [name for name in NAMES if name in OBJECTIVE]
@@ -52,8 +54,8 @@ def batch(name, rows=8):
         source, tokens = (torch.randint(4, 40, (rows, length), generator=draws) for length in (10, 12))
         documents = torch.where(torch.arange(10) < torch.arange(rows)[:, None] + 3, 0, PADDING)
         return {"source": source, "source_documents": documents, "tokens": tokens, "documents": torch.zeros_like(tokens)}
-    if name in ("decoder", "encoder", "headed"):
-        return {"tokens": torch.randint(4, 40, (rows, 12), generator=draws), **({"label": torch.arange(rows) % 3} if name == "headed" else {})}
+    if name in ("decoder", "encoder", "headed", "prompted"):
+        return {"tokens": torch.randint(4, 40, (rows, 12), generator=draws), **({"label": torch.arange(rows) % 3} if name in ("headed", "prompted") else {})}
     if name == "graph":
         edges = torch.randint(rows, (2, 3 * rows), generator=draws)
         return {"nodes": torch.randn(rows, 7, generator=draws), "edges": edges, "label": torch.arange(rows) % 3, "mask": torch.ones(rows, dtype=torch.bool)}

@@ -13,7 +13,7 @@ FITS = {
     ("encoder_decoder", "next_token"): {"parallel"}, ("encoder", "masked"): TEXTS, ("headed", "next_sentence"): TEXTS, ("headed", "masked"): TEXTS,
     ("headed", "contrastive"): {*TEXTS, "pairs"} - {"arithmetic", "completions", "prompts"},
     ("headed", "classification"): {"text_table", "choices"}, ("headed", "regression"): {"text_table"}, ("headed", "span"): {"questions"},
-    ("headed", "tagging"): {"tagged_text"}, ("actor_critic", "ppo"): {"rollouts"},
+    ("prompted", "classification"): {"text_table"}, ("headed", "tagging"): {"tagged_text"}, ("actor_critic", "ppo"): {"rollouts"},
     ("decoder", "preference"): {"preferences"}, ("decoder", "kto"): {"judged"}, ("headed", "reward"): {"preferences"},
     ("kmeans", "fit"): {"csv", "sklearn_table"}, ("forest", "fit"): {"csv", "sklearn_table"}, ("linear", "fit"): {"csv", "sklearn_table"},
 }

@@ -61,6 +61,11 @@ def knobs() -> list[Knob]:
 # where a field is looked at, when the usual place would not show it
 
 ENTRIES: dict[str, dict[str, Any]] = {
+    "adaptation lora.base.bits": {"base": {"bits": 4}},
+    "adaptation lora.base.block": {"base": {"bits": 4}},
+    "adaptation lora.base.double": {"base": {"bits": 4}},
+    "adaptation prompting.draws": {"shots": 1},
+    "adaptation prompting.rows": {"rows": 4},
     "environment cartpole": {"limit": 4},
     "objective distillation": {"teacher": "teacher"},
     "objective preference.margin": {"form": "simpo"},
@@ -132,6 +137,15 @@ VALUES: dict[str, list[Any]] = {
     "adapt": ["lora"],
     "adaptation lora.targets": [["query"]],
     "objective distillation.teacher": ["another"],
+    "adaptation lora.base": [{"bits": 8}],
+    "adaptation lora.base.block": [16],
+    "adaptation prompting.draws": [2],
+    "adaptation prompting.labels": [{"a": "yes"}],
+    "adaptation prompting.templates": [["{text} so {label}"]],
+    "architecture prompted.control": [[5, 6, 7]],
+    "architecture prompted.template": [["text", [1], "answer", [2]]],
+    "architecture prompted.words": [[[2], [5]]],
+    "arms": [[{"adapt": "probe"}]],
     "objective preference.smoothing": [0.2],
     **{f"{sort} {name}": values for sort in ("source", "prompt source") for name, values in {
         "arithmetic.template": ["chatml"], "chat.largest": [10], "chat.path": ["FILES/pairs.jsonl"], "chat.template": ["chatml"],
@@ -239,6 +253,7 @@ LANGUAGE = "language"
 GIVEN = {"tokenizer": {"kind": "file", "path": "FILES/model/tokenizer.json"}}
 RUNS: dict[str, tuple[str, dict[str, Any]]] = {
     "adapt": (LANGUAGE, {"start": "FILES/model", "data": GIVEN}),
+    "arms": (LANGUAGE, {"start": "FILES/model", "data": GIVEN, "arms": [{"adapt": "last_layers", "rate": 0.1}]}),
     "start": (LANGUAGE, {"data": GIVEN}),
     "data.augment": ("gan", {"data": {"augment": []}}),
     "data.pack.ramp": (LANGUAGE, {"data": {"pack": {"ramp": [{"until": 0.5, "length": 4}]}}}),

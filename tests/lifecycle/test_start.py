@@ -13,8 +13,13 @@ import torch
 from tests import tiny
 
 import ftheta
+from ftheta.adaptation.lora import LowRank
+from ftheta.blocks.virtual import SoftPrompt
 from ftheta.core.config import merge
 from ftheta.core.errors import ConfigError, DataError, Stopped, UsageError
+from ftheta.lifecycle.bench import Bench
+from ftheta.lifecycle.certify import examine
+from ftheta.lifecycle.equivalences import CHECKS
 from ftheta.lifecycle.recipe import load
 from ftheta.models.adapters import merge_adapter
 
@@ -41,7 +46,7 @@ def file(folder: Path, rows: list[dict[str, Any]]) -> str:
 
 def recipe(base: Path, source: dict[str, Any], **more: Any) -> dict[str, Any]:
     return {
-        "format": 1, "name": "on", "start": str(base), "data": {"source": source, "pack": {"length": 64}}, "objective": "next_token",
+        "format": 1, "name": "on", "start": str(base), "data": {"source": source, "pack": {"length": 60}}, "objective": "next_token",
         "train": {"steps": 40, "batch": 4, "optimizer": {"kind": "adamw", "rate": 0.03}, "precision": "float32", "threads": 1}, **more,
     }
 
@@ -66,8 +71,12 @@ def test_lora_on_conversations_learns_and_its_adapter_is_the_difference(base: Pa
     assert "chat_template.jinja" in {path.name for path in outcome.model_folder.iterdir()}
 
 
-def test_an_interrupted_adaptation_continues_exactly(base: Path, tmp_path: Path) -> None:
-    data = recipe(base, {"kind": "chat", "path": file(tmp_path, TALKS)}, adapt={"kind": "lora", "rank": 2, "dropout": 0.2, "magnitude": True})
+@pytest.mark.parametrize("adapt", [
+    {"kind": "lora", "rank": 2, "dropout": 0.2, "magnitude": True}, {"kind": "lora", "rank": 2, "base": {"bits": 4}}, {"kind": "soft_prompt", "tokens": 3},
+    {"kind": "prefix", "tokens": 3, "hidden": 4},
+], ids=["dora", "few bits", "soft prompt", "prefix"])
+def test_an_interrupted_adaptation_continues_exactly(base: Path, tmp_path: Path, adapt: dict[str, Any]) -> None:
+    data = recipe(base, {"kind": "chat", "path": file(tmp_path, TALKS)}, adapt=adapt)
     data["train"] |= {"checkpoint": {"every": 10}, "log_every": 1}
 
     def interrupt(kind: str, facts: Mapping[str, Any]) -> None:
@@ -80,6 +89,37 @@ def test_an_interrupted_adaptation_continues_exactly(base: Path, tmp_path: Path)
     ftheta.run(data, out=tmp_path / "again")
     one, two = (ftheta.load(tmp_path / name / "model").architecture.theta() for name in ("whole", "again"))
     assert all(torch.equal(one[name], two[name]) for name in one) and whole.fresh
+    if adapt["kind"] in ("soft_prompt", "prefix"):
+        assert ftheta.load(whole.model_folder).adapters.used == {adapt["kind"]: 1.0} and "virtual.weight" in one
+        again = ftheta.load(base).attach(tmp_path / "whole" / "adapter", "own").use("own").architecture.theta()
+        assert again.keys() == one.keys() and all(torch.equal(value, again[name]) for name, value in one.items())
+
+
+@pytest.mark.parametrize("bits", [{"bits": 8}, {"bits": 4, "double": True}])
+def test_a_base_in_few_bits_leaves_the_original_and_its_change(base: Path, tmp_path: Path, bits: dict[str, Any]) -> None:
+    data = recipe(base, {"kind": "text_files", "path": str(base.parent / "texts")}, adapt={"kind": "lora", "rank": 2, "targets": ["query", "up"], "base": bits})
+    data["train"] |= {"steps": 8, "validation": {"every": 4, "batches": 2}}
+    outcome = ftheta.run(data, out=tmp_path / "run")
+    facts = outcome.results["training"]["few_bits"]
+    assert facts["bytes"] < facts["float32_bytes"] * (0.35 if bits["bits"] == 8 else 0.2)
+    assert 0 < abs(facts["bits_per_byte"] - facts["float32_bits_per_byte"]) < 0.2
+    assert outcome.results["training"]["parameters"] > sum(value.numel() for value in ftheta.load(base).architecture.theta().values())
+    tuned, plain = (ftheta.load(folder).architecture.theta() for folder in (outcome.model_folder, base))
+    changed = {name for name, value in tuned.items() if not torch.equal(value, plain[name])}
+    assert changed == {"layers.0.mix.inner.query.weight", "layers.0.feed.inner.up.weight"}
+    whole = ftheta.load(base).architecture
+    merge_adapter(whole, tmp_path / "run" / "adapter")
+    for name, value in whole.theta().items():
+        torch.testing.assert_close(value, tuned[name], atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("adapt", [{"kind": "lora", "rank": 2, "base": {"bits": 4}}, {"kind": "soft_prompt", "tokens": 3}], ids=["few bits", "soft prompt"])
+def test_equivalences_are_tried_on_what_is_adapted(base: Path, adapt: dict[str, Any]) -> None:
+    bench = Bench.of(load(recipe(base, {"kind": "text_files", "path": str(base.parent / "texts")}, adapt=adapt)))
+    assert any(isinstance(part, LowRank | SoftPrompt) for part in bench.model().modules())
+    for name in ("packed = unpacked", "resumed = uninterrupted", "saved = loaded"):
+        certificates = examine(name, CHECKS[name], bench)
+        assert certificates and all(certificate.verdict == "passed" for certificate in certificates)
 
 
 def test_preferences_move_answers_apart(base: Path, tmp_path: Path) -> None:
@@ -92,7 +132,7 @@ def test_preferences_move_answers_apart(base: Path, tmp_path: Path) -> None:
 
 def test_a_reader_starts_from_an_encoder(tmp_path: Path) -> None:
     encoder = merge(tiny.language(tiny.write_texts(tmp_path / "texts")), {
-        "objective": "masked", "model": {"kind": "encoder", "mixer": {"kind": "attention", "heads": 2, "causal": False}, "dropout": 0.0},
+        "objective": "masked", "model": {"kind": "encoder", "dim": 16, "depth": 1, "mixer": {"kind": "attention", "heads": 2, "causal": False}, "dropout": 0.0},
         "data": {"pack": {"length": 32}}, "evaluate": [],
     })
     ftheta.run(encoder, out=tmp_path / "base")
@@ -119,6 +159,8 @@ def test_mistakes(base: Path, tmp_path: Path) -> None:
         load(merge(good, {"data": {"tokenizer": "characters"}}))
     with pytest.raises(ConfigError, match="adapt: changes a model that is there already"):
         load({**good, "start": None, "adapt": "lora", "model": {"kind": "decoder", "depth": 1, "dim": 8}})
+    with pytest.raises(ConfigError, match=r"adapt: 5 tokens before texts of up to 60 are more than the 64 the model looks at"):
+        ftheta.run({**good, "adapt": {"kind": "prefix", "tokens": 5}}, out=tmp_path / "long")
     with pytest.raises(ConfigError, match=r"the parameters of .* do not fit"):
         ftheta.run({**good, "model": {"dim": 32}}, out=tmp_path / "wider")
     with pytest.raises(ConfigError, match="compares with the model that training starts from"):

@@ -8,11 +8,15 @@ import peft
 import pytest
 import torch
 import transformers
+from typer.testing import CliRunner
 
 import ftheta
 from ftheta.adaptation.lora import LoRA
+from ftheta.adaptation.virtual import PromptTuning
 from ftheta.architectures.decoder import DecoderConfig
-from ftheta.core.errors import FolderError
+from ftheta.cli import app
+from ftheta.core.errors import FolderError, UsageError
+from ftheta.core.tensors import fingerprint
 from ftheta.data.processors.text import TextProcessor
 from ftheta.data.tokenizers.trained import Bytes
 from ftheta.models.adapters import merge_adapter, save_adapter
@@ -81,6 +85,70 @@ def test_a_composition_without_a_name_outside_round_trips_under_our_names(tmp_pa
     merge_adapter(back, save_adapter(model, LoRA(rank=2), tmp_path / "adapter", "base"))
     LoRA().finish(model)
     assert all(torch.allclose(value, back.theta()[name], atol=1e-6) for name, value in model.theta().items())
+
+
+def three(tmp_path: Path, family: str = "llama") -> tuple[Path, dict[str, torch.Tensor]]:
+    """A base with the adapters `one` (LoRA), `two` (DoRA) and `soft` beside it, and what the base with the first two merged would be."""
+    place = base(family, tmp_path)
+    thetas = {"base": ftheta.load(place).architecture.theta()}
+    for name, adapt in {"one": LoRA(rank=2), "two": LoRA(rank=3, magnitude=True, targets=("up", "output")), "soft": PromptTuning(tokens=3)}.items():
+        model = ftheta.load(place).architecture
+        adapt.apply(model, 0)
+        for i, parameter in enumerate(p for p in model.parameters() if p.requires_grad):
+            parameter.data.add_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(i)) * 0.2)
+        save_adapter(model, adapt, tmp_path / name, str(place), fingerprint(thetas["base"]))
+        adapt.finish(model)
+        thetas[name] = model.theta()
+    return place, thetas                                                                  # type: ignore[return-value]
+
+
+def test_several_adapters_one_by_one_together_and_none(tmp_path: Path) -> None:
+    place, thetas = three(tmp_path)
+    model = ftheta.load(place)
+    for name in ("one", "two", "soft"):
+        model.attach(tmp_path / name)
+    for name in ("one", "two"):
+        found = model.use(name).architecture.theta()
+        assert all(torch.allclose(found[key], value, atol=1e-5) for key, value in thetas[name].items())       # type: ignore[attr-defined]
+    mixed = model.use({"one": 0.3, "two": -1.5, "soft": 1}).architecture.theta()
+    assert "virtual.weight" in mixed
+    for key, value in thetas["base"].items():                                             # type: ignore[attr-defined]
+        wanted = value + 0.3 * (thetas["one"][key] - value) - 1.5 * (thetas["two"][key] - value)
+        torch.testing.assert_close(mixed[key], wanted, atol=1e-5, rtol=1e-5)
+    before = model.architecture(tokens=torch.arange(20)[None])["logits"].detach()
+    again = ftheta.load(ftheta.save(model, tmp_path / "kept"))
+    assert torch.equal(again.architecture(tokens=torch.arange(20)[None])["logits"], before)
+    assert torch.equal(model.architecture(tokens=torch.arange(20)[None])["logits"], before)
+    for one in (model, again):
+        plain = one.use(None).architecture.theta()
+        assert plain.keys() == thetas["base"].keys() and all(torch.equal(plain[key], value) for key, value in thetas["base"].items())   # type: ignore[attr-defined]
+    with pytest.raises(UsageError, match="no adapter is called 'onne'; did you mean 'one'"):
+        model.use("onne")
+    model.attach(tmp_path / "soft", "more")
+    with pytest.raises(UsageError, match="soft, more: learned tokens cannot be mixed"):
+        model.use({"soft": 1, "more": 1})
+    assert model.use("soft").generate("abc", most=3, temperature=0) == again.use("soft").generate("abc", most=3, temperature=0)
+
+
+def test_generate_with_an_adapter(tmp_path: Path) -> None:
+    place, _ = three(tmp_path)
+    shown = CliRunner().invoke(app, ["generate", str(place), "abc", "--most", "5", "--temperature", "0", "--adapter", str(tmp_path / "one")])
+    wanted = ftheta.load(place).attach(tmp_path / "one").use("one").generate("abc", most=5, temperature=0, top_p=0.95)
+    assert shown.exit_code == 0 and shown.output == f"abc{wanted}\n"
+
+
+def test_an_adapter_of_another_base_is_refused_and_both_are_named(tmp_path: Path) -> None:
+    place, _ = three(tmp_path)
+    other = base("llama", tmp_path / "elsewhere")
+    with pytest.raises(FolderError, match=f"one was learned beside {place} .* not beside {other}"):
+        ftheta.load(other).attach(tmp_path / "one")
+    small = DecoderConfig.parse({"kind": "decoder", "vocab": 260, "dim": 8, "depth": 2, "context": 32, **SHAPES["llama"]}).build()
+    small.initialise(0)
+    narrow = ftheta.load(ftheta.save(Model(small, TextProcessor(Bytes().train(["abc"])), "text-generation"), tmp_path / "narrow"))
+    for name in ("one", "soft"):
+        (tmp_path / name / "base.json").unlink()                                          # as PEFT writes them
+        with pytest.raises(FolderError, match=f"(do not fit|needs).*learned beside {place}, the model is .*narrow"):
+            narrow.attach(tmp_path / name)
 
 
 def test_an_adapter_that_does_not_fit_is_refused(tmp_path: Path) -> None:

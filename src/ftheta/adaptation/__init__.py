@@ -8,6 +8,9 @@ ADAPTATIONS = Catalogue(
         "full": "ftheta.adaptation.freezing:Full",
         "last_layers": "ftheta.adaptation.freezing:LastLayers",
         "lora": "ftheta.adaptation.lora:LoRA",
+        "prefix": "ftheta.adaptation.virtual:PrefixTuning",
         "probe": "ftheta.adaptation.freezing:Probe",
+        "prompting": "ftheta.adaptation.prompting:Prompting",
+        "soft_prompt": "ftheta.adaptation.virtual:PromptTuning",
     },
 )

@@ -2,12 +2,16 @@
 
 DoRA (Liu et al. 2024, arXiv:2402.09353) learns the length of every row by itself: y = m · (W + s·B A) x / ||W + s·B A|| by row, where the
 norm is taken as a constant in the backward pass; m starts at the rows' norms.
+
+The frozen W may be kept in few bits while the change is learned (`base`; QLoRA: Dettmers et al. 2023, arXiv:2305.14314). The model that comes of it
+is the original W and the change.
 """
 
 from __future__ import annotations
 
 import fnmatch
 import math
+from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -20,6 +24,7 @@ from ftheta.adaptation.freezing import HEADS
 from ftheta.architectures.architecture import Architecture
 from ftheta.blocks.initialise import uniform
 from ftheta.blocks.linear import Linear
+from ftheta.blocks.quantised import Quantisation, QuantisedLinear
 from ftheta.core.errors import ConfigError, Problem, suggest
 
 
@@ -37,6 +42,12 @@ class LoRA(Adaptation):
     """Share of the inputs of a change dropped in training."""
     magnitude: bool = False
     """Whether the length of every row is learned apart from its direction (DoRA)."""
+    base: Quantisation | None = None
+    """How the frozen linear maps, all but the head, are kept in few bits; none: as they are."""
+
+    @property
+    def lossy(self) -> bool:
+        return self.base is not None
 
     def apply(self, model: Architecture, seed: int) -> None:
         maps = {name: part for name, part in model.named_modules() if isinstance(part, Linear) and name.split(".")[0] not in HEADS}
@@ -49,24 +60,31 @@ class LoRA(Adaptation):
             raise ConfigError([Problem(("adapt",), f"'{model.config.name}' has no linear maps to adapt: choose last_layers or full")])
         freeze(model.parameters())
         release(parameter for name, parameter in model.named_parameters() if name.split(".")[0] == "readout")      # new with this model, so learned whole
-        for name in sorted(chosen):
-            parent, _, own = name.rpartition(".")
-            base = maps[name]
-            change = LowRank(base, self.rank, self.alpha / self.rank, self.dropout, self.magnitude)
-            uniform(change.down, 1 / math.sqrt(base.in_features), seed, "lora", name)
-            setattr(model.get_submodule(parent), own, change)
+        for name, part in sorted(maps.items()):
+            base = part if self.base is None else QuantisedLinear(part, self.base)
+            if name in chosen:
+                change = LowRank(base, self.rank, self.alpha / self.rank, self.dropout, self.magnitude)
+                uniform(change.down, 1 / math.sqrt(base.in_features), seed, "lora", name)
+                put(model, name, change)
+            elif self.base is not None:
+                put(model, name, base)
 
-    def finish(self, model: Architecture) -> None:
-        for name, part in list(model.named_modules()):
+    def finish(self, model: Architecture, original: Callable[[], Architecture] | None = None) -> None:
+        parts = {name: part for name, part in model.named_modules() if isinstance(part, LowRank | QuantisedLinear)}
+        few_bits = any(isinstance(part, QuantisedLinear) for part in parts.values())
+        before = original() if original is not None and few_bits else None
+        for name, part in parts.items():
+            base = None if before is None else before.get_submodule(name.removesuffix(".base"))
             if isinstance(part, LowRank):
-                parent, _, own = name.rpartition(".")
-                setattr(model.get_submodule(parent), own, part.merged())
+                put(model, name, part.merged(base))                                       # type: ignore[arg-type]
+            elif not name.endswith(".base"):
+                put(model, name, base or part.plain())
 
 
 class LowRank(nn.Module):
     """A frozen linear map and its low-rank change: (..., inputs) → (..., outputs)."""
 
-    def __init__(self, base: Linear, rank: int, scale: float, dropout: float = 0.0, magnitude: bool = False):
+    def __init__(self, base: Linear | QuantisedLinear, rank: int, scale: float, dropout: float = 0.0, magnitude: bool = False):
         super().__init__()
         self.base = base
         self.scale = scale
@@ -91,13 +109,20 @@ class LowRank(nn.Module):
         return self.base.weight + self.scale * (self.up @ self.down)
 
     @torch.no_grad()
-    def merged(self) -> Linear:
-        """The plain linear map that computes the same."""
-        weight = self.changed()
+    def merged(self, original: Linear | None = None) -> Linear:
+        """The plain linear map that computes the same, or the change of an original of which this one keeps few bits."""
+        base = original or (self.base.plain() if isinstance(self.base, QuantisedLinear) else self.base)
+        weight = base.weight + self.scale * (self.up @ self.down)
         if self.magnitude is not None:
             weight = weight * (self.magnitude / weight.norm(dim=1))[:, None]
-        self.base.weight.copy_(weight)
-        return self.base
+        base.weight.copy_(weight)
+        return base
+
+
+def put(model: nn.Module, name: str, part: nn.Module) -> None:
+    """Put a part where another one of this name is."""
+    parent, _, own = name.rpartition(".")
+    setattr(model.get_submodule(parent), own, part)
 
 
 def matches(name: str, target: str) -> bool:

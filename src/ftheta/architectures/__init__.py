@@ -15,6 +15,7 @@ ARCHITECTURES = Catalogue(
         "headed": "ftheta.architectures.headed:HeadedConfig",
         "kmeans": "ftheta.architectures.classical:KMeansConfig",
         "linear": "ftheta.architectures.classical:LinearConfig",
+        "prompted": "ftheta.architectures.prompted:PromptedConfig",
         "resnet": "ftheta.architectures.resnet:ResNetConfig",
     },
 )

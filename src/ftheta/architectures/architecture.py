@@ -45,6 +45,11 @@ class Architecture(nn.Module, ABC):
     def initialise(self, seed: int) -> None:
         """Set every parameter and buffer from the seed."""
 
+    @property
+    def room(self) -> int | None:
+        """The most tokens it can look at in a row; None for what takes no tokens."""
+        return self.config.ports().sizes.get("T")
+
     def theta(self) -> dict[str, Tensor]:
         """θ: every parameter and saved buffer once, by name (tied parameters under their first name)."""
         saved = self.state_dict(keep_vars=True)

@@ -19,6 +19,7 @@ from ftheta.blocks.context import Cache, Context, document_positions
 from ftheta.blocks.initialise import normal
 from ftheta.blocks.mixer import Mixer
 from ftheta.blocks.residual import Residual
+from ftheta.blocks.virtual import Prefix, SoftPrompt
 from ftheta.core.config import Cycle, Part, Slot, from_data, slot
 from ftheta.core.contract import Ports
 
@@ -126,6 +127,8 @@ class Decoder(Architecture):
         self.norm = config.norm.build(dim=dim) if config.norm_place == "before" else None
         weight = self.embed.weight if config.tie else None
         self.head = config.head.build(dim=dim, vocab=config.vocab, weight=weight, softcap=config.softcap) if config.head else None
+        self.virtual: SoftPrompt | Prefix | None = None
+        """Learned tokens that an adaptation has added."""
 
     def mixers(self) -> list[Mixer]:
         """The mixer of every layer."""
@@ -166,7 +169,30 @@ class Decoder(Architecture):
     def forward(
         self, tokens: Tensor, documents: Tensor | None = None, cache: Cache | None = None, counted: Tensor | None = None, prefix: Tensor | None = None,
     ) -> Outputs:
-        return self.outputs(tokens, Context(self.position_of(tokens, documents, cache), documents, cache, counted=counted, prefix=prefix))
+        return self.read(tokens, documents, cache, counted, prefix=prefix)
+
+    def read(
+        self, tokens: Tensor, documents: Tensor | None, cache: Cache | None, counted: Tensor | None, segments: Tensor | None = None, prefix: Tensor | None = None,
+    ) -> Outputs:
+        """What the model gives for rows of tokens, with the learned tokens it has."""
+        layout, after = None, 0
+        if isinstance(self.virtual, SoftPrompt) and (cache is None or not cache.length):  # what is remembered begins with the vectors already
+            layout = self.virtual.layout(tokens, documents)
+            documents, counted, segments = layout.spread_documents(documents), layout.spread(counted, False), layout.spread(segments, 0)
+            tokens, prefix = layout.spread(tokens, 0), layout.spread(prefix, True)        # type: ignore[assignment]
+        elif isinstance(self.virtual, Prefix):
+            after = self.virtual.count
+        positions = self.position_of(tokens, documents, cache)
+        context = Context(positions + after if after else positions, documents, cache, counted=counted, layout=layout, prefix=prefix)
+        return self.outputs(tokens, context, self.added(tokens, segments))
+
+    def added(self, tokens: Tensor, segments: Tensor | None) -> Tensor | None:
+        """(B, T, D) that goes to the embedded tokens."""
+        return None
+
+    @property
+    def room(self) -> int | None:
+        return self.config.context - (0 if self.virtual is None else self.virtual.count)
 
     def outputs(self, tokens: Tensor, context: Context, added: Tensor | None = None) -> Outputs:
         """What the model gives; `added` (B, T, D) goes to the embedded tokens."""
@@ -182,6 +208,8 @@ class Decoder(Architecture):
         hidden = self.embed(tokens).to(self.compute_dtype)
         if self.config.scale_embed:
             hidden = hidden * math.sqrt(self.config.dim)
+        if context.layout is not None and isinstance(self.virtual, SoftPrompt):
+            hidden = context.layout.fill(hidden, self.virtual.weight)
         if added is not None:
             hidden = hidden + added.to(hidden.dtype)
         hidden = self.positions(hidden, context)
@@ -189,14 +217,19 @@ class Decoder(Architecture):
             hidden = self.embed_norm(hidden)
         for mixer in self.mixers():
             mixer.prepare(tokens.shape[1], hidden.dtype, context)
+        prefixes = self.virtual() if isinstance(self.virtual, Prefix) else None
         for i, layer in enumerate(self.layers):
             if self.value_embeds is not None:
                 context.values = self.value_embeds[str(i)](tokens).to(hidden.dtype) if str(i) in self.value_embeds else None
+            if prefixes is not None:
+                context.memory = prefixes[i]
             hidden = layer(hidden, context)
         if cache is not None:
             cache.length += tokens.shape[1]
             if documents is not None:
                 cache.documents = documents if cache.documents is None else torch.cat([cache.documents, documents], dim=1)
+        if context.layout is not None:
+            hidden = context.layout.tokens(hidden)
         return hidden if self.norm is None else self.norm(hidden)
 
     def position_of(self, tokens: Tensor, documents: Tensor | None, cache: Cache | None) -> Tensor:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from ftheta.architectures.architecture import Outputs
 from ftheta.architectures.decoder import Decoder, DecoderConfig
 from ftheta.blocks import MIXERS
-from ftheta.blocks.context import Cache, Context
+from ftheta.blocks.context import Cache
 from ftheta.core.config import Cycle, Part, slot
 from ftheta.core.contract import Ports
 
@@ -54,7 +54,9 @@ class Encoder(Decoder):
     def forward(
         self, tokens: Tensor, documents: Tensor | None = None, cache: Cache | None = None, counted: Tensor | None = None, segments: Tensor | None = None,
     ) -> Outputs:
-        added = None
-        if self.segment_embed is not None:
-            added = self.segment_embed(torch.zeros_like(tokens) if segments is None else segments)
-        return self.outputs(tokens, Context(self.position_of(tokens, documents, cache), documents, cache, counted=counted), added)
+        return self.read(tokens, documents, cache, counted, segments)
+
+    def added(self, tokens: Tensor, segments: Tensor | None) -> Tensor | None:
+        if self.segment_embed is None:
+            return None
+        return self.segment_embed(torch.zeros_like(tokens) if segments is None else segments)

@@ -86,6 +86,10 @@ class Headed(Architecture):
         """The trunk's own head, in models that guess tokens and read the text at once."""
         return self.trunk.head
 
+    @property
+    def room(self) -> int | None:
+        return self.trunk.room
+
     def initialise(self, seed: int) -> None:
         """The trunk as it says; the readout N(0, 0.02²), biases 0: the first loss is about ln K."""
         self.trunk.initialise(seed)

@@ -122,11 +122,16 @@ class Attention(MultiHead, Mixer):
                 k, v = torch.cat([past_k, k], dim=2), torch.cat([past_v, v], dim=2)
             kept = k.shape[2] if self.window is None else min(k.shape[2], self.window - 1)
             context.cache.states[self] = (k[:, :, k.shape[2] - kept :], v[:, :, k.shape[2] - kept :])
+        learned = 0
+        if context.memory is not None:                                                    # as it was learned: neither turned nor normed, seen from everywhere
+            learned = context.memory[0].shape[1]
+            k, v = (torch.cat([part.to(x.dtype).expand(len(x), -1, -1, -1), t], dim=2) for part, t in zip(context.memory, (k, v), strict=True))
         k, v = self.shared(k, v)
         if length * k.shape[2] <= WHOLE:
-            y = attend(q, k, v, context.bias(length, self.causal, q.dtype, self.window), self.scale)
+            bias = context.bias(length, self.causal, q.dtype, self.window)
+            y = attend(q, k, v, bias if bias is None or not learned else F.pad(bias, (learned, 0)), self.scale)
         else:
-            y = attend_in_blocks(q, k, v, context, self.causal, self.window, self.scale)
+            y = attend_in_blocks(q, k, v, context, self.causal, self.window, self.scale, learned)
         return self.merged(y)
 
 
@@ -166,14 +171,18 @@ def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, scale: float | 
     return scores.softmax(-1) @ v
 
 
-def attend_in_blocks(q: Tensor, k: Tensor, v: Tensor, context: Context, causal: bool, window: int | None, scale: float | None = None) -> Tensor:
-    """As `attend`, for sequences so long that nothing of T · S numbers may be made: queries (B, H, T, d) in blocks, each with the keys it can reach.
+def attend_in_blocks(
+    q: Tensor, k: Tensor, v: Tensor, context: Context, causal: bool, window: int | None, scale: float | None = None, learned: int = 0,
+) -> Tensor:
+    """As `attend`, for sequences so long that nothing of T · S numbers may be made: queries (B, H, T, d) in blocks, each with the keys it can reach
+    and the first `learned` keys, which all can.
 
     Where all keys before a query count, the fused kernel leaves out the others by itself. What a block may see is worked out anew for the
     backward pass.
     """
+    (always_k, k), (always_v, v) = k.tensor_split([learned], dim=2), v.tensor_split([learned], dim=2)
     length, total = q.shape[2], k.shape[2]
-    if causal and length == total and window is None and context.relative is None and context.prefix is None and not context.mixed():
+    if causal and length == total and window is None and not learned and context.relative is None and context.prefix is None and not context.mixed():
         return F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=scale)
     past = total - length
 
@@ -184,6 +193,10 @@ def attend_in_blocks(q: Tensor, k: Tensor, v: Tensor, context: Context, causal: 
             mask = context.allowed(length, causal, window, queries, reach)
         else:
             mask = context.added(length, causal, q.dtype, window, queries, reach)
+        if learned:
+            keys, values = torch.cat([always_k, keys], dim=2), torch.cat([always_v, values], dim=2)
+            seen = True if mask is not None and mask.dtype == torch.bool else 0.0
+            mask = None if mask is None else F.pad(mask, (learned, 0), value=seen)
         return F.scaled_dot_product_attention(part, keys, values, attn_mask=mask, scale=scale)
 
     parts = []

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from ftheta.blocks.virtual import KeysAndValues, Layout
+
 if TYPE_CHECKING:
     from ftheta.blocks.mixer import Mixer
 
@@ -73,6 +75,10 @@ class Context:
     """An encoder's output, for layers that look at one."""
     values: Tensor | None = None
     """(B, T, width of the values) added to the values of the layer about to run."""
+    memory: KeysAndValues | None = None
+    """Keys and values (H, P, head_dim) that every token may look at in the layer about to run."""
+    layout: Layout | None = None
+    """Where tokens and learned vectors stand, when vectors were put before documents; all of the above is about these longer rows."""
     counted: Tensor | None = None
     """(B, T) which tokens the loss is about; None: all."""
     prefix: Tensor | None = None

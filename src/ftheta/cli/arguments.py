@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from ftheta.models.model import Model
 
 RecipeArgument = Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe file, or the name of a shipped recipe (see `ftheta list recipes`).")]
 ModelArgument = Annotated[str, typer.Argument(metavar="MODEL", help="A model folder, such as runs/NAME/model, or a model of the Hugging Face hub: ORG/NAME, ORG/NAME@REVISION.")]
 SetOption = Annotated[list[str], typer.Option("--set", metavar="a.b=c", help="Change a field of the recipe; may be given several times.")]
+AdapterOption = Annotated[Path | None, typer.Option(metavar="DIR", help="Answer with the adapter (LoRA, prompt or prefix tuning) in this PEFT folder.")]
 NO_CHANGES = typer.Option(default_factory=list)
+
+
+def with_adapter(model: Model, folder: Path | None) -> Model:
+    """The model, using the adapter of a folder if there is one."""
+    return model if folder is None else model.attach(folder, "adapter").use("adapter")

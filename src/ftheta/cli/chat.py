@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 import ftheta
-from ftheta.cli.arguments import ModelArgument
+from ftheta.cli.arguments import AdapterOption, ModelArgument, with_adapter
 
 
 def chat(
@@ -18,12 +18,13 @@ def chat(
     temperature: Annotated[float, typer.Option(min=0, help="Divides the logits; 0 takes the likeliest token.")] = 0.7,
     top_p: Annotated[float, typer.Option(help="Choose among the likeliest tokens that together hold this probability.")] = 0.95,
     seed: Annotated[int, typer.Option(help="Same seed and same words, same answers.")] = 0,
+    adapter: AdapterOption = None,
 ) -> None:
     """Talk with a model, line by line; /new forgets what was said, /exit or the end of input leaves.
 
     Example: ftheta chat runs/sft/model
     """
-    opened = ftheta.load(model)
+    opened = with_adapter(ftheta.load(model), adapter)
     first = [{"role": "system", "content": system}] if system else []
     said = list(first)
     opened.ensure_chat()                                                                  # a model that cannot says so before anything is asked

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 import ftheta
-from ftheta.cli.arguments import ModelArgument
+from ftheta.cli.arguments import AdapterOption, ModelArgument, with_adapter
 
 
 def predict(
@@ -18,12 +18,14 @@ def predict(
     task_: Annotated[str | None, typer.Option("--task", help="What to use the model for instead, such as zero-shot-classification.")] = None,
     schema: Annotated[bool, typer.Option("--schema", help="Print what the model's task takes and gives, as JSON Schema.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, one line for each input.")] = False,
+    adapter: AdapterOption = None,
 ) -> None:
     """Answer inputs with a model of any family.
 
     Example: ftheta predict runs/digits-resnet/model digit.png
     """
-    opened = ftheta.load(model) if task_ is None else ftheta.load(model).used_for(task_)
+    opened = with_adapter(ftheta.load(model), adapter)
+    opened = opened if task_ is None else opened.used_for(task_)
     task = opened.task
     if schema:
         print(json.dumps({"task": task.name, "input": task.input.model_json_schema(), "output": task.output.model_json_schema()}, indent=1, ensure_ascii=False))

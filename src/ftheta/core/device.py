@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import functools
+import gc
 import os
 import platform
 import time
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -46,6 +49,41 @@ def fast_bfloat16(device: torch.device) -> bool:
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported()
     return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+
+
+class PeakMemory:
+    """The most memory taken since it was made, beyond what was taken then: on a GPU of tensors, else of the process (Linux)."""
+
+    def __init__(self, device: torch.device):
+        self.device = device
+        self.before: int | None = None
+        gc.collect()
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(device)
+            self.before = torch.cuda.memory_allocated(device)
+            return
+        try:
+            ctypes.CDLL(None).malloc_trim(0)                                              # what earlier work gave back is not taken any more
+            Path("/proc/self/clear_refs").write_text("5")                                 # the peak starts anew
+        except (OSError, AttributeError):
+            return
+        self.before = resident("VmRSS")
+
+    def bytes(self) -> int | None:
+        """None where it cannot be known."""
+        if self.before is None:
+            return None
+        most = torch.cuda.max_memory_allocated(self.device) if self.device.type == "cuda" else resident("VmHWM")
+        return None if most is None else max(0, most - self.before)
+
+
+def resident(what: str) -> int | None:
+    """A line of /proc/self/status in bytes: `VmRSS` is what the process has in memory, `VmHWM` the most it had."""
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+    except OSError:
+        return None
+    return next((1024 * int(line.split()[1]) for line in lines if line.startswith(f"{what}:")), None)
 
 
 def memory_bytes() -> int:

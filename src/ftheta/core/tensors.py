@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -46,6 +47,16 @@ def read(path: Path) -> dict[str, Tensor]:
         raise FolderError(f"{path} is missing") from None
     except (safetensors.SafetensorError, ValueError, KeyError, RuntimeError) as error:
         raise FolderError(f"{path} is not a readable safetensors file: {error}") from None
+
+
+def fingerprint(tensors: Mapping[str, Tensor]) -> str:
+    """A hash of names, types, shapes and every byte."""
+    found = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu().contiguous()
+        found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        found.update(tensor.reshape(-1).view(torch.uint8).numpy().data if tensor.numel() else b"")
+    return found.hexdigest()
 
 
 def mismatches(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> list[str]:

@@ -14,6 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ftheta.adaptation.freezing import Full
+from ftheta.adaptation.prompting import Prompting
 from ftheta.architectures.architecture import Architecture, ArchitectureConfig, Estimator
 from ftheta.blocks.initialise import normal
 from ftheta.core.contract import Batch, Ports
@@ -60,7 +62,8 @@ class Bench:
         data = build_data(shorter(recipe))
         config = recipe.architecture(data.ports.sizes)
         model = config.dump()
-        if "gradients" in config.ports().traits and isinstance(model.get("depth"), int):
+        whole = recipe.start is not None and not isinstance(recipe.adapt, Full)               # an adaptation may name layers
+        if "gradients" in config.ports().traits and isinstance(model.get("depth"), int) and not whole:
             model["depth"] = min(model["depth"], DEPTH)
         small = with_few_rows(shorter(recipe), data).replace(model=model)
         return cls(small, data, small.architecture(data.ports.sizes))
@@ -85,6 +88,8 @@ class Bench:
             noise = torch.empty_like(parameter)
             normal(noise, away, self.recipe.seed, "away", name)
             parameter.data += noise
+        if self.recipe.start is not None and not isinstance(self.recipe.adapt, Full | Prompting):
+            self.recipe.adapt.apply(model, self.recipe.seed)
         model.to(dtype).compute_dtype = dtype
         return model
 
@@ -106,8 +111,11 @@ class Bench:
         return Trainer(model, self.objective(), source, self.recipe.train, seed=self.recipe.seed, checkpoints=Checkpoints(folder), events=events, stop=stop)
 
     def packaged(self, away: float = AWAY) -> Model:
-        """The model as it would be saved."""
-        return Model(self.model(away=away), self.data.processor, task_of(self.recipe, self.config), {})
+        """The model as it would be saved, but for what an adaptation keeps beside it."""
+        model = self.model(away=away)
+        if self.recipe.start is not None:
+            self.recipe.adapt.finish(model)
+        return Model(model, self.data.processor, task_of(self.recipe, self.config), {})
 
     def subject(self, model: Model) -> Subject:
         """A few units of the test split, for scoring."""

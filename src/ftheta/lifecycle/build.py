@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import torch
 
+from ftheta.adaptation.prompting import Prompting
 from ftheta.architectures.architecture import Architecture, ArchitectureConfig
 from ftheta.architectures.headed import Headed
 from ftheta.core.contract import Batch, Ports, check
@@ -14,6 +15,7 @@ from ftheta.core.errors import ConfigError, Problem
 from ftheta.core.random import Draws
 from ftheta.core.tensors import mismatches
 from ftheta.data.augment import Augmentation
+from ftheta.data.labelled import LabelledTextSource
 from ftheta.data.pack import Pack, Ramp
 from ftheta.data.source import Dataset, Ordered, Shuffled, Source
 from ftheta.data.sources.source_config import Prepared, Sections
@@ -51,6 +53,11 @@ def misfits(recipe: Recipe, ports: Ports | None = None) -> list[str]:
             model.build()
     except ValueError as error:                                                           # parts that do not go together, such as heads and dim
         reasons.append(f"model: {error}")
+    if isinstance(recipe.adapt, Prompting) and not (isinstance(recipe.data.source, LabelledTextSource) and recipe.objective.name == "classification"):
+        reasons.append("adapt: prompting names the classes of texts: choose a source of labelled texts, such as text_table, and objective 'classification'")
+    longest, room = data.sizes.get("T"), model.ports().sizes.get("T")
+    if recipe.adapt.in_front and longest and room and longest + recipe.adapt.in_front > room:
+        reasons.append(f"adapt: {recipe.adapt.in_front} tokens before texts of up to {longest} are more than the {room} the model looks at: make one of them shorter")
     for metric in recipe.evaluate:
         reasons += metric.misfits(data, model)
     reasons += companion_misfits(recipe, data, model)
@@ -77,11 +84,18 @@ def build_model(config: ArchitectureConfig, seed: int) -> Architecture:
 
 
 def starting_model(recipe: Recipe, sizes: Mapping[str, int]) -> Architecture:
-    """What training begins with: initial parameters, or those of `start`, prepared for the adaptation. Raises FolderError, ConfigError."""
+    """What training begins with, prepared for the adaptation. Raises FolderError, ConfigError."""
+    model = original_model(recipe, sizes)
+    if recipe.start is not None:
+        recipe.adapt.apply(model, recipe.seed)
+    return model
+
+
+def original_model(recipe: Recipe, sizes: Mapping[str, int]) -> Architecture:
+    """Initial parameters, or those of `start`. Raises FolderError, ConfigError."""
     model = build_model(recipe.architecture(sizes), recipe.seed)
     if recipe.start is not None:
         begin_from(model, load_model(recipe.start).architecture, recipe.start)
-        recipe.adapt.apply(model, recipe.seed)
     return model
 
 

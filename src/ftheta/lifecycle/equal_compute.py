@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -109,7 +109,7 @@ def group(runs: list[FinishedRun]) -> Group:
     found = []
     for split, key, recent in (("validation", "validation_loss", 1), ("train", "loss", RECENT)):
         if all(any(line.get(key) is not None for line in run.lines) for run in runs):
-            curves = [curve(run, key, recent, bits_per_byte(run, split) if several else 1.0) for run in runs]
+            curves = [curve(run, key, recent, bits_per_byte(run.data, split) if several else 1.0) for run in runs]
             quantity = f"{'validation' if split == 'validation' else 'training'} {'bits per byte' if several else 'loss'}"
             found.append(with_equal(quantity, "lower", runs, curves, several))
     return next((made for made in found if made.complete), found[0])
@@ -140,9 +140,9 @@ def curve(run: FinishedRun, key: str, recent: int = 1, factor: float = 1.0) -> C
     return Curve(values, steps, axes)
 
 
-def bits_per_byte(run: FinishedRun, split: str) -> float:
+def bits_per_byte(account: Mapping[str, Any], split: str) -> float:
     """What turns a loss in nats per token into bits per byte: every token of a document but its first is predicted."""
-    tokens, documents = run.data["tokens"][split], run.data["splits"][split]["documents"]
+    tokens, documents = account["tokens"][split], account["splits"][split]["documents"]
     return (tokens["tokens"] - documents) / tokens["bytes"] / math.log(2)
 
 

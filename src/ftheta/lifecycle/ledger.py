@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
 from ftheta.architectures.architecture import Architecture, Outputs, call
+from ftheta.blocks.quantised import QuantisedLinear
 from ftheta.core.contract import Batch
 from ftheta.core.device import matmul_rate
 from ftheta.data.source import Source
@@ -19,8 +20,11 @@ from ftheta.training.precision import TYPES
 
 def parameter_counts(model: Architecture) -> dict[str, int]:
     """All parameters once, and those that training moves."""
+    few_bits = {name: part for name, part in model.named_modules() if isinstance(part, QuantisedLinear)}
+    kept = {f"{name}.{buffer}" for name, part in few_bits.items() for buffer, _ in part.named_buffers()}
+    plain = sum(value.numel() for name, value in model.theta().items() if value.is_floating_point() and name not in kept)
     return {
-        "parameters": sum(value.numel() for value in model.theta().values() if value.is_floating_point()),
+        "parameters": plain + sum(part.in_features * part.out_features for part in few_bits.values()),
         "trainable": sum(p.numel() for p in model.parameters() if p.requires_grad),
     }
 
@@ -87,6 +91,14 @@ def flops_per_step(model: Architecture, objective: Objective, source: Source) ->
             objective.loss(model, run, batch, phase).total.backward()
     model.zero_grad(set_to_none=True)
     return counter.get_total_flops() * source.batch_size / rows
+
+
+@torch.no_grad()
+def flops_of_rows(model: Architecture, batch: Batch) -> float:
+    """Floating point operations of looking at these rows, for each of them."""
+    with FlopCounterMode(display=False, custom_mapping=UNKNOWN_TO_TORCH) as counter:
+        call(model.eval(), batch)
+    return counter.get_total_flops() / len(next(iter(batch.values())))
 
 
 def ceiling(precision: str, device: torch.device) -> float:

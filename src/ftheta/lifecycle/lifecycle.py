@@ -21,24 +21,30 @@ import torch
 from ruamel.yaml import YAML
 
 from ftheta.adaptation.lora import LoRA
+from ftheta.adaptation.prompting import Prompting, choose
+from ftheta.adaptation.virtual import VirtualTokens
 from ftheta.architectures.architecture import Architecture, Estimator
 from ftheta.core import distributed
 from ftheta.core.atomic import Attempt, clear_attempts, commit, lock, verify, write_file
+from ftheta.core.device import PeakMemory, pick
 from ftheta.core.device import facts as machine_facts
-from ftheta.core.errors import FolderError, UsageError
+from ftheta.core.errors import ConfigError, FolderError, Problem, UsageError
 from ftheta.core.log import logger
+from ftheta.core.tensors import fingerprint
+from ftheta.data.processors.text import TextProcessor
 from ftheta.data.source import Source
 from ftheta.data.sources.source_config import Prepared, source_name
 from ftheta.data.stages import digest
 from ftheta.evaluation.metrics.metric import Measurement, Metric, Result, Subject
-from ftheta.lifecycle.build import build_data, build_ramp, build_source, build_validation, completed, refuse_misfits, starting_model, task_of
+from ftheta.lifecycle.build import build_data, build_ramp, build_source, build_validation, completed, original_model, refuse_misfits, task_of
 from ftheta.lifecycle.card import number, render
 from ftheta.lifecycle.companion import accompanied, load_companion
-from ftheta.lifecycle.ledger import ceiling, flops_per_step, parameter_counts
+from ftheta.lifecycle.few_bits import few_bits, first_loss
+from ftheta.lifecycle.ledger import ceiling, flops_of_rows, flops_per_step, parameter_counts
 from ftheta.lifecycle.pictures import curves
 from ftheta.lifecycle.recipe import Recipe, differences, load, read_yaml
 from ftheta.lifecycle.reference import content_of
-from ftheta.models.adapters import save_adapter
+from ftheta.models.adapters import Adapter, learned_beside, save_adapter
 from ftheta.models.folder import load as load_model
 from ftheta.models.folder import located, origin_of
 from ftheta.models.folder import save as save_model
@@ -70,6 +76,9 @@ def run(
 ) -> Outcome:
     """Do everything the recipe says, continuing what was begun. Raises FthetaError's subclasses; Stopped when asked to stop."""
     parsed = load(recipe, changes)
+    if parsed.arms:
+        listed = ", ".join(arm.adapt.name + ("" if arm.rate is None else f" at rate {arm.rate:g}") for arm in parsed.arms)
+        raise ConfigError([Problem(("arms",), f"{listed}: `ftheta compare RECIPE` makes a run of each; leave them out to make one run")])
     folder = Path(out) if out is not None else Path("runs") / parsed.name
     if (begun := begun_from(folder)) not in (None, parsed.start):
         parsed = load(recipe, changes, begun)
@@ -164,11 +173,23 @@ def train(recipe: Recipe, data: Prepared, folder: Path, events: Events, stop: St
     costs_file = folder / "model" / "training.json"
     if (folder / "model").is_dir() and not verify(folder / "model") and costs_file.exists():
         return load_model(folder / "model"), json.loads(costs_file.read_text())
-    architecture = starting_model(recipe, data.ports.sizes)
+    memory = PeakMemory(pick(recipe.train.device))
     provenance = {"recipe": recipe.dump(), "data": data.account.get("fingerprint"), "ftheta": version("ftheta"), **machine_facts()}
     if recipe.start is not None:
         provenance["start"] = origin_of(*located(recipe.start))
+    if isinstance(recipe.adapt, Prompting) and recipe.start is not None:
+        events.event("stage", name="prompting")
+        architecture, costs = prompted(recipe.adapt, recipe.start, data, recipe.seed)
+        costs["peak_memory"] = memory.bytes()
+        return packed(recipe, data, architecture, task_of(recipe, config), provenance, None, costs, folder), costs
+    architecture = original_model(recipe, data.ports.sizes)
+    kept: dict[str, Any] = {}
+    if recipe.start is not None:
+        before = first_loss(recipe, data, architecture) if recipe.adapt.lossy else None
+        recipe.adapt.apply(architecture, recipe.seed)
+        kept = few_bits(recipe, data, architecture, before)
     events.event("stage", name="train")
+    adapter: Adapter | None = None
     if isinstance(architecture, Estimator):
         costs = fit_estimator(architecture, data.splits["train"], recipe.seed)
     else:
@@ -184,26 +205,54 @@ def train(recipe: Recipe, data: Prepared, folder: Path, events: Events, stop: St
             events=events, stop=stop, facts=facts, ramp=build_ramp(recipe), flops_per_step=flops,
         )
         progress = trainer.fit()
-        if isinstance(recipe.adapt, LoRA) and recipe.start is not None and distributed.rank() == 0:
-            keep_adapter(architecture, recipe.adapt, folder / "adapter", provenance["start"]["from"])
-        recipe.adapt.finish(architecture)
-        costs = {**counted, "flops_per_step": flops, **vars(progress), **speed(source, progress.units, progress.seconds)}
+        if isinstance(recipe.adapt, LoRA | VirtualTokens) and recipe.start is not None:
+            origin = provenance["start"]["from"]
+            if distributed.rank() == 0:
+                keep_adapter(architecture, recipe.adapt, folder / "adapter", origin)
+            if isinstance(recipe.adapt, VirtualTokens):                                   # no parameters of the model say the same
+                adapter = learned_beside(architecture, recipe.adapt, origin)
+        recipe.adapt.finish(architecture, lambda: original_model(recipe, data.ports.sizes))
+        costs = {**counted, **kept, "flops_per_step": flops, **vars(progress), **speed(source, progress.units, progress.seconds)}
         if flops:
             top = ceiling(progress.precision, trainer.device)
             rate = flops * progress.step / max(progress.seconds, 1e-9)
             costs |= {"flops": flops * progress.step, "flops_per_second": rate, "ceiling_flops_per_second": top, "ceiling_share": rate / top}
-    model = Model(architecture, data.processor, task_of(recipe, config), provenance)
+    costs["peak_memory"] = memory.bytes()
+    return packed(recipe, data, architecture, task_of(recipe, config), provenance, adapter, costs, folder), costs
+
+
+def packed(
+    recipe: Recipe, data: Prepared, architecture: Architecture, task: str, provenance: dict[str, Any], adapter: Adapter | None, costs: dict[str, Any], folder: Path,
+) -> Model:
+    """The model with everything needed to use it, and its folder."""
+    model = Model(architecture, data.processor, task, provenance)
     model.architecture.compute_dtype = torch.float32
+    if adapter is not None:
+        model.adapters.add(recipe.adapt.name, adapter, recipe.name)
+        model.use(recipe.adapt.name)
     if distributed.rank() == 0:
         save_model(model, folder / "model", extra={"training.json": costs}, replace=True)
     distributed.barrier()
-    return model, costs
+    return model
 
 
-def keep_adapter(model: Architecture, adapt: LoRA, place: Path, start: str) -> None:
-    """The change by itself, for tools that read PEFT's files; the model folder holds it merged."""
+def prompted(adapt: Prompting, start: str, data: Prepared, seed: int) -> tuple[Architecture, dict[str, Any]]:
+    """The start asked in the best of the ways tried, and what trying took."""
+    assert isinstance(data.processor, TextProcessor)
+    began = time.perf_counter()
+    found = choose(adapt, load_model(start).architecture, data.processor, data.splits, seed)
+    seconds = time.perf_counter() - began
+    adapt.apply(found.model, seed)
+    rows = data.splits["train"].batch(torch.arange(min(8, len(data.splits["train"]))))
+    facts = {"unit": "example", "units": found.looked, "units_per_second": found.looked / max(seconds, 1e-9), "seconds": seconds, "precision": "float32"}
+    flops = flops_of_rows(found.model, rows) * found.looked
+    return found.model, {**parameter_counts(found.model), **facts, "step": 0, "flops": flops, "prompting": found.facts}
+
+
+def keep_adapter(model: Architecture, adapt: LoRA | VirtualTokens, place: Path, start: str) -> None:
+    """What was learned by itself, for tools that read PEFT's files; the model folder holds a low-rank change merged."""
     try:
-        save_adapter(model, adapt, place, start)
+        save_adapter(model, adapt, place, start, fingerprint(load_model(start).architecture.theta()))
     except UsageError as error:
         logger.info("no adapter folder: %s", error)
 

@@ -82,6 +82,15 @@ class DataConfig(Config):
         return tokenizer
 
 
+class Arm(Config):
+    """One of several ways to go on from a start that are compared."""
+
+    adapt: Annotated[Adaptation, Slot(ADAPTATIONS)]
+    """Which parameters move."""
+    rate: float | None = Field(default=None, gt=0)
+    """Its learning rate; none: the recipe's."""
+
+
 class Recipe(Config):
     """A model from data to report: what `ftheta run` executes."""
 
@@ -98,6 +107,8 @@ class Recipe(Config):
     tokenizer training goes on from; none: from nothing. The run keeps a hub model's commit and goes on with it."""
     adapt: Annotated[Adaptation, Slot(ADAPTATIONS)] = Full()
     """Which parameters move when training goes on from a model."""
+    arms: tuple[Arm, ...] | None = Field(default=None, min_length=1)
+    """Instead of `adapt`: several ways to go on from the start, for `ftheta compare`; none: prompting, probe, lora and full."""
     model: dict[str, Any]
     """The architecture: `kind` (or `preset`) and its fields; sizes the data knows may be left out, and with `start` all that does not change."""
     objective: Annotated[Objective, Slot(OBJECTIVES)]

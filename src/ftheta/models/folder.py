@@ -6,7 +6,6 @@ folder as it is. `ftheta.json` says everything in our own terms.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -26,20 +25,26 @@ from ftheta.interop import FAMILIES, hub, llama2c
 from ftheta.interop.huggingface.sentences import read_sentences
 from ftheta.interop.mapping import Family, Line, to_ours, to_theirs
 from ftheta.interop.published import PUBLISHED, published
+from ftheta.models.adapters import read_adapter
 from ftheta.models.model import Model
+from ftheta.models.outside import expressed, read_json
 
 FORMAT = 1
+ADAPTERS = "adapters"
+"""The folder inside that holds the adapters beside a model; `ftheta.json` says which are in use."""
 
 
 def save(model: Model, folder: str | Path, *, card: str = "", extra: Mapping[str, Any] | None = None, replace: bool = False) -> Path:
     """Write a model folder atomically. `card` becomes its README.md; `extra` are further JSON files by name."""
-    folder, architecture = Path(folder), model.architecture
-    theta = architecture.theta()
+    folder, architecture, used = Path(folder), model.architecture, dict(model.adapters.used)
+    model.use({})                                                                         # adapters stay beside the model
+    theta = {name: value.clone() if used else value for name, value in architecture.theta().items()}
+    model.use(used)
     outside = expressed(architecture.config)
     named = theta if outside is None else to_theirs(outside[2], theta)
     facts = {
         "format": FORMAT, "architecture": architecture.config.dump(), "task": model.task.name, "processor": model.processor.dump(),
-        "names": "ftheta" if outside is None else outside[0], "provenance": model.provenance,
+        "names": "ftheta" if outside is None else outside[0], "provenance": model.provenance, **({"adapters": used} if model.adapters.known else {}),
     }
     with commit(folder, replace=replace) as attempt:
         attempt.write("model.safetensors", *tensor_files.pieces(named, {"format": "pt"}))
@@ -58,21 +63,13 @@ def save(model: Model, folder: str | Path, *, card: str = "", extra: Mapping[str
         attempt.write_json("config.json", config)
         for name, data in model.processor.files().items():
             attempt.write(name, data)
+        for name, adapter in model.adapters.known.items():
+            adapter.write(attempt, f"{ADAPTERS}/{name}/")
         for name, value in (extra or {}).items():
             attempt.write_json(name, value)
         if card:
             attempt.write_text("README.md", card)
     return folder
-
-
-def expressed(config: ArchitectureConfig) -> tuple[str, dict[str, Any], list[Line]] | None:
-    """The outside family that can say this config, its `config.json` and its table; None when there is none."""
-    for name in FAMILIES.names():
-        family: Family = FAMILIES.load(name)()
-        theirs = family.export_config(config)
-        if theirs is not None:
-            return name, theirs, list(family.lines(config))
-    return None
 
 
 def find(folder: str | Path) -> Path:
@@ -119,7 +116,8 @@ def load(folder: str | Path) -> Model:
     """
     if Path(folder).is_file():
         config, theta, tokenizer = llama2c.read(Path(folder))
-        return Model(with_values(config, theta, None, Path(folder)), TextProcessor(tokenizer), "text-generation", {"from": str(folder), "format": "llama2.c"})
+        architecture = with_values(config, theta, None, Path(folder))
+        return Model(architecture, TextProcessor(tokenizer), "text-generation", {"from": str(folder), "format": "llama2.c"}, str(folder))
     folder, name = located(folder)
     if not (folder / "ftheta.json").exists():
         return load_foreign(folder, origin_of(folder, name))
@@ -131,7 +129,10 @@ def load(folder: str | Path) -> Model:
     outside = None if facts["names"] == "ftheta" else expressed(config)
     architecture = with_values(config, values, outside[2] if outside else None, folder)
     processor = PROCESSORS.load(facts["processor"]["kind"]).load(facts["processor"], folder)
-    return Model(architecture, processor, facts["task"], facts["provenance"])
+    model = Model(architecture, processor, facts["task"], facts["provenance"], str(folder))
+    for place in sorted((folder / ADAPTERS).glob("*/")):
+        model.adapters.add(place.name, read_adapter(place), str(folder))
+    return model.use(facts.get("adapters", {}))
 
 
 def read_facts(folder: Path) -> dict[str, Any]:
@@ -175,7 +176,7 @@ def load_foreign(folder: Path, provenance: Mapping[str, Any]) -> Model:
     if isinstance(processor, TextProcessor) and processor.vocab > known:
         ids = f"its tokenizer has ids up to {processor.vocab - 1:,}, its model knows only {known:,} tokens"
         raise FolderError(f"{folder}: {ids}: they are not of one model")
-    return Model(architecture, processor, usual_task(config.ports(), sentences is not None), {**provenance, "format": kind})
+    return Model(architecture, processor, usual_task(config.ports(), sentences is not None), {**provenance, "format": kind}, str(folder))
 
 
 def usual_task(ports: Ports, sentences: bool) -> str:
@@ -233,15 +234,3 @@ def architecture_config(data: Any) -> ArchitectureConfig:
     config = Slot(ARCHITECTURES).parse(data)
     assert isinstance(config, ArchitectureConfig)
     return config
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise FolderError(f"{path} cannot be read: {error}") from None
-    if not isinstance(value, dict):
-        raise FolderError(f"{path} does not hold a JSON object")
-    return value
-
-

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, Self
 
 from ftheta.architectures.architecture import Architecture
 from ftheta.core.errors import UsageError
 from ftheta.data.processors.processor import Processor
+from ftheta.models.adapters import Adapters, read_adapter
 from ftheta.models.tasks import TASKS
 from ftheta.models.tasks.task import Task
 from ftheta.models.tasks.text import Prompt, TextGeneration
@@ -16,11 +18,30 @@ from ftheta.models.tasks.text import Prompt, TextGeneration
 class Model:
     """y = f(x; θ) with everything needed to use it."""
 
-    def __init__(self, architecture: Architecture, processor: Processor, task: str, provenance: Mapping[str, Any] | None = None):
+    def __init__(
+        self, architecture: Architecture, processor: Processor, task: str, provenance: Mapping[str, Any] | None = None, place: str = "this model",
+    ):
         self.architecture = architecture.eval()
         self.processor = processor
         self.task: Task[Any, Any, Any] = TASKS.load(task)(architecture, processor)
         self.provenance = dict(provenance or {})
+        self.place = place
+        """The folder it came from, for messages."""
+        self.adapters = Adapters(architecture)
+
+    def attach(self, folder: str | Path, name: str | None = None) -> Self:
+        """Know the adapter in a PEFT folder (LoRA, DoRA, prompt tuning, prefix tuning) by its folder's name or another; `use` puts it to use.
+
+        Raises FolderError when it does not fit or belongs to another model.
+        """
+        used = dict(self.adapters.used)
+        self.adapters.add(name or Path(folder).resolve().name, read_adapter(Path(folder)), self.place)
+        return self.use(used)
+
+    def use(self, adapters: str | Mapping[str, float] | None) -> Self:
+        """Answer with an adapter, with a weighted sum of the changes of several, or (None) with none of them. Raises UsageError."""
+        self.adapters.use({} if adapters is None else {adapters: 1.0} if isinstance(adapters, str) else adapters)
+        return self
 
     def used_for(self, task: str) -> Model:
         """The same model for another task, such as zero-shot-classification by one that continues text. Raises ConfigError for an unknown one."""

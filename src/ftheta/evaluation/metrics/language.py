@@ -44,7 +44,8 @@ class DocumentMetric(Metric):
         if not isinstance(processor, TextProcessor) or not texts:
             raise UsageError(f"{self.name} needs a text model and a test split of documents")
         architecture = subject.model.architecture
-        length = architecture.config.ports().sizes["T"]
+        length = architecture.room
+        assert length is not None
         ids = [[*processor.encode(text), *[i for i in [processor.id("eos")] if i is not None]] for text in texts]
         before, architecture.compute_dtype = architecture.compute_dtype, TYPES[self.precision]
         found = document_nats(architecture, ids, length, self.stride or length // 2, self.batch)

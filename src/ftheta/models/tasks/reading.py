@@ -26,7 +26,8 @@ class ReadingTask(Task[I, O, TextProcessor]):
     @property
     def longest(self) -> int:
         """Tokens of a text that are read: what the model can, or less where the processor says so."""
-        most = self.architecture.config.ports().sizes["T"]
+        most = self.architecture.room
+        assert most is not None
         return min(most, self.processor.longest or most)
 
     def frame(self, texts: Sequence[tuple[str, str | None]] | Sequence[tuple[str, str]]) -> list[Encoding]:

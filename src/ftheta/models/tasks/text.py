@@ -196,7 +196,7 @@ class Writing(Task[W, Continuation, TextProcessor], Generic[W]):
         """How far the model looks, which token ends a text and which never come."""
         end = self.processor.id("eos")
         banned = [i for i in map(self.processor.id, ("bos", "cls", "mask", "pad")) if i is not None and i != end]
-        longest = self.architecture.config.ports().sizes.get("T") if self.limited() else None
+        longest = self.architecture.room if self.limited() else None
         return {"longest": longest, "end": end, "banned": banned}
 
     def limited(self) -> bool:

@@ -1,0 +1,90 @@
+"""Weights in few bits equal a naive formula, value by value, and gradients pass through as through the weights they stand for."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from ftheta.blocks.linear import Linear
+from ftheta.blocks.quantised import NF4, Quantisation, QuantisedLinear
+from ftheta.core.errors import ConfigError
+
+PUBLISHED = """-1.0 -0.6961928009986877 -0.5250730514526367 -0.39491748809814453 -0.28444138169288635 -0.18477343022823334 -0.09105003625154495 0.0
+0.07958029955625534 0.16093020141124725 0.24611230194568634 0.33791524171829224 0.44070982933044434 0.5626170039176941 0.7229568362236023 1.0"""
+
+
+def linear(inputs: int = 30, outputs: int = 7) -> Linear:
+    torch.manual_seed(0)
+    made = Linear(inputs, outputs)
+    made.weight.data[2] = 0.0
+    return made
+
+
+def naive_nf4(weight: torch.Tensor, block: int) -> tuple[list[int], torch.Tensor]:
+    """One value after another: the nearest of the published values times the block's maximum; all codes and the weights."""
+    flat, values, codes = weight.flatten().tolist(), [], []
+    for part in (flat[i : i + block] for i in range(0, len(flat), block)):
+        most = max(map(abs, part))
+        for value in part:
+            code = min(range(16), key=lambda i: abs(NF4[i] * most - value)) if most else 7
+            codes.append(code)
+            values.append(NF4[code] * most)
+    return codes, torch.tensor(values).view(weight.shape)
+
+
+def test_the_values_are_those_published() -> None:
+    assert tuple(map(float, PUBLISHED.split())) == NF4
+
+
+@pytest.mark.parametrize("block", [64, 16])
+def test_four_bits_equal_the_naive_formula_and_two_share_a_byte(block: int) -> None:
+    plain = linear()
+    kept = QuantisedLinear(plain, Quantisation(block=block))
+    codes, wanted = naive_nf4(plain.weight.detach(), block)
+    torch.testing.assert_close(kept.weight, wanted, atol=1e-7, rtol=1e-6)
+    packed = [int(byte) for byte in kept.get_buffer("codes")]
+    assert len(packed) == -(-30 * 7 // block) * block // 2
+    assert [part for byte in packed for part in divmod(byte, 16)][: 30 * 7] == codes
+
+
+def test_eight_bits_equal_the_naive_formula() -> None:
+    plain = linear()
+    kept = QuantisedLinear(plain, Quantisation(bits=8))
+    for row, found in zip(plain.weight.detach(), kept.weight, strict=True):
+        most = max(abs(float(value)) for value in row)
+        wanted = [round(float(value) / most * 127) * most / 127 if most else 0.0 for value in row]
+        torch.testing.assert_close(found, torch.tensor(wanted), atol=1e-7, rtol=1e-6)
+    assert kept.get_buffer("codes").dtype == torch.int8
+
+
+def test_maxima_kept_in_eight_bits_too() -> None:
+    plain = linear(64, 300)
+    plain.weight.data[2] = 0.1
+    once, twice = (QuantisedLinear(plain, Quantisation(double=double)) for double in (False, True))
+    scale = once.get_buffer("scale")
+    mean = float(scale.mean())
+    found = []
+    for part in (scale.tolist()[i : i + 256] for i in range(0, len(scale), 256)):
+        most = max(abs(value - mean) for value in part)
+        found += [round((value - mean) / most * 127) * most / 127 + mean for value in part]
+    torch.testing.assert_close(twice.weight, once.weight / scale[:, None] * torch.tensor(found)[:, None], atol=1e-6, rtol=1e-5)
+    size = [sum(part.numel() * part.element_size() for part in kept.parts()) for kept in (once, twice)]
+    assert size == [64 * 300 // 2 + 4 * 300, 64 * 300 // 2 + 300 + 4 * 2 + 4]
+
+
+@pytest.mark.parametrize("how", [Quantisation(), Quantisation(bits=8), Quantisation(double=True)])
+def test_gradients_are_those_of_the_weights_it_stands_for(how: Quantisation) -> None:
+    kept = QuantisedLinear(linear(), how)
+    plain = kept.plain()
+    x = torch.randn(3, 5, 30, requires_grad=True)
+    y, wanted = kept(x), plain(x)
+    torch.testing.assert_close(y, wanted)
+    (found,), (grad,) = (torch.autograd.grad(out.square().sum(), x) for out in (y, wanted))
+    torch.testing.assert_close(found, grad)
+    assert not any(parameter.requires_grad for parameter in kept.parameters())
+    assert kept(x.bfloat16()).dtype == torch.bfloat16
+
+
+def test_settings_that_do_not_go_together() -> None:
+    with pytest.raises(ConfigError, match="with 8 bits every row has its maximum"):
+        Quantisation.parse({"bits": 8, "double": True})
