@@ -80,7 +80,7 @@ class PrefixTuning(VirtualTokens):
     def learned(self, reader: Decoder, seed: int) -> Prefix:
         mixers = [part for part in reader.modules() if isinstance(part, Attention)]
         if len(mixers) != len(reader.layers) or len({(mixer.kv_heads, mixer.value_dim) for mixer in mixers}) > 1:
-            raise ConfigError([Problem(("adapt",), "a prefix is keys and values of attention, which not every layer of the model has in the same shape: choose soft_prompt or lora")])
+            raise ConfigError([Problem(("adapt",), "a prefix is keys and values of attention, alike in every layer, which the model does not have: choose soft_prompt or lora")])
         heads = mixers[0].kv_heads
         prefix = Prefix(self.tokens, len(mixers), heads, (mixers[0].value_dim or 0) // heads, self.hidden).to(reader.embed.weight)
         for name, parameter in prefix.named_parameters():

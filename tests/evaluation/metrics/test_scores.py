@@ -13,11 +13,12 @@ from scipy import stats
 from sklearn import metrics as theirs
 
 from ftheta.evaluation import statistics
-from ftheta.evaluation.metrics.answers import Answered
+from ftheta.evaluation.metrics.answered import Answered
 from ftheta.evaluation.metrics.correlation import pearson, ranks
 from ftheta.evaluation.metrics.f1 import measurements
-from ftheta.evaluation.metrics.matches import ExactMatch, SpanF1, overlap, same
+from ftheta.evaluation.metrics.matches import ExactMatch, SpanF1
 from ftheta.evaluation.metrics.overlap import Bleu, ChrF, Rouge
+from ftheta.evaluation.metrics.same_answer import RULES
 from ftheta.evaluation.statistics import bootstrap, bounded, mean_ratio, proportion
 
 ENGLISH = [
@@ -147,8 +148,8 @@ def squad_f1(prediction, truth):
 
 def test_english_answers_match_as_in_squad():
     for said, true in ENGLISH:
-        assert same(said, true, "en") == (squad_words(said) == squad_words(true))
-        assert overlap(said, true, "en") == pytest.approx(squad_f1(said, true))
+        assert RULES["english"][0](said, true) == (squad_words(said) == squad_words(true))
+        assert RULES["english"][1](said, true) == pytest.approx(squad_f1(said, true))
     found = ExactMatch().scores(answers(ENGLISH), 0)[0]
     assert found.value == 2 / 7 and found.low < 2 / 7 < found.high
 
@@ -178,12 +179,12 @@ def cmrc_f1(said, true):
 
 def test_chinese_answers_match_as_in_cmrc():
     for said, true in CHINESE:
-        assert overlap(said, true, "zh") == pytest.approx(cmrc_f1(said, true)), (said, true)
+        assert RULES["chinese"][1](said, true) == pytest.approx(cmrc_f1(said, true)), (said, true)
         plain = ["".join(c for c in text.lower().strip() if c not in SIGNS) for text in (said, true)]
-        assert same(said, true, "zh") == (plain[0] == plain[1])
-    found = SpanF1(language="zh").scores(answers(CHINESE), 0)[0]
+        assert RULES["chinese"][0](said, true) == (plain[0] == plain[1])
+    found = SpanF1(language="chinese").scores(answers(CHINESE), 0)[0]
     assert found.value == pytest.approx(np.mean([cmrc_f1(*pair) for pair in CHINESE])) and found.low < found.value < found.high
-    assert sum(same(*pair, "zh") for pair in CHINESE) == 2
+    assert sum(RULES["chinese"][0](*pair) for pair in CHINESE) == 2
 
 
 def test_bleu_and_chrf_are_those_of_sacrebleu():

@@ -19,6 +19,7 @@ from ftheta.architectures.architecture import ArchitectureConfig
 from ftheta.core.contract import Batch, Ports
 from ftheta.core.errors import UsageError
 from ftheta.core.log import logger
+from ftheta.data.parallel import ParallelTexts
 from ftheta.data.processors.text import TextProcessor
 from ftheta.data.source import Dataset
 from ftheta.evaluation.metrics.labels import split_of
@@ -52,6 +53,8 @@ class AnswerMetric(Metric):
     """At most this many test examples."""
     most: int = Field(default=128, gt=0)
     """Tokens of an answer."""
+    beams: int = Field(default=1, gt=0)
+    """Answers to a source text that are followed at once; 1 takes the likeliest token at every step."""
 
     def misfits(self, data: Ports, model: ArchitectureConfig) -> list[str]:
         if any(data.gives.keys() >= kind for kind in KINDS):
@@ -63,12 +66,12 @@ class AnswerMetric(Metric):
         """The measurements of these answers."""
 
     def measure(self, subject: Subject) -> Result:
-        answers = answered(subject.model, split_of(subject, self.name), self.limit, self.most)
+        answers = answered(subject.model, split_of(subject, self.name), self.limit, self.most, self.beams)
         shown = "\n\n".join(f"said:      {answer.said}\nshould be: {answer.true}" for answer in answers[:SHOWN])
         return Result(self.scores(answers, subject.seed), texts={"Answers to test examples": shown})
 
 
-def answered(model: Model, dataset: Dataset, limit: int, most: int) -> list[Answered]:
+def answered(model: Model, dataset: Dataset, limit: int, most: int, beams: int = 1) -> list[Answered]:
     """Answers to at most `limit` examples. Raises UsageError for examples without answers in words."""
     processor = model.processor
     names = dataset.ports.gives.keys()
@@ -77,8 +80,12 @@ def answered(model: Model, dataset: Dataset, limit: int, most: int) -> list[Answ
     found: list[Answered] = []
     for rows in progress(list(range(min(limit, len(dataset)))), "answering examples"):
         batch = dataset.batch(torch.tensor(rows))
-        if "source" in batch:
-            found += translated(model, processor, batch, most)
+        if isinstance(dataset, ParallelTexts):
+            found += translated(model, dataset.texts(torch.tensor(rows)), most, beams)
+        elif "source" in batch:
+            sides = (("source", "source_documents"), ("tokens", "documents"))
+            sources, targets = ([words(processor, *row) for row in zip(batch[name], real(batch, name, number), strict=True)] for name, number in sides)
+            found += translated(model, list(zip(sources, targets, strict=True)), most, beams)
         else:
             found += continued(model, batch, most)
         if len(found) >= limit:
@@ -106,15 +113,13 @@ def real(batch: Batch, name: str, documents: str) -> Tensor:
     return batch[documents] >= 0 if documents in batch else torch.ones_like(batch[name], dtype=torch.bool)
 
 
-def translated(model: Model, processor: TextProcessor, batch: Batch, most: int) -> list[Answered]:
+def translated(model: Model, pairs: Sequence[tuple[str, str]], most: int, beams: int) -> list[Answered]:
     """The task's answers to source texts: the first thing that an answer holds."""
-    known, target = real(batch, "source", "source_documents"), real(batch, "tokens", "documents")
-    sources = [words(processor, row, keep) for row, keep in zip(batch["source"], known, strict=True)]
-    wanted: dict[str, Any] = {"most": most, "temperature": 0.0, "samples": 1}
+    wanted: dict[str, Any] = {"most": most, "temperature": 0.0, "samples": 1, "beams": beams}
     fields = model.task.input.model_fields
-    answers = model.predict([{**model.task.read(text), **{name: value for name, value in wanted.items() if name in fields}} for text in sources])
+    answers = model.predict([{**model.task.read(text), **{name: value for name, value in wanted.items() if name in fields}} for text, _ in pairs])
     said = [str(getattr(answer, next(iter(type(answer).model_fields)))).strip() for answer in answers]
-    return [Answered(*pair) for pair in zip(said, (words(processor, *row) for row in zip(batch["tokens"], target, strict=True)), strict=True)]
+    return [Answered(text, target.strip()) for text, (_, target) in zip(said, pairs, strict=True)]
 
 
 def continued(model: Model, batch: Batch, most: int) -> list[Answered]:

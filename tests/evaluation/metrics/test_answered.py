@@ -13,10 +13,12 @@ from ftheta.architectures.headed import HeadedConfig
 from ftheta.core.errors import UsageError
 from ftheta.data.chat.conversations import Message
 from ftheta.data.chat.prepare import Item, prepare_chat
+from ftheta.data.pack import Pack
 from ftheta.data.processors.text import TextProcessor
-from ftheta.data.text import Split
+from ftheta.data.sources.source_config import Sections
+from ftheta.data.split import Split
 from ftheta.data.tokenizers.trained import Bytes
-from ftheta.evaluation.metrics.answers import answered
+from ftheta.evaluation.metrics.answered import answered
 from ftheta.evaluation.metrics.correlation import Pearson, Spearman, numbers
 from ftheta.evaluation.metrics.language import BitsPerByte, Perplexity
 from ftheta.evaluation.metrics.matches import ExactMatch
@@ -43,7 +45,7 @@ def padded(rows: list[list[int]]) -> tuple[torch.Tensor, torch.Tensor]:
 def test_answers_of_conversations_are_what_the_model_says_when_asked(tmp_path):
     said = [[("user", f"what is {i}?"), ("assistant", f"it is {i}"), ("user", "sure?"), ("assistant", "yes")] for i in range(12)]
     items = [Item(f"{i}", ([Message(*each) for each in talk],)) for i, talk in enumerate(said)]
-    chat = prepare_chat(items, None, Split(validation=0.1, test=0.5), Bytes(), 120, 1, tmp_path, 0)
+    chat = prepare_chat(items, None, Sections(Bytes(), tmp_path, split=Split(validation=0.1, test=0.5), pack=Pack(length=120), lookahead=1))
     model = decoder(chat.processor)
     found = answered(model, chat.splits["test"], 100, 6)
     assert len(found) == 2 * chat.account["splits"]["test"]["conversations"] and {answer.true for answer in found[1::2]} == {"yes"}
@@ -64,22 +66,6 @@ def test_answers_to_source_texts_are_those_of_the_task():
     found = answered(model, Examples({"source": source, "source_documents": source_documents, "tokens": tokens, "documents": documents}), 3, 8)
     assert [answer.true for answer in found] == ["eine Katze", "der Vogel", "y"]
     assert [answer.said for answer in found] == [model.task.answer(Prompt(prompt=text, most=8, temperature=0.0)).text.strip() for text in ("a cat", "the old bird", "x")]
-
-
-def test_stretches_are_the_likeliest_ones():
-    config = {"kind": "headed", "trunk": {**DECODER, "kind": "encoder", "mixer": {"kind": "attention", "heads": 2, "causal": False}}, "readout": "span", "classes": 2}
-    architecture = HeadedConfig.parse(config).build()
-    architecture.initialise(0)
-    processor = TextProcessor(Bytes().train([]))
-    model = Model(scatter(architecture, 0), processor, "question-answering")
-    tokens, documents = padded([processor.encode(text, start=False) for text in ("where is the cat now", "it is here")])
-    rows = Examples({"tokens": tokens, "documents": documents, "first": torch.tensor([9, 0]), "last": torch.tensor([15, 1])})
-    found = answered(model, rows, 2, 8)
-    assert [answer.true for answer in found] == ["the cat", "it"]
-    span = model.architecture(tokens=tokens, documents=documents)["span"].detach()
-    for row, text in enumerate(("where is the cat now", "it is here")):
-        best = max((float(span[row, i, 0] + span[row, j, 1]), i, j) for i in range(len(text)) for j in range(i, min(len(text), i + 30)))
-        assert found[row].said == text[best[1] : best[2] + 1].strip()
 
 
 def test_examples_without_answers_are_refused():
