@@ -23,7 +23,7 @@ def drawn(*shape):
 
 def naive(mixer: SSM, x, documents=None):
     """The recurrence as it stands in the paper, a token and a head at a time."""
-    inner, n, groups, heads = mixer.inner, mixer.state, mixer.groups, mixer.heads
+    inner, n, groups, heads = mixer.inner, mixer.state, mixer.groups, mixer.scans
     rows = []
     for row in range(len(x)):
         numbers = [0] * x.shape[1] if documents is None else documents[row].tolist()

@@ -4,17 +4,17 @@ from ftheta.lifecycle.checking import compatibility
 
 TEXTS = {"arithmetic", "chat", "completions", "parallel", "prompts", "questions", "tagged_text", "text_files", "text_lines", "text_table"}
 FITS = {
-    ("decoder", "distillation"): {"chat", "tagged_text", "text_files", "text_lines", "text_table"},
-    ("encoder", "distillation"): {"chat", "tagged_text", "text_files", "text_lines", "text_table"},
-    ("graph", "distillation"): {"communities", "planetoid"}, ("resnet", "distillation"): {"digits", "mnist"}, ("headed", "distillation"): {"text_table"},
-    ("graph", "classification"): {"communities", "planetoid"}, ("resnet", "classification"): {"digits", "mnist"}, ("gan", "adversarial"): {"digits", "mnist"},
-    ("decoder", "completion_policy"): {"completions"},
-    ("decoder", "next_token"): TEXTS, ("decoder", "prefix_lm"): TEXTS, ("encoder_decoder", "span_corruption"): TEXTS, ("encoder_decoder", "infilling"): TEXTS,
-    ("encoder_decoder", "next_token"): {"parallel"}, ("encoder", "masked"): TEXTS, ("headed", "next_sentence"): TEXTS, ("headed", "masked"): TEXTS,
-    ("headed", "contrastive"): {*TEXTS, "pairs"} - {"arithmetic", "completions", "prompts"},
+    ("decoder", "next_token"): TEXTS, ("decoder", "prefix_lm"): TEXTS, ("decoder", "distillation"): TEXTS, ("decoder", "completion_policy"): {"completions"},
+    ("decoder", "preference"): {"preferences"}, ("decoder", "kto"): {"judged"},
+    ("encoder", "masked"): TEXTS, ("encoder", "distillation"): TEXTS,
+    ("encoder_decoder", "next_token"): {"parallel"}, ("encoder_decoder", "distillation"): {"parallel"},
+    ("encoder_decoder", "span_corruption"): TEXTS, ("encoder_decoder", "infilling"): TEXTS,
+    ("headed", "next_sentence"): TEXTS, ("headed", "masked"): TEXTS, ("headed", "contrastive"): {*TEXTS, "pairs"}, ("headed", "distillation"): {*TEXTS, "choices"},
     ("headed", "classification"): {"text_table", "choices"}, ("headed", "regression"): {"text_table"}, ("headed", "span"): {"questions"},
-    ("prompted", "classification"): {"text_table"}, ("headed", "tagging"): {"tagged_text"}, ("actor_critic", "ppo"): {"rollouts"},
-    ("decoder", "preference"): {"preferences"}, ("decoder", "kto"): {"judged"}, ("headed", "reward"): {"preferences"},
+    ("headed", "tagging"): {"tagged_text"}, ("headed", "reward"): {"preferences"},
+    ("prompted", "classification"): {"text_table"}, ("prompted", "distillation"): {"text_table"},
+    ("resnet", "classification"): {"digits", "mnist"}, ("resnet", "distillation"): {"digits", "mnist"}, ("gan", "adversarial"): {"digits", "mnist"},
+    ("graph", "classification"): {"communities", "planetoid"}, ("graph", "distillation"): {"communities", "planetoid"}, ("actor_critic", "ppo"): {"rollouts"},
     ("kmeans", "fit"): {"csv", "sklearn_table"}, ("forest", "fit"): {"csv", "sklearn_table"}, ("linear", "fit"): {"csv", "sklearn_table"},
 }
 

@@ -89,7 +89,7 @@ def test_encoders_see_both_ways():
         assert proof.holds and not proof.causal and proof.earliest == 0, str(proof)
 
 
-@pytest.mark.parametrize("mixer", [name for name in MIXING if name != "both ways"])
+@pytest.mark.parametrize("mixer", [name for name in MIXING if name not in BOTH])
 def test_answers_to_a_source_are_causal_and_see_only_their_own(mixer, monkeypatch):
     heads = {"kind": "attention", "heads": 2}
     for side in ({}, {"mixer": {**heads, "causal": False}, "feedforward": "gated"}):

@@ -71,16 +71,12 @@ def catalogue_lines(catalogue: Catalogue) -> Callable[[], list[str]]:
 
 
 def matrix(cells: list[Cell]) -> str:
-    """Which combinations fit, a table for each objective."""
+    """For each objective the architectures that learn it, and the sources that each learns it from."""
     parts = []
-    sources = sorted({cell.source for cell in cells})
     for objective in sorted({cell.objective for cell in cells}):
-        mine = [cell for cell in cells if cell.objective == objective]
-        width = max(len(name) for name in sources) + 2
-        architectures = sorted({cell.architecture for cell in mine})
-        rows = [f"{objective}", " " * 16 + "".join(name.ljust(width) for name in sources)]
-        for architecture in architectures:
-            row = {cell.source: cell for cell in mine if cell.architecture == architecture}
-            rows.append(architecture.ljust(16) + "".join(("fits" if not row[source].reasons else "-").ljust(width) for source in sources))
+        rows = [objective]
+        for architecture in sorted({cell.architecture for cell in cells}):
+            if fits := sorted(cell.source for cell in cells if (cell.objective, cell.architecture) == (objective, architecture) and not cell.reasons):
+                rows.append(f"  {architecture:16} {', '.join(fits)}")
         parts.append("\n".join(rows))
     return "\n\n".join(parts)

@@ -108,7 +108,7 @@ def test_batches_hold_like_lengths_in_an_order_that_seed_and_epoch_decide(tmp_pa
 
 
 @pytest.mark.parametrize(("fields", "message"), [
-    ({"languages": ["en", "en"]}, "both are 'en'"), ({"validation": 0.6, "test": 0.5}, "leave pairs to train on"),
+    ({"languages": ["en", "en"]}, "both are 'en'"), ({"validation": 0.6, "test": 0.5}, "leaves none to train on"),
     ({"languages": ["en", "fr"]}, "cannot be read"), ({"path": "PLACE/p.csv"}, "no column 'en'"), ({"path": "data:multi30k_en_d/train.{}"}, "did you mean 'multi30k_en_de'"),
 ])
 def test_what_does_not_fit_is_said(fields: dict[str, Any], message: str, tmp_path: Path) -> None:

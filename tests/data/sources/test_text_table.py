@@ -137,7 +137,7 @@ def test_pairs_with_numbers_give_a_model_that_ranks(tmp_path: Path) -> None:
     model = ftheta.load(outcome.model_folder)
     same, other = model.predict([{"text": "aaa", "second": "aaa"}, {"text": "aaa", "second": "bbb"}])
     assert model.task.name == "text-ranking" and same.score > 3 > 1 > other.score
-    with pytest.raises(DataError, match="line 2, column 'label': expected a number"):
+    with pytest.raises(DataError, match="line 2: column 'label' holds 'good', expected a number"):
         table(write(tmp_path, "b.csv", "text,label\na,good\n"), predict="number").parts(0)
 
 
