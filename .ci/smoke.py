@@ -5,16 +5,18 @@ import time
 from pathlib import Path
 
 import ftheta
-from ftheta.core.errors import DataError
+from ftheta.core.errors import DataError, FolderError
 from ftheta.lifecycle.recipe import load, read_yaml, shipped
 
-BUDGETS = ("steps", "epochs", "tokens", "minutes")
+BUDGETS = ("steps", "epochs", "tokens", "minutes", "flops")
+LIMIT = 8
+"""Test examples of metrics that take long for each."""
 
 
 def start_of(name: str) -> str | None:
     """The recipe whose model this one goes on from."""
     start = read_yaml(shipped()[name]).get("start")
-    return Path(start).parts[1] if start else None
+    return Path(start).parts[1] if start and start.startswith("runs/") else None
 
 
 def in_order() -> list[str]:
@@ -25,11 +27,12 @@ def in_order() -> list[str]:
 
 
 def small(name: str, start: dict) -> dict:
-    """The recipe's start, and its budget cut down."""
-    train = load(name, start).train
-    if all(getattr(train, budget) is None for budget in BUDGETS):
+    """The recipe's start, its budget cut down, and no more than a few examples for metrics that write texts."""
+    recipe = load(name, start)
+    metrics = [{**metric.dump(), **({"limit": LIMIT} if "limit" in type(metric).model_fields else {})} for metric in recipe.evaluate]
+    if all(getattr(recipe.train, budget) is None for budget in BUDGETS):
         return start
-    return {**start, "train": {**dict.fromkeys(BUDGETS), "steps": 30}}
+    return {**start, "train": {**dict.fromkeys(BUDGETS), "steps": 30}, "evaluate": metrics}
 
 
 out, failed = Path(sys.argv[1]), 0
@@ -48,10 +51,11 @@ for recipe in in_order():
         bad = [entry for entry in ftheta.verify(outcome.folder) if entry.problems]
         print(f"{recipe:16} {bad or 'ok'}  {time.time() - begin:.0f} s", flush=True)
         failed += bool(bad)
-    except DataError as error:
-        print(f"{recipe:16} skipped: {error}", flush=True)
-        left_out.add(recipe)
     except Exception as error:
-        print(f"{recipe:16} FAILED: {type(error).__name__}: {error}", flush=True)
-        failed += 1
+        if isinstance(error, DataError | FolderError) and "FTHETA_MIRROR" in str(error):
+            print(f"{recipe:16} skipped: {error}", flush=True)
+            left_out.add(recipe)
+        else:
+            print(f"{recipe:16} FAILED: {type(error).__name__}: {error}", flush=True)
+            failed += 1
 sys.exit(1 if failed else 0)
