@@ -8,7 +8,7 @@ from typing import Any
 from benchmarks.common import RESULTS, ROOT, verdict
 
 PAGE = ROOT / "docs" / "benchmarks.md"
-ORDER = ("training", "time_to_loss", "checkpoints", "startup", "plan", "tokenizers")
+ORDER = ("training", "finetuning", "time_to_loss", "checkpoints", "startup", "plan", "tokenizers")
 INTRODUCTION = """# Benchmarks
 
 Every table is written by the command above it: both sides in the same run, every arm in a fresh process with two threads, in the order
