@@ -1,6 +1,6 @@
 """What makes the runs of the documentation short: a reader gets the recipe's budget, the tests get this one.
 
-Two steps, and for text a small part of the corpus and a small model. Everything else is what the page says.
+Two steps, few examples for metrics that write texts, and for text a small part of the corpus and a small model. Everything else is what the page says.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ from ftheta.core.config import merge
 from ftheta.core.errors import FthetaError
 from ftheta.lifecycle.recipe import load
 
-BUDGETS = ("steps", "epochs", "tokens", "minutes")
+BUDGETS = ("steps", "epochs", "tokens", "minutes", "flops")
+FEW = {"limit": 4, "prompts": 4}
+"""Test examples of metrics that write texts."""
 TEXT = {
     "data": {"source": {"include": ["json/*.py", "html/*.py", "logging/*.py", "zoneinfo/*.py"]}, "tokenizer": {"vocab": 512}, "pack": {"length": 64, "ramp": []}},
     "model": {"dim": 48, "depth": 1},
@@ -35,6 +37,8 @@ def short(recipe: str | Path | Mapping[str, Any], changes: Sequence[str] | Mappi
         found = merge(found, TEXT)
     if any(metric.name == "generated" for metric in parsed.evaluate):
         found["evaluate"] = []                                                            # it trains a classifier first
+    elif any(type(metric).model_fields.keys() & FEW for metric in parsed.evaluate):
+        found["evaluate"] = [{**(own := metric.dump()), **{name: few for name, few in FEW.items() if isinstance(own.get(name), int)}} for metric in parsed.evaluate]
     return found
 
 

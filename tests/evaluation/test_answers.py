@@ -9,7 +9,8 @@ from collections import Counter
 
 import pytest
 
-from ftheta.evaluation.metrics.answers import SIGNS, best, chinese_exact, chinese_overlap, english_exact, english_overlap
+from ftheta.evaluation.metrics.answers import best
+from ftheta.evaluation.metrics.same_answer import SIGNS, chinese_exact, chinese_overlap, english_exact, english_overlap
 
 ENGLISH = ["", "the", "The 308 points.", "308", "308 points", "A cat, an apple", "cat apple",
            "apple cat", "o'clock", "oclock", "  Two\tspaces ", "two spaces", "theatre", "a the a"]

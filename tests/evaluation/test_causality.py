@@ -14,7 +14,7 @@ from ftheta.blocks.norm import LayerNorm
 from ftheta.blocks.position import NoPositions
 from ftheta.core.config import Slot, fill
 from ftheta.core.errors import UsageError
-from ftheta.evaluation.probes.causality import prove
+from ftheta.evaluation.probes.causality import by_token, prove
 from ftheta.evaluation.probes.small import shrink, small
 
 CAUSAL = {"causal"}
@@ -33,7 +33,7 @@ def catalogue():
     for name in ARCHITECTURES.names():
         cls = ARCHITECTURES.load(name)
         built = cls.parse(fill(cls, {"kind": name}, {}, 8))
-        if "tokens" in built.ports().takes:
+        if "tokens" in built.ports().takes and by_token(built.ports()):
             yield name, built
 
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ftheta.architectures.architecture import Architecture, ArchitectureConfig, Outputs
+from ftheta.core.contract import Ports
 from ftheta.core.errors import UsageError
 from ftheta.core.random import generator
 from ftheta.evaluation.probes.small import small
@@ -69,6 +70,8 @@ def prove(config: ArchitectureConfig, seed: int = 0) -> Proof:
     ports = config.ports()
     if ports.takes.get("tokens") != "ids B T":
         raise UsageError(f"'{config.name}' takes {', '.join(ports.takes)}: the probe needs a model of tokens, one text a row")
+    if not by_token(ports):
+        raise UsageError(f"'{config.name}' gives {', '.join(ports.gives)}: the probe needs a model that says something at every token")
     return probe(small(config, seed), ports.traits, seed)
 
 
@@ -80,7 +83,7 @@ def probe(model: Architecture, declared: frozenset[str], seed: int = 0) -> Proof
     vocab, length = ports.sizes["V"], min(LENGTH, ports.sizes["T"])
     tokens = torch.randint(vocab, (length,), generator=draw)
     other = (tokens + torch.randint(1, vocab, (length,), generator=draw)) % vocab        # differs everywhere
-    names = [name for name, spec in ports.gives.items() if spec.split()[1:3] == ["B", "T"]]
+    names = by_token(ports)
     source = torch.randint(vocab, (length,), generator=draw) if "source" in ports.takes else None
 
     def run(tokens: Tensor, sources: Tensor | None = source, documents: Tensor | None = None) -> Outputs:
@@ -107,6 +110,11 @@ def probe(model: Architecture, declared: frozenset[str], seed: int = 0) -> Proof
     across, moved = documents(run, tokens, other, source, names) if told else (None, None)
     across = 0.0 if across is not None and across <= rounding else across
     return Proof(declared, leak, earliest, response, across, moved, tuple(contradictions(declared, leak, earliest, response, across, moved)))
+
+
+def by_token(ports: Ports) -> list[str]:
+    """The outputs that each belong to a token."""
+    return [name for name, spec in ports.gives.items() if spec.split()[1:3] == ["B", "T"]]
 
 
 def documents(run: Callable[..., Outputs], tokens: Tensor, other: Tensor, source: Tensor | None, names: list[str]) -> tuple[float, float]:
