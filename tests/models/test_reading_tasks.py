@@ -93,7 +93,7 @@ def test_entities_are_whole_words_joined_by_their_tags() -> None:
         pieces = [u for u, other in enumerate(encoding.word_ids) if other == word and word is not None]
         name = text[encoding.offsets[pieces[0]][0] : encoding.offsets[pieces[-1]][1]] if pieces else ""
         logits[t, tags.get(name, 0) if pieces and pieces[0] == t else 3] = 5.0           # what later pieces say does not count
-    entities = taken.task.entities(text, encoding, logits)                                # type: ignore[attr-defined]
+    entities = taken.task.entities(text, encoding, logits, encoding.offsets)              # type: ignore[attr-defined]
     assert [(e.label, e.text) for e in entities] == [("animal", "the catdog"), ("animal", "a"), ("place", "b"), ("animal", ".")]
     found = taken.predict(TEXTS)
     assert found == taken.predict(TEXTS) and [len(row.entities) for row in found] == [len(taken.predict(text).entities) for text in TEXTS]
