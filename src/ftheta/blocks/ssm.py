@@ -86,7 +86,8 @@ class SSM(Mixer):
     def forward(self, x: Tensor, context: Context) -> Tensor:
         exact = torch.float64 if x.dtype == torch.float64 else torch.float32
         past, state = (None, None) if context.cache is None else context.cache.states.get(self, (None, None))
-        given = (*self.input(x).to(exact).split([self.inner, self.width, self.scans], -1), self.runs(x.shape[1], context), past, state)
+        gate, read, step = self.input(x).to(exact).split([self.inner, self.width, self.scans], -1)
+        given = (gate, read, step, self.runs(x.shape[1], context), past, state)
         again = x.shape[1] > LONG and torch.is_grad_enabled()
         y, past, state = checkpoint(self.mix, *given, use_reentrant=False, preserve_rng_state=False) if again else self.mix(*given)
         if context.cache is not None:
