@@ -5,7 +5,7 @@ import torch
 
 from ftheta.architectures.decoder import DecoderConfig
 from ftheta.architectures.encoder import EncoderConfig
-from ftheta.blocks.context import Cache
+from ftheta.blocks.context import Cache, Context
 from ftheta.core.errors import ConfigError
 
 TINY = {"kind": "decoder", "vocab": 97, "dim": 32, "depth": 2, "context": 32, "mixer": {"kind": "attention", "heads": 4}}
@@ -130,3 +130,31 @@ def test_an_encoder_may_be_recurrent_both_ways():
     assert "bidirectional" in EncoderConfig.parse(fields).ports().traits
     with pytest.raises(ConfigError, match="looks both ways"):
         EncoderConfig.parse({**fields, "mixer": "lstm"})
+
+
+def test_a_plain_stack_is_one_layer_after_the_other():
+    """With nothing added and no norm, two LSTM layers are torch's own LSTM of two layers, where the maps after them are the identity."""
+    config = DecoderConfig.parse({
+        "vocab": 11, "dim": 6, "depth": 2, "context": 9, "positions": "none", "norm": "none", "residual": False, "feedforward": None, "mixer": "lstm", "std": 0.5,
+    })
+    model = config.build()
+    model.initialise(0)
+    theirs = torch.nn.LSTM(6, 6, num_layers=2, batch_first=True)
+    for i in range(2):
+        mixer = model.layers[i].mix.inner
+        mixer.output.weight.data = torch.eye(6)
+        theirs.load_state_dict({**theirs.state_dict(), **{name.replace("l0", f"l{i}"): value for name, value in mixer.rnn.state_dict().items()}})
+    tokens = torch.randint(11, (3, 9))
+    torch.testing.assert_close(model(tokens=tokens)["hidden"], theirs(model.embed(tokens))[0])
+
+
+def test_a_plain_stack_keeps_its_norms_and_cannot_begin_at_zero():
+    for place in ("before", "after"):
+        model = DecoderConfig.parse({**TINY, "depth": 1, "norm_place": place, "residual": False, "mixer": {"kind": "attention", "heads": 2}}).build()
+        model.initialise(0)
+        mix, x = model.layers[0].mix, torch.randn(1, 4, model.config.dim)
+        context = Context(torch.arange(4)[None], None, None)
+        expected = mix.inner(mix.before(x), context) if place == "before" else mix.after(mix.inner(x, context))
+        assert torch.equal(mix(x, context), expected)
+    with pytest.raises(ConfigError, match=r"zero_outputs: .*residual: false"):
+        DecoderConfig.parse({**TINY, "zero_outputs": True, "residual": False})

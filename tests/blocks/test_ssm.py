@@ -3,7 +3,7 @@ import torch
 
 from ftheta.blocks import ssm
 from ftheta.blocks.context import Cache, Context
-from ftheta.blocks.ssm import SSM, scan
+from ftheta.blocks.ssm import CHUNK, SSM, scan
 
 
 def block(**arguments) -> SSM:
@@ -107,3 +107,23 @@ def test_long_fast_fading_states_stay_finite():
 def test_sizes_that_do_not_go_together(arguments, said):
     with pytest.raises(ValueError, match=said):
         block(**arguments)
+
+
+@pytest.mark.parametrize("documents", [None, torch.arange(150).div(40, rounding_mode="floor")[None].expand(2, -1)], ids=["one", "several"])
+def test_long_rows_are_worked_out_anew_and_learn_the_same(documents, monkeypatch):
+    mixer, x = block(), drawn(2, 150, 6)
+
+    def learned() -> tuple[list[torch.Tensor], bool]:
+        """Outputs and gradients, and whether anything of chunk × chunk numbers was kept."""
+        shapes: list[torch.Size] = []
+        mixer.zero_grad()
+        with torch.autograd.graph.saved_tensors_hooks(lambda kept: shapes.append(kept.shape) or kept, lambda kept: kept):
+            y = mixer(x, context(documents, length=150))
+        y.square().sum().backward()
+        return [y.detach(), *(parameter.grad.clone() for parameter in mixer.parameters())], any(shape[-2:] == (CHUNK, CHUNK) for shape in shapes)
+
+    kept, whole = learned()
+    monkeypatch.setattr(ssm, "LONG", 149)
+    anew, chunks = learned()
+    assert whole and not chunks
+    assert all(torch.equal(a, b) for a, b in zip(kept, anew, strict=True))

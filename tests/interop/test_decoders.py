@@ -13,7 +13,7 @@ from ftheta.data.tokenizers.trained import Bytes
 from ftheta.inference.generate import Generation, Request
 from ftheta.inference.sampling import Sampling
 from ftheta.interop.huggingface import llama_shaped, mamba2
-from ftheta.models.folder import load, save
+from ftheta.models.folder import expressed, load, save
 from ftheta.models.model import Model
 
 transformers = pytest.importorskip("transformers")
@@ -159,7 +159,7 @@ def test_their_folder_loads_here_and_round_trips_bit_equal(pairs, name, tmp_path
 
 @pytest.mark.parametrize("change", [
     {"mixer": attention(head_dim=10, causal=False)}, {"mixer": attention(window=5, bias=True)}, {"softcap": 3.0}, {"embed_norm": True}, {"dropout": 0.1},
-    {"mixer": attention(qk_norm={"kind": "rmsnorm", "eps": 1e-3})}, {"norm": {"kind": "rmsnorm", "weight": False}},
+    {"mixer": attention(qk_norm={"kind": "rmsnorm", "eps": 1e-3})}, {"norm": {"kind": "rmsnorm", "weight": False}}, {"norm": "none"},
     {"feedforward": {"kind": "moe", "experts": 3, "normalise": False}},
     {"context": 24, "positions": rotary("dynamic", factor=2.0, original=8)},
 ], ids=str)
@@ -169,6 +169,11 @@ def test_compositions_nobody_has_a_name_for_are_kept_under_ours(change, tmp_path
     save(model, tmp_path / "m")
     assert json.loads((tmp_path / "m" / "ftheta.json").read_text())["names"] == "ftheta"
     assert load(tmp_path / "m").architecture.config == model.architecture.config
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_nobody_has_a_name_for_plain_stacks(name):
+    assert expressed(config(name)) is not None and expressed(config(name).replace(residual=False)) is None
 
 
 @pytest.mark.parametrize(("name", "change", "field"), [

@@ -11,10 +11,11 @@ import torch
 
 from ftheta.architectures.architecture import Architecture, ArchitectureConfig
 from ftheta.architectures.encoder import EncoderConfig
+from ftheta.architectures.headed import HeadedConfig
 from ftheta.core.errors import FolderError
 from ftheta.evaluation.probes.small import scatter
 from ftheta.interop import FAMILIES
-from ftheta.interop.mapping import to_ours, to_theirs
+from ftheta.interop.mapping import Family, to_ours, to_theirs
 from ftheta.models.folder import load, save
 from ftheta.models.model import Model
 from wordpiece import VOCAB, bert_processor
@@ -101,6 +102,16 @@ def test_outputs_equal_theirs_with_segments_and_padding_on_either_side(family: s
             value = torch.cat([value[:2], alone[name]])
         assert 0.01 < value.abs().max() < 300
         assert (got - value).abs().max() <= 1e-5 * max(1.0, float(value.abs().max())), name
+
+
+@pytest.mark.parametrize("family", SIZES)
+def test_they_have_no_name_for_plain_stacks_and_denser_heads(family: str) -> None:
+    config, _ = ours_of(theirs(family, 0, "ForTokenClassification"))
+    assert isinstance(config, HeadedConfig)
+    other: Family = FAMILIES.load(family)()
+    assert other.export_config(config) is not None
+    assert other.export_config(config.replace(trunk={**config.trunk.dump(), "residual": False})) is None
+    assert other.export_config(config.replace(readout={**config.readout.dump(), "hidden": 8})) is None
 
 
 @pytest.mark.parametrize(("family", "size", "head"), CHOOSING)

@@ -93,7 +93,7 @@ def test_entities_are_whole_words_joined_by_their_tags() -> None:
         pieces = [u for u, other in enumerate(encoding.word_ids) if other == word and word is not None]
         name = text[encoding.offsets[pieces[0]][0] : encoding.offsets[pieces[-1]][1]] if pieces else ""
         logits[t, tags.get(name, 0) if pieces and pieces[0] == t else 3] = 5.0           # what later pieces say does not count
-    entities = taken.task.entities(text, encoding, logits)                                # type: ignore[attr-defined]
+    entities = taken.task.entities(text, encoding, logits, encoding.offsets)              # type: ignore[attr-defined]
     assert [(e.label, e.text) for e in entities] == [("animal", "the catdog"), ("animal", "a"), ("place", "b"), ("animal", ".")]
     found = taken.predict(TEXTS)
     assert found == taken.predict(TEXTS) and [len(row.entities) for row in found] == [len(taken.predict(text).entities) for text in TEXTS]
@@ -112,3 +112,31 @@ def test_answers_are_stretches_of_the_context() -> None:
     assert taken.predict([short, {"question": "dog?", "context": context}])[0].probability == pytest.approx(taken.predict(short).probability, abs=2e-6)
     with pytest.raises(UsageError, match="context"):
         taken.predict({"question": "dog?", "context": ""})
+
+
+@pytest.mark.parametrize("by_words", [False, True])
+def test_a_marked_word_is_what_its_first_token_says(by_words: bool) -> None:
+    taken = model("marked-token-classification", "tag", ("noun", "verb", "other"))
+    taken.processor.by_words = by_words
+    encoding = taken.processor.frame("the catdog sat.", None, 32)
+    assert encoding.tokens == ["[CLS]", "the", "cat", "##d", "##o", "##g", "sat", ".", "[SEP]"]
+    with torch.no_grad():
+        logits = taken.architecture(tokens=torch.tensor([encoding.ids]))["logits"][0].softmax(-1)
+    marked = {"▁the▁ catdog sat.": 1, "the ▁catdog▁ sat.": 2, "the catdog ▁sat▁.": 6, "the catdog sat▁.▁": 7}
+    for answer, token in zip(taken.predict([*marked]), marked.values(), strict=True):
+        assert [answer.probabilities[name] for name in ("noun", "verb", "other")] == pytest.approx(logits[token].tolist(), abs=2e-6)
+        assert answer.label == taken.processor.label(int(logits[token].argmax()))
+    for wrong in ("the cat", "the ▁cat", "▁▁the cat", "▁the▁ ▁cat▁"):
+        with pytest.raises(UsageError, match="put one ▁ before and one after the word"):
+            taken.predict(wrong)
+    with pytest.raises(UsageError, match="'dog' stands beyond the 32 tokens"):
+        taken.predict("cat " * 40 + "▁dog▁")
+
+
+def test_a_dense_layer_may_stand_before_the_classes_of_tokens() -> None:
+    readout = model("token-classification", {"kind": "tag", "hidden": 7}).architecture.eval().readout
+    hidden = torch.randn(2, 5, 24)
+    dense, output = readout.dense, readout.output
+    assert dense.weight.shape == (7, 24) and output.weight.shape == (3, 7)
+    expected = (hidden @ dense.weight.T + dense.bias).clamp_min(0) @ output.weight.T + output.bias
+    torch.testing.assert_close(readout(hidden, None)["logits"], expected)

@@ -7,10 +7,10 @@ each other, the head may share the embedding table, logits are computed only whe
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from ftheta.architectures.architecture import Architecture, ArchitectureConfig, Outputs
@@ -42,6 +42,8 @@ class DecoderConfig(ArchitectureConfig):
     """The norm of every part of a layer and, when it stands before them, of what the last layer gives."""
     norm_place: Literal["before", "after"] = "before"
     """Where the norm stands: before every part of a layer (GPT-2 and later), or after adding what the part gives (BERT)."""
+    residual: bool = True
+    """Whether what a part gives is added to what it was given; otherwise it takes its place, as in plain stacks of recurrent layers."""
     mixer: Annotated[Part | tuple[Part, ...], Cycle(MIXERS)] = slot("attention", heads=12)
     """How tokens exchange information; a list is gone through again and again, a layer each."""
     feedforward: Annotated[Part, Slot(FEEDFORWARDS)] | None = slot("mlp")
@@ -67,6 +69,12 @@ class DecoderConfig(ArchitectureConfig):
     softcap: float | None = Field(default=None, gt=0)
     """Bound on logits, c·tanh(z/c)."""
 
+    @model_validator(mode="after")
+    def something_passes(self) -> Self:
+        if self.zero_outputs and not self.residual:
+            raise ValueError("zero_outputs: layers that begin at zero let nothing through with residual: false; leave one of the two out")
+        return self
+
     @property
     def mixers(self) -> tuple[Part, ...]:
         """The mixer of every layer."""
@@ -89,7 +97,8 @@ class DecoderConfig(ArchitectureConfig):
     @property
     def plain(self) -> bool:
         """Whether it is wired as GPT-2 and its heirs: norms before the parts, logits straight from the hidden states, embeddings as they are."""
-        return self.norm_place == "before" and self.head is not None and self.head.dump() == {"kind": "linear", "bias": False, "shrink": False} and not self.scale_embed
+        straight = self.head is not None and self.head.dump() == {"kind": "linear", "bias": False, "shrink": False}
+        return self.residual and self.norm_place == "before" and straight and not self.scale_embed
 
     def ports(self) -> Ports:
         gives = {"hidden": "real B T D", **({} if self.head is None else {"logits": "logits B T V"})}
@@ -163,8 +172,8 @@ class Decoder(Architecture):
         config = self.config
         inner, norm = part.build(dim=config.dim), config.norm.build(dim=config.dim)
         if config.norm_place == "after":
-            return Residual(inner, after=norm, dropout=config.dropout)
-        return Residual(inner, before=norm, dropout=config.dropout)
+            return Residual(inner, after=norm, dropout=config.dropout, adds=config.residual)
+        return Residual(inner, before=norm, dropout=config.dropout, adds=config.residual)
 
     def forward(
         self, tokens: Tensor, documents: Tensor | None = None, cache: Cache | None = None, counted: Tensor | None = None, prefix: Tensor | None = None,
@@ -242,9 +251,9 @@ class Decoder(Architecture):
         return document_positions(torch.cat([cache.documents, documents], dim=1))[:, -tokens.shape[1] :]
 
     def initialise(self, seed: int) -> None:
-        """N(0, std²) everywhere, output projections shrunk by sqrt(number of parts) (GPT-2; not when norms come after) or zero; mixers may say more."""
+        """N(0, std²) everywhere, output projections shrunk by sqrt(number of parts) (GPT-2; not when norms come after, or nothing is added) or zero; mixers may say more."""
         config = self.config
-        shrink = math.sqrt(config.depth * len(list(self.layers[0].children()))) if config.norm_place == "before" else 1.0
+        shrink = math.sqrt(config.depth * len(list(self.layers[0].children()))) if config.norm_place == "before" and config.residual else 1.0
         for name, parameter in self.named_parameters():
             if parameter.ndim < 2:
                 parameter.data.fill_(1.0 if name.endswith("weight") else 0.0)

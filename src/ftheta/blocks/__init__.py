@@ -22,7 +22,9 @@ FEEDFORWARDS = Catalogue(
 )
 VOCABULARY_HEADS = Catalogue("vocabulary head", {"linear": "ftheta.blocks.head:Head", "transformed": "ftheta.blocks.head:TransformedHead"})
 MESSAGE_PASSING = Catalogue("message_passing", {"gcn": "ftheta.blocks.message_passing:GCN"})
-NORMS = Catalogue("norm", {"layernorm": "ftheta.blocks.norm:LayerNorm", "rmsnorm": "ftheta.blocks.norm:RMSNorm"})
+NORMS = Catalogue(
+    "norm", {"layernorm": "ftheta.blocks.norm:LayerNorm", "rmsnorm": "ftheta.blocks.norm:RMSNorm", "none": "ftheta.blocks.norm:NoNorm"},
+)
 POSITIONS = Catalogue(
     "position",
     {

@@ -49,6 +49,16 @@ class RMSNorm(nn.Module):
         return y if self.weight is None else y * self.weight.to(x.dtype)
 
 
+class NoNorm(nn.Module):
+    """y = x."""
+
+    def __init__(self, dim: int):
+        super().__init__()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x
+
+
 class BatchNorm2d(nn.BatchNorm2d):
     """Batch norm whose statistics are those of the whole batch over all processes, so that two processes equal one.
 

@@ -133,17 +133,22 @@ class Regress(Pooled):
 class Tag(Readout):
     """A class for every token: logits (B, T, K)."""
 
-    def __init__(self, dim: int, classes: int, *, dropout: Dropout = 0.1):
+    def __init__(
+        self, dim: int, classes: int, *, dropout: Dropout = 0.1,
+        hidden: Annotated[int | None, Field(gt=0, description="Width of a dense layer with ReLU before the last one; none: no such layer.")] = None,
+    ):
         super().__init__()
         self.dropout = dropout
-        self.output = Linear(dim, classes)
+        self.dense = Linear(dim, hidden) if hidden else None
+        self.output = Linear(hidden or dim, classes)
 
     @staticmethod
     def gives(arguments: Mapping[str, Any]) -> dict[str, str]:
         return {"logits": "logits B T K"}
 
     def forward(self, hidden: Tensor, real: Tensor | None) -> dict[str, Tensor]:
-        return {"logits": self.output(F.dropout(hidden, self.dropout, self.training))}
+        x = hidden if self.dense is None else self.dense(hidden).relu()
+        return {"logits": self.output(F.dropout(x, self.dropout, self.training))}
 
 
 class Span(Readout):

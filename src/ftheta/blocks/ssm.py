@@ -18,6 +18,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from ftheta.blocks.context import Context, document_runs
 from ftheta.blocks.initialise import fill, uniform
@@ -28,6 +29,8 @@ from ftheta.core.random import generator
 
 CHUNK = 64
 """Tokens worked through together."""
+LONG = 4096
+"""Tokens in a row beyond which what stands between the two maps is worked out anew for the backward pass, in place of being kept for it."""
 STEPS, RATES = (1e-3, 1e-1), (1.0, 16.0)
 """Between which Δ (log-uniform) and A (uniform) start."""
 
@@ -82,21 +85,30 @@ class SSM(Mixer):
 
     def forward(self, x: Tensor, context: Context) -> Tensor:
         exact = torch.float64 if x.dtype == torch.float64 else torch.float32
-        gate, read, step = self.input(x).to(exact).split([self.inner, self.width, self.scans], -1)
-        runs = self.runs(x.shape[1], context)
         past, state = (None, None) if context.cache is None else context.cache.states.get(self, (None, None))
+        gate, read, step = self.input(x).to(exact).split([self.inner, self.width, self.scans], -1)
+        given = (gate, read, step, self.runs(x.shape[1], context), past, state)
+        again = x.shape[1] > LONG and torch.is_grad_enabled()
+        y, past, state = checkpoint(self.mix, *given, use_reentrant=False, preserve_rng_state=False) if again else self.mix(*given)
+        if context.cache is not None:
+            context.cache.states[self] = (past, state)
+        return self.output(y.to(x.dtype))
+
+    def mix(
+        self, gate: Tensor, read: Tensor, step: Tensor, runs: Tensor | None, past: Tensor | None, state: Tensor | None,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Everything between the two maps, (B, T, inner), and what the next tokens need: inputs of the convolution and the state."""
+        exact, length = read.dtype, read.shape[1]
         read, past = self.convolve(read, past, runs)
         values, b, c = read.split([self.inner, self.groups * self.state, self.groups * self.state], -1)
         values = values.unflatten(-1, (self.scans, -1))
         b, c = (part.unflatten(-1, (self.groups, self.state)) for part in (b, c))
         step = F.softplus(step + self.step.to(exact))
-        y, state = scan(values * step[..., None], -step * self.rate.to(exact).exp(), b, c, state, None if runs is None else runs[:, -x.shape[1] - 1 :])
-        if context.cache is not None:
-            context.cache.states[self] = (past, state)
+        y, state = scan(values * step[..., None], -step * self.rate.to(exact).exp(), b, c, state, None if runs is None else runs[:, -length - 1 :])
         y = (y + self.skip.to(exact)[:, None] * values).flatten(2) * F.silu(gate)
         y = y.unflatten(-1, (self.groups, -1))
         y = (y * torch.rsqrt(y.square().mean(-1, keepdim=True) + self.eps)).flatten(2) * self.norm_weight.to(exact)
-        return self.output(y.to(x.dtype))
+        return y, past, state
 
     def runs(self, length: int, context: Context) -> Tensor | None:
         """(B, before + T) the run of equal document numbers each token belongs to, from as many tokens before as matter; None: one a row."""

@@ -1,4 +1,6 @@
-"""Published models that training can start from by name, made from the files of a named data set into a Hugging Face folder."""
+"""Published models that training can start from by name, made from the files of a named data set into a Hugging Face folder,
+or one of ours where the ecosystem has no name for the composition.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +13,7 @@ from ftheta.core.errors import DataError, FolderError
 from ftheta.data.catalogue import locate
 from ftheta.data.stages import home, stage
 from ftheta.data.tokenizers.file import read_tokenizer
+from ftheta.interop.g2pm import g2pm
 
 MINILM = "weights_minilm_l6_int8"
 
@@ -30,7 +33,7 @@ def minilm(attempt: Attempt) -> None:
     attempt.write("tokenizer.json", words.tokenizer.to_str(pretty=True).encode())
 
 
-PUBLISHED: dict[str, Callable[[Attempt], None]] = {"minilm-l6": minilm}
+PUBLISHED: dict[str, Callable[[Attempt], None]] = {"g2pm": g2pm, "minilm-l6": minilm}
 """Name → what writes its folder."""
 
 

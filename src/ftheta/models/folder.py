@@ -24,12 +24,12 @@ from ftheta.data.processors.text import TextProcessor
 from ftheta.interop import FAMILIES, hub, llama2c
 from ftheta.interop.huggingface.sentences import read_sentences
 from ftheta.interop.mapping import Family, Line, to_ours, to_theirs
+from ftheta.interop.ours import FACTS, FORMAT, described
 from ftheta.interop.published import PUBLISHED, published
 from ftheta.models.adapters import read_adapter
 from ftheta.models.model import Model
 from ftheta.models.outside import expressed, read_json
 
-FORMAT = 1
 ADAPTERS = "adapters"
 """The folder inside that holds the adapters beside a model; `ftheta.json` says which are in use."""
 
@@ -42,13 +42,11 @@ def save(model: Model, folder: str | Path, *, card: str = "", extra: Mapping[str
     model.use(used)
     outside = expressed(architecture.config)
     named = theta if outside is None else to_theirs(outside[2], theta)
-    facts = {
-        "format": FORMAT, "architecture": architecture.config.dump(), "task": model.task.name, "processor": model.processor.dump(),
-        "names": "ftheta" if outside is None else outside[0], "provenance": model.provenance, **({"adapters": used} if model.adapters.known else {}),
-    }
+    said = described(architecture.config, model.task.name, model.processor, model.provenance, "ftheta" if outside is None else outside[0])
+    said |= {"adapters": used} if model.adapters.known else {}
     with commit(folder, replace=replace) as attempt:
         attempt.write("model.safetensors", *tensor_files.pieces(named, {"format": "pt"}))
-        attempt.write_json("ftheta.json", facts)
+        attempt.write_json(FACTS, said)
         config = {"model_type": f"ftheta_{architecture.config.name}"} if outside is None else outside[1]
         if isinstance(model.processor, TextProcessor):
             ids = {f"{name}_token_id": model.processor.id(name) for name in ("bos", "eos", "pad")}
@@ -90,7 +88,7 @@ def located(given: str | Path) -> tuple[Path, str]:
             f"{folder} is not a folder; give a model folder, such as runs/NAME/model, a model of the hub, ORG/NAME, or a published model ({', '.join(PUBLISHED)})"
         )
     within = folder / "model"
-    return (within if not (folder / "ftheta.json").exists() and (within / "ftheta.json").exists() else folder), str(given)
+    return (within if not (folder / FACTS).exists() and (within / FACTS).exists() else folder), str(given)
 
 
 def origin_of(place: Path, name: str) -> dict[str, Any]:
@@ -105,7 +103,7 @@ def origin_of(place: Path, name: str) -> dict[str, Any]:
 def config_of(folder: str | Path) -> ArchitectureConfig:
     """The architecture of a model folder, its parameters not read. Raises FolderError."""
     folder = find(folder)
-    if not (folder / "ftheta.json").exists():
+    if not (folder / FACTS).exists():
         return foreign_config(folder)[1]
     return architecture_config(read_facts(folder)["architecture"])
 
@@ -119,7 +117,7 @@ def load(folder: str | Path) -> Model:
         architecture = with_values(config, theta, None, Path(folder))
         return Model(architecture, TextProcessor(tokenizer), "text-generation", {"from": str(folder), "format": "llama2.c"}, str(folder))
     folder, name = located(folder)
-    if not (folder / "ftheta.json").exists():
+    if not (folder / FACTS).exists():
         return load_foreign(folder, origin_of(folder, name))
     if found := verify(folder):
         raise FolderError(f"{folder} is not as it was written:\n  " + "\n  ".join(found))
@@ -137,7 +135,7 @@ def load(folder: str | Path) -> Model:
 
 def read_facts(folder: Path) -> dict[str, Any]:
     """What `ftheta.json` says. Raises FolderError for a format that is not known."""
-    facts = read_json(folder / "ftheta.json")
+    facts = read_json(folder / FACTS)
     if facts.get("format") != FORMAT:
         raise FolderError(f"{folder / 'ftheta.json'}: format {facts.get('format')} is not known to this version (known: {FORMAT})")
     return facts

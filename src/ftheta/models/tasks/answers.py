@@ -33,8 +33,8 @@ def labelled(logits: Tensor, names: Names) -> list[Labelled]:
     """Answers for logits (B, K)."""
     answers = []
     for row in logits.double().softmax(-1):
-        order = row.argsort(descending=True).tolist()
-        shares = {names.label(i): round(float(row[i]), 6) for i in order}
-        answers.append(Labelled(label=names.label(order[0]), probability=round(float(row[order[0]]), 6), probabilities=shares))
+        order, values = row.argsort(descending=True).tolist(), row.tolist()
+        shares = {names.label(i): round(values[i], 6) for i in order}
+        answers.append(Labelled(label=names.label(order[0]), probability=round(values[order[0]], 6), probabilities=shares))
     return answers
 
