@@ -201,8 +201,11 @@ def continued(data: Mapping[str, Any], origin: str, begun: str | None) -> dict[s
     except FolderError as error:
         raise ConfigError([Problem(("start",), str(error))], origin) from None
     model, section = data.get("model") or {}, data.get("data")
-    if isinstance(model, Mapping) and model.get("kind") == "headed" and theirs["kind"] in TRUNKS:
-        model = {**model, "trunk": merge({**theirs, "head": None}, model.get("trunk") or {})}
+    readout = model.get("readout") if isinstance(model, Mapping) else None
+    trunk = theirs if theirs["kind"] in TRUNKS else theirs.get("trunk")
+    same = theirs["kind"] == "headed" and merge(theirs["readout"], {"kind": readout} if isinstance(readout, str) else readout or {})["kind"] == theirs["readout"]["kind"]
+    if isinstance(model, Mapping) and model.get("kind") == "headed" and trunk is not None and not same:
+        model = {**model, "trunk": merge({**trunk, "head": None}, model.get("trunk") or {})}
     elif isinstance(model, Mapping):
         if model.get("kind", theirs["kind"]) != theirs["kind"]:
             raise ConfigError([Problem(("model", "kind"), f"'{model['kind']}', but {folder} holds a {theirs['kind']}: leave it out")], origin)
