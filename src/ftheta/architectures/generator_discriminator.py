@@ -89,10 +89,10 @@ class GeneratorDiscriminator(Architecture):
         self.discriminator.compute_dtype = self.compute_dtype                            # set on the whole by whoever runs it
         return self.discriminator(tokens, documents, segments)
 
-    def guess(self, batch: Batch, **more: Tensor) -> Outputs:
+    def guess(self, batch: Batch) -> Outputs:
         """What the generator gives for the tensors of a batch that it takes: hidden (B, T, D), logits (B, T, V)."""
         self.generator.compute_dtype = self.compute_dtype
-        return call(self.generator, batch, **more)
+        return call(self.generator, batch)
 
     def initialise(self, seed: int) -> None:
         """Each as it says, from seeds of their own; a shared table as the discriminator says."""

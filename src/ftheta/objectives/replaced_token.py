@@ -53,14 +53,14 @@ class ReplacedToken(Masked):
 
     def loss(self, model: nn.Module, run: Run, batch: Batch, phase: Phase) -> Loss:
         chosen, targets, counted = batch["chosen"], batch["targets"], real(batch)
-        guessed = model.guess(batch, counted=chosen)                                      # type: ignore[operator]
+        guessed = model.guess({**batch, "counted": chosen})                               # type: ignore[operator]
         hidden, generator = guessed["hidden"][chosen], model.generator
         right = targets[chosen]
         guess = token_loss(generator, hidden, right, torch.ones(len(hidden), device=hidden.device))         # type: ignore[arg-type]
         first = with_auxiliary(model, guessed, guess, len(right))
 
         shown = targets.clone()
-        shown[chosen] = drawn(generator.head, hidden, batch["uniform"][chosen])           # type: ignore[union-attr, arg-type]
+        shown[chosen] = drawn(generator.head, hidden.detach(), batch["uniform"][chosen])           # type: ignore[union-attr, arg-type]
         replaced = (shown != targets)[counted]
         odds = run(batch, tokens=shown)["replaced"][counted]
         odds = odds.to(torch.promote_types(odds.dtype, torch.float32))
