@@ -149,7 +149,10 @@ TASKS = {
 }
 
 
-@pytest.mark.parametrize(("family", "size", "head"), CASES[: len(HEADS)] + CASES[2 * len(HEADS) : 3 * len(HEADS)] + CASES[-len(HEADS) :] + CHOOSING[::2] + PRETRAINED[:2])
+SAVED = CASES[: len(HEADS)] + CASES[2 * len(HEADS) : 3 * len(HEADS)] + CASES[-len(HEADS) :] + CHOOSING[::2] + PRETRAINED[:2]
+
+
+@pytest.mark.parametrize(("family", "size", "head"), SAVED)
 def test_their_tools_load_our_folder_and_we_load_theirs(tmp_path: Path, family: str, size: int, head: str) -> None:
     _, ours = ours_of(theirs(family, size, head))
     save(Model(ours, bert_processor(("a", "b", "c", "d")), TASKS[head]), tmp_path / "ours")

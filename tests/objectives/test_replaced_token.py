@@ -23,7 +23,8 @@ ENCODER = {"kind": "encoder", "vocab": 40, "dim": 16, "depth": 1, "context": 12,
 
 
 def model(**more: Any) -> GeneratorDiscriminator:
-    config = Slot(ARCHITECTURES).parse({"kind": "generator_discriminator", "trunk": {**ENCODER, "depth": 2}, "generator": {**ENCODER, "head": "transformed"}, **more})
+    parts = {"trunk": {**ENCODER, "depth": 2}, "generator": {**ENCODER, "head": "transformed"}}
+    config = Slot(ARCHITECTURES).parse({"kind": "generator_discriminator", **parts, **more})
     found = scatter(config.build().double(), 0, 0.3)                                       # type: ignore[attr-defined]
     for part in (found, found.trunk, found.generator):
         part.compute_dtype = torch.float64
@@ -127,7 +128,8 @@ def test_embeddings_are_shared_where_that_is_said() -> None:
 
 
 @pytest.mark.parametrize(("change", "said"), [
-    ({"generator": {**ENCODER, "dim": 8}}, "trunk.dim is 16, generator.dim 8: to share"), ({"generator": {**ENCODER, "head": None}}, "no head to guess tokens with"),
+    ({"generator": {**ENCODER, "dim": 8}}, "trunk.dim is 16, generator.dim 8: to share"),
+    ({"generator": {**ENCODER, "head": None}}, "no head to guess tokens with"),
     ({"generator": {**ENCODER, "kind": "decoder", "mixer": {"kind": "attention", "heads": 2}}}, "choose an encoder"),
     ({"generator": {**ENCODER, "vocab": 30}}, "both must know the same tokens"), ({"generator": {**ENCODER, "context": 8}}, "both read the same rows"),
     ({"trunk": {**ENCODER, "head": "linear"}}, "leave trunk.head out"),

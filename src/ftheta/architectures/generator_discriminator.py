@@ -72,7 +72,10 @@ class GeneratorDiscriminatorConfig(ArchitectureConfig):
 
 
 class GeneratorDiscriminator(Architecture):
-    """tokens (B, T), padding being document -1 → the discriminator's hidden (B, T, D) and log-odds replaced (B, T). Training also asks the generator to `guess`."""
+    """tokens (B, T), padding being document -1 → the discriminator's hidden (B, T, D) and log-odds replaced (B, T).
+
+    Training also asks the generator to `guess`.
+    """
 
     def __init__(self, config: GeneratorDiscriminatorConfig):
         super().__init__()
