@@ -286,6 +286,9 @@ HOSTS: dict[str, dict[str, Any]] = {
     "decoder": {"dim": 16, "depth": 1, "mixer": {"kind": "attention", "heads": 2}, "dropout": 0.1},
     "encoder": {"dim": 16, "depth": 1, "mixer": {"kind": "attention", "heads": 2, "causal": False}},
     "encoder_decoder": {"dim": 16, "depth": 1, "mixer": {"kind": "attention", "heads": 2}},
+    "generator_discriminator": {
+        name: {"kind": "encoder", "dim": 16, "depth": 1, "mixer": {"kind": "attention", "heads": 2, "causal": False}} for name in ("trunk", "generator")
+    },
     "headed": {"trunk": {"kind": "encoder", "dim": 16, "depth": 1, "mixer": {"kind": "attention", "heads": 2, "causal": False}}},
     "prompted": {
         "trunk": {"kind": "encoder", "vocab": 270, "dim": 16, "depth": 1, "context": 12, "mixer": {"kind": "attention", "heads": 2, "causal": False}},

@@ -20,6 +20,8 @@ TINY = {
     "encoder_decoder": {"vocab": 40, "dim": 16, "depth": 2, "context": 12, "mixer": {"kind": "attention", "heads": 2}, "positions": "relative"},
     "forest": {"features": 6, "classes": 3, "trees": 5},
     "gan": {"channels": 1, "classes": 3, "size": 8, "noise": 6, "width": 4},
+    "generator_discriminator": {name: {"kind": "encoder", "vocab": 40, "dim": 16, "depth": depth, "context": 12,
+                                       "mixer": {"kind": "attention", "heads": 2, "causal": False}} for name, depth in (("trunk", 2), ("generator", 1))},
     "graph": {"features": 7, "classes": 3, "dropout": 0.0},
     "headed": {"trunk": {"kind": "encoder", "vocab": 40, "dim": 16, "depth": 2, "context": 12, "mixer": {"kind": "attention", "heads": 2, "causal": False}}, "classes": 3,
                "readout": {"kind": "classify", "dropout": 0.0}},
@@ -30,7 +32,8 @@ TINY = {
     "resnet": {"channels": 1, "classes": 3, "depths": [1, 1], "widths": [8, 16], "stem": "small"},
 }
 OBJECTIVE = {
-    "actor_critic": "ppo", "decoder": "next_token", "encoder": "masked", "encoder_decoder": "next_token", "gan": {"kind": "adversarial", "noise": 6}, "graph": "classification",
+    "actor_critic": "ppo", "decoder": "next_token", "encoder": "masked", "encoder_decoder": "next_token", "gan": {"kind": "adversarial", "noise": 6},
+    "generator_discriminator": "replaced_token", "graph": "classification",
     "headed": "classification", "prompted": "classification", "resnet": "classification",
 }
 NAMES = ARCHITECTURES.names()
@@ -54,7 +57,7 @@ def batch(name, rows=8):
         source, tokens = (torch.randint(4, 40, (rows, length), generator=draws) for length in (10, 12))
         documents = torch.where(torch.arange(10) < torch.arange(rows)[:, None] + 3, 0, PADDING)
         return {"source": source, "source_documents": documents, "tokens": tokens, "documents": torch.zeros_like(tokens)}
-    if name in ("decoder", "encoder", "headed", "prompted"):
+    if name in ("decoder", "encoder", "generator_discriminator", "headed", "prompted"):
         return {"tokens": torch.randint(4, 40, (rows, 12), generator=draws), **({"label": torch.arange(rows) % 3} if name in ("headed", "prompted") else {})}
     if name == "graph":
         edges = torch.randint(rows, (2, 3 * rows), generator=draws)

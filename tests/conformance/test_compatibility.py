@@ -7,6 +7,7 @@ FITS = {
     ("decoder", "next_token"): TEXTS, ("decoder", "prefix_lm"): TEXTS, ("decoder", "distillation"): TEXTS, ("decoder", "completion_policy"): {"completions"},
     ("decoder", "preference"): {"preferences"}, ("decoder", "kto"): {"judged"},
     ("encoder", "masked"): TEXTS, ("encoder", "distillation"): TEXTS,
+    ("generator_discriminator", "replaced_token"): TEXTS,
     ("encoder_decoder", "next_token"): {"parallel"}, ("encoder_decoder", "distillation"): {"parallel"},
     ("encoder_decoder", "span_corruption"): TEXTS, ("encoder_decoder", "infilling"): TEXTS,
     ("headed", "next_sentence"): TEXTS, ("headed", "masked"): TEXTS, ("headed", "contrastive"): {*TEXTS, "pairs"}, ("headed", "distillation"): {*TEXTS, "choices"},

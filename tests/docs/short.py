@@ -11,6 +11,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from ftheta.architectures import ARCHITECTURES
 from ftheta.core.config import merge
 from ftheta.core.errors import FthetaError
 from ftheta.lifecycle.recipe import load
@@ -18,7 +19,7 @@ from ftheta.lifecycle.recipe import load
 BUDGETS = ("steps", "epochs", "tokens", "minutes", "flops")
 FEW = {"limit": 4, "prompts": 4}
 """Test examples of metrics that write texts."""
-TEXT = {
+TEXT: dict[str, dict[str, Any]] = {
     "data": {"source": {"include": ["json/*.py", "html/*.py", "logging/*.py", "zoneinfo/*.py"]}, "tokenizer": {"vocab": 512}, "pack": {"length": 64, "ramp": []}},
     "model": {"dim": 48, "depth": 1},
 }
@@ -34,7 +35,8 @@ def short(recipe: str | Path | Mapping[str, Any], changes: Sequence[str] | Mappi
     if any(getattr(parsed.train, budget) is not None for budget in BUDGETS):
         found["train"] = {**dict.fromkeys(BUDGETS), "steps": 2}
     if getattr(parsed.data.source, "path", None) == "python:stdlib":
-        found = merge(found, TEXT)
+        fields = ARCHITECTURES.load(parsed.model["kind"]).model_fields
+        found = merge(found, {**TEXT, "model": {name: size for name, size in TEXT["model"].items() if name in fields}})
     if any(metric.name == "generated" for metric in parsed.evaluate):
         found["evaluate"] = []                                                            # it trains a classifier first
     elif any(type(metric).model_fields.keys() & FEW for metric in parsed.evaluate):

@@ -79,7 +79,7 @@ def ours_of(model: Any) -> EncoderDecoder:
     assert isinstance(config, EncoderDecoderConfig)
     architecture = config.build()
     lines = family.lines(config)
-    values = to_ours(lines, family.tidied(model.state_dict()), architecture.theta())
+    values = to_ours(lines, family.tidied(model.state_dict(), lines), architecture.theta())
     assert values.keys() == architecture.theta().keys()
     architecture.load_theta(values)
     return architecture.eval()                                                            # type: ignore[return-value]
@@ -158,9 +158,10 @@ def test_old_files_hold_copies_and_computed_positions() -> None:
         family, values = FAMILIES.load(name)(), dict(model.state_dict())
         ours = ours_of(model)
         assert len(values) > len(family.lines(ours.config))
-        assert family.tidied(values).keys() == {line.theirs for line in family.lines(ours.config)}
+        lines = family.lines(ours.config)
+        assert family.tidied(values, lines).keys() == {line.theirs for line in lines}
     values.pop("final_logits_bias")
-    assert torch.equal(FAMILIES.load("marian")().tidied(values)["final_logits_bias"], torch.zeros(1, VOCAB))
+    assert torch.equal(FAMILIES.load("marian")().tidied(values, lines)["final_logits_bias"], torch.zeros(1, VOCAB))
 
 
 @pytest.mark.parametrize(("name", "change"), [

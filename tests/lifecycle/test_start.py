@@ -14,10 +14,13 @@ from tests import tiny
 
 import ftheta
 from ftheta.adaptation.lora import LowRank
+from ftheta.architectures import ARCHITECTURES
 from ftheta.blocks.virtual import SoftPrompt
-from ftheta.core.config import merge
+from ftheta.core.config import Slot, merge
 from ftheta.core.errors import ConfigError, DataError, Stopped, UsageError
+from ftheta.evaluation.probes.small import scatter
 from ftheta.lifecycle.bench import Bench
+from ftheta.lifecycle.build import begin_from, build_model
 from ftheta.lifecycle.certify import examine
 from ftheta.lifecycle.equivalences import CHECKS
 from ftheta.lifecycle.recipe import load
@@ -147,6 +150,49 @@ def test_a_reader_starts_from_an_encoder(tmp_path: Path) -> None:
     full = ftheta.load(ftheta.run(data, out=tmp_path / "full").model_folder)
     assert not torch.equal(full.architecture.theta()["trunk.embed.weight"], start["embed.weight"])
     assert full.predict("a good film").label in ("0", "1")
+
+
+@pytest.mark.parametrize("kind", ["replaced_token", "next_sentence"])
+def test_a_reader_starts_from_the_trunk_of_what_was_trained_on_plain_text(tmp_path: Path, kind: str) -> None:
+    encoder = {"kind": "encoder", "dim": 16, "depth": 1, "mixer": {"kind": "attention", "heads": 2, "causal": False}}
+    models = {
+        "replaced_token": {"kind": "generator_discriminator", "trunk": encoder, "generator": encoder},
+        "next_sentence": {"kind": "headed", "readout": "follows", "trunk": {**encoder, "segments": 2, "head": "transformed"}},
+    }
+    texts = {**tiny.language(tiny.write_texts(tmp_path / "texts")), "objective": kind, "model": models[kind]}
+    texts = merge(texts, {"data": {"pack": {"length": 32}}, "evaluate": [{"kind": "loss", "objective": kind}]})
+    before = ftheta.load(ftheta.run(texts, out=tmp_path / "base").model_folder)
+    assert before.task.name == {"replaced_token": "feature-extraction", "next_sentence": "fill-mask"}[kind]
+    lines = [json.loads(line) for line in (tmp_path / "base" / "metrics.jsonl").read_text().splitlines()]
+    assert any(("accuracy" if kind == "replaced_token" else "follows_accuracy") in line for line in lines)
+    rows = [{"text": f"a {'good' if i % 2 else 'bad'} film {i}", "label": str(i % 2)} for i in range(60)]
+    source = {"kind": "text_table", "path": file(tmp_path, rows), "longest": 32}
+    data = recipe(tmp_path / "base", source, model={"kind": "headed", "readout": "classify"}, objective="classification")
+    del data["data"]["pack"]
+    found = ftheta.load(ftheta.run({**data, "adapt": "probe"}, out=tmp_path / "probe").model_folder).architecture.theta()
+    theirs = before.architecture.get_submodule("discriminator.trunk" if kind == "replaced_token" else "trunk").theta()    # type: ignore[operator]
+    kept = {f"trunk.{name}": value for name, value in theirs.items() if not name.startswith("head.")}
+    assert {name for name in found if name.startswith("trunk.")} == kept.keys() and all(torch.equal(found[name], value) for name, value in kept.items())
+
+
+def test_a_head_that_is_kept_comes_along() -> None:
+    trunk = {"kind": "encoder", "vocab": 30, "dim": 16, "depth": 1, "context": 8, "head": "transformed",
+             "mixer": {"kind": "attention", "heads": 2, "causal": False}}
+    fields = (trunk, {"kind": "headed", "readout": "follows", "trunk": trunk})
+    start, model = (build_model(Slot(ARCHITECTURES).parse(one), 1) for one in fields)     # type: ignore[arg-type]
+    scatter(start, 0)
+    begin_from(model, start, "start")
+    tokens = torch.arange(16).view(2, 8)
+    assert torch.equal(start(tokens=tokens)["logits"], model.eval()(tokens=tokens)["logits"])
+
+
+def test_equivalences_hold_for_replaced_tokens(tmp_path: Path) -> None:
+    encoder = {"kind": "encoder", "dim": 16, "depth": 1, "mixer": {"kind": "attention", "heads": 2, "causal": False}}
+    model = {"kind": "generator_discriminator", "trunk": encoder, "generator": encoder}
+    bench = Bench.of(load({**tiny.language(tiny.write_texts(tmp_path / "texts")), "objective": "replaced_token", "model": model}))
+    for name in ("accumulation = big batch", "packed = unpacked", "resumed = uninterrupted", "saved = loaded", "padding changes nothing"):
+        certificates = examine(name, CHECKS[name], bench)
+        assert certificates and all(certificate.verdict == "passed" for certificate in certificates), certificates
 
 
 def test_mistakes(base: Path, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ ARCHITECTURES = Catalogue(
         "encoder_decoder": "ftheta.architectures.encoder_decoder:EncoderDecoderConfig",
         "forest": "ftheta.architectures.classical:ForestConfig",
         "gan": "ftheta.architectures.gan:GANConfig",
+        "generator_discriminator": "ftheta.architectures.generator_discriminator:GeneratorDiscriminatorConfig",
         "graph": "ftheta.architectures.graph:GraphConfig",
         "headed": "ftheta.architectures.headed:HeadedConfig",
         "kmeans": "ftheta.architectures.classical:KMeansConfig",

@@ -22,6 +22,13 @@ from ftheta.core.config import Part, Slot, from_data, slot
 from ftheta.core.contract import Ports
 
 
+def headless(data: Any) -> Any:
+    """A model's fields, its trunk having no head unless it names one."""
+    if isinstance(data, Mapping) and isinstance(data.get("trunk"), Mapping) and "head" not in data["trunk"]:
+        return {**data, "trunk": {**data["trunk"], "head": None}}
+    return data
+
+
 class HeadedConfig(ArchitectureConfig):
     """A trunk and what is read from its hidden states; the trunk may keep its own head beside a readout that gives no logits."""
 
@@ -37,9 +44,7 @@ class HeadedConfig(ArchitectureConfig):
     @classmethod
     def headless(cls, data: Any) -> Any:
         """A trunk that says nothing of a head has none."""
-        if isinstance(data, Mapping) and isinstance(data.get("trunk"), Mapping) and "head" not in data["trunk"]:
-            return {**data, "trunk": {**data["trunk"], "head": None}}
-        return data
+        return headless(data)
 
     @model_validator(mode="after")
     def one_head(self) -> HeadedConfig:

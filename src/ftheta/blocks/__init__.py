@@ -43,6 +43,7 @@ READOUTS = Catalogue(
         "embed": "ftheta.blocks.readout:Embed",
         "follows": "ftheta.blocks.readout:Follows",
         "regress": "ftheta.blocks.readout:Regress",
+        "replaced": "ftheta.blocks.readout:Replaced",
         "span": "ftheta.blocks.readout:Span",
         "tag": "ftheta.blocks.readout:Tag",
     },

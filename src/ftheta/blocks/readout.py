@@ -16,6 +16,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ftheta.blocks.feedforward import ActivationName, activate
 from ftheta.blocks.linear import Linear
 
 PoolingName = Literal["first", "last", "mean"]
@@ -104,6 +105,7 @@ class Choose(Pooled):
         logits = self.scores(hidden.flatten(0, 1), flat).view(hidden.shape[:2])
         return {"logits": logits if real is None else logits.masked_fill(~real.any(-1), -torch.inf)}
 
+
 class Follows(Pooled):
     """Whether the second of two texts comes after the first: follows (B, 2), class 0 that it does."""
 
@@ -149,6 +151,23 @@ class Tag(Readout):
     def forward(self, hidden: Tensor, real: Tensor | None) -> dict[str, Tensor]:
         x = hidden if self.dense is None else self.dense(hidden).relu()
         return {"logits": self.output(F.dropout(x, self.dropout, self.training))}
+
+
+class Replaced(Readout):
+    """Whether each token stands in place of another: replaced (B, T), log-odds (ELECTRA; Clark et al. 2020, arXiv:2003.10555)."""
+
+    def __init__(self, dim: int, classes: int, *, activation: Annotated[ActivationName, Field(description="What follows the dense layer.")] = "gelu"):
+        super().__init__()
+        self.activation: ActivationName = activation
+        self.dense = Linear(dim, dim)
+        self.output = Linear(dim, 1)
+
+    @staticmethod
+    def gives(arguments: Mapping[str, Any]) -> dict[str, str]:
+        return {"replaced": "logits B T"}
+
+    def forward(self, hidden: Tensor, real: Tensor | None) -> dict[str, Tensor]:
+        return {"replaced": self.output(activate(self.activation, self.dense(hidden)))[..., 0]}
 
 
 class Span(Readout):

@@ -38,8 +38,8 @@ class Family(ABC):
     def lines(self, config: ArchitectureConfig) -> Sequence[Line]:
         """The table, placeholders filled in."""
 
-    def tidied(self, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The tensors of one of their files under today's names, without those that say nothing new."""
+    def tidied(self, values: Mapping[str, Tensor], lines: Sequence[Line]) -> dict[str, Tensor]:
+        """The tensors of one of their files under today's names, without those that say nothing new beside the lines of the table."""
         return dict(values)
 
 

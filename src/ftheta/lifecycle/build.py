@@ -9,7 +9,9 @@ import torch
 
 from ftheta.adaptation.prompting import Prompting
 from ftheta.architectures.architecture import Architecture, ArchitectureConfig
+from ftheta.architectures.generator_discriminator import GeneratorDiscriminator
 from ftheta.architectures.headed import Headed
+from ftheta.architectures.prompted import Prompted
 from ftheta.core.contract import Batch, Ports, check
 from ftheta.core.errors import ConfigError, Problem
 from ftheta.core.random import Draws
@@ -100,13 +102,16 @@ def original_model(recipe: Recipe, sizes: Mapping[str, int]) -> Architecture:
 
 
 def begin_from(model: Architecture, start: Architecture, folder: str) -> None:
-    """Take over the parameters of a start of the same kind, or, for a model on top of a trunk, those of the trunk; what is new stays as it is.
+    """Take over the parameters of a start of the same kind, or, for a model on top of a trunk, those of the start's trunk, with its head where the
+    model keeps one; what is new stays as it is.
 
     Raises ConfigError with every parameter that does not fit.
     """
     theirs, mine = start.theta(), model.theta()
-    if isinstance(model, Headed) and not isinstance(start, Headed):
-        theirs = {f"trunk.{name}": value for name, value in theirs.items() if not name.startswith("head.")}
+    if isinstance(model, Headed) and not (isinstance(start, Headed) and type(start.readout) is type(model.readout)):
+        trunk = start.trunk if isinstance(start, Headed | GeneratorDiscriminator | Prompted) else start
+        kept = model.trunk.head is not None
+        theirs = {f"trunk.{name}": value for name, value in trunk.theta().items() if kept or not name.startswith("head.")}
         mine = {name: value for name, value in mine.items() if name.startswith("trunk.")}
     if found := mismatches(theirs, mine):
         raise ConfigError([Problem(("model",), f"the parameters of {folder} do not fit: {line}") for line in found])

@@ -201,8 +201,9 @@ def continued(data: Mapping[str, Any], origin: str, begun: str | None) -> dict[s
     except FolderError as error:
         raise ConfigError([Problem(("start",), str(error))], origin) from None
     model, section = data.get("model") or {}, data.get("data")
-    if isinstance(model, Mapping) and model.get("kind") == "headed" and theirs["kind"] in TRUNKS:
-        model = {**model, "trunk": merge({**theirs, "head": None}, model.get("trunk") or {})}
+    trunk = theirs if theirs["kind"] in TRUNKS else theirs.get("trunk")
+    if isinstance(model, Mapping) and model.get("kind") == "headed" and trunk is not None and (theirs["kind"] != "headed" or another_readout(model, theirs)):
+        model = {**model, "trunk": merge({**trunk, "head": None}, model.get("trunk") or {})}
     elif isinstance(model, Mapping):
         if model.get("kind", theirs["kind"]) != theirs["kind"]:
             raise ConfigError([Problem(("model", "kind"), f"'{model['kind']}', but {folder} holds a {theirs['kind']}: leave it out")], origin)
@@ -214,6 +215,13 @@ def continued(data: Mapping[str, Any], origin: str, begun: str | None) -> dict[s
             raise ConfigError([Problem(("data", "tokenizer"), f"text must become the tokens that the model of {folder} knows: leave it out")], origin)
         section = {**section, "tokenizer": own}
     return {**data, "start": start, "model": model, "data": section}
+
+
+def another_readout(model: Mapping[str, Any], theirs: Mapping[str, Any]) -> bool:
+    """Whether a recipe's model names a readout of another kind than the start has."""
+    named = model.get("readout")
+    kind = named.get("kind") if isinstance(named, Mapping) else named
+    return kind not in (None, theirs["readout"]["kind"])
 
 
 def shipped() -> dict[str, Path]:

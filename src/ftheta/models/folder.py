@@ -164,8 +164,8 @@ def load_foreign(folder: Path, provenance: Mapping[str, Any]) -> Model:
     kind = theirs["model_type"]
     sentences = read_sentences(folder, config)
     config = sentences.config if sentences else config
-    values = family.tidied(weights(folder))
-    architecture = with_values(config, values, list(family.lines(config)), folder)
+    lines = list(family.lines(config))
+    architecture = with_values(config, family.tidied(weights(folder), lines), lines, folder)
     facts: dict[str, Any] = {"labels": [label for _, label in sorted((int(k), v) for k, v in theirs.get("id2label", {}).items())]}
     sort = "text" if "tokens" in config.ports().takes else "image"
     facts |= {"longest": sentences.longest if sentences else None} if sort == "text" else {"channels": config.ports().sizes["C"]}
@@ -191,6 +191,8 @@ def usual_task(ports: Ports, sentences: bool) -> str:
         return "translation"
     if ports.takes["tokens"] == "ids B K T":
         return "multiple-choice"
+    if "logits" not in ports.gives:
+        return "feature-extraction"
     words = {"logits B K": "text-classification", "logits B T K": "token-classification"}
     other = "fill-mask" if "bidirectional" in ports.traits else "text-generation"
     return words.get(ports.gives.get("logits", ""), other)

@@ -20,6 +20,7 @@ OBJECTIVES = Catalogue(
         "preference": "ftheta.objectives.preference:Preference",
         "ppo": "ftheta.objectives.policy:PPO",
         "regression": "ftheta.objectives.regression:Regression",
+        "replaced_token": "ftheta.objectives.replaced_token:ReplacedToken",
         "reward": "ftheta.objectives.reward:BradleyTerry",
         "span": "ftheta.objectives.reading:Spans",
         "span_corruption": "ftheta.objectives.span_corruption:SpanCorruption",

@@ -134,7 +134,7 @@ def documents(run: Callable[..., Outputs], tokens: Tensor, other: Tensor, source
 
 def difference(a: Outputs, b: Outputs, names: list[str]) -> Tensor:
     """(B, T) largest absolute difference of the named outputs at each position."""
-    return torch.stack([(a[name] - b[name]).abs().flatten(2).amax(2) for name in names]).amax(0)
+    return torch.stack([(a[name] - b[name]).abs()[..., None].flatten(2).amax(2) for name in names]).amax(0)
 
 
 def contradictions(declared: frozenset[str], leak: float, earliest: int | None, response: float, across: float | None, moved: float | None) -> list[str]:

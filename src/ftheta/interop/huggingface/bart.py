@@ -4,7 +4,7 @@ but for the bias of the logits, which is stored as a matrix of one row.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -75,9 +75,9 @@ class BART(EncoderDecoderFamily):
             sides.append(pairs(names, "weight", "bias"))
         return single, sides[0], sides[1]
 
-    def tidied(self, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def tidied(self, values: Mapping[str, Tensor], lines: Sequence[Line]) -> dict[str, Tensor]:
         """Files without a bias of the logits mean zeros."""
-        found = super().tidied(values)
+        found = super().tidied(values, lines)
         if "model.shared.weight" in found:
             found.setdefault("final_logits_bias", torch.zeros(1, len(found["model.shared.weight"])))
         return found

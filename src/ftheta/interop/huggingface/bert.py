@@ -32,6 +32,7 @@ class BERT(EncoderFamily):
         "regress": {"readout.dense": "bert.pooler.dense", "readout.output": "classifier"},
         "choose": {"readout.dense": "bert.pooler.dense", "readout.output": "classifier"},
         "tag": {"readout.output": "classifier"}, "span": {"readout.output": "qa_outputs"}, "embed": {"readout.dense": "pooler.dense"},
+        "follows": {"readout.dense": "bert.pooler.dense", "readout.output": "cls.seq_relationship"},
     }
     beside = ("cls.predictions.decoder.", "cls.seq_relationship.")
     offset = 0
@@ -60,7 +61,7 @@ class BERT(EncoderFamily):
         return 0
 
     def head_fields(self, readout: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        return {"classifier_dropout": arguments["dropout"]} if "dropout" in arguments and readout != "span" else {}
+        return {"classifier_dropout": arguments["dropout"]} if "dropout" in arguments and readout not in ("span", "follows") else {}
 
     def read_head(self, suffix: str, theirs: Mapping[str, Any]) -> dict[str, Any]:
         dropout = theirs.get("classifier_dropout")
@@ -69,6 +70,8 @@ class BERT(EncoderFamily):
             return {"kind": "choose" if suffix == "ForMultipleChoice" else "classify", "pooling": "first", "dense": "tanh", "dropout": dropout}
         if suffix == "ForTokenClassification":
             return {"kind": "tag", "dropout": dropout}
+        if suffix in ("ForNextSentencePrediction", "ForPreTraining"):
+            return {"kind": "follows", "pooling": "first", "dense": "tanh", "dropout": 0.0}
         return {"kind": "span"} if suffix == "ForQuestionAnswering" else {"kind": "embed", "pooler": True}
 
 

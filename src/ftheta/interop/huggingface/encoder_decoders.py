@@ -79,7 +79,7 @@ class EncoderDecoderFamily(Family):
         single, encoder, decoder = self.table(config)
         return [*single, *numbered(encoder, config.encoding.depth), *numbered(decoder, config.depth)]
 
-    def tidied(self, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def tidied(self, values: Mapping[str, Tensor], lines: Sequence[Line]) -> dict[str, Tensor]:
         same = [name for name, other in self.copies.items() if name in values and other in values and torch.equal(values[name], values[other])]
         left = [*same, *(name for name in values if name in self.beside)]
         if left:

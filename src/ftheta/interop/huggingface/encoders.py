@@ -1,7 +1,8 @@
 """What the BERT-like families of the Hugging Face ecosystem share: norms after the parts, biases, learned positions, and the same heads.
 
-`…ForMaskedLM` is an `encoder`; `…ForSequenceClassification`, `…ForMultipleChoice`, `…ForTokenClassification`, `…ForQuestionAnswering` and the bare `…Model`
-(a sentence embedder with BERT's pooler kept) are a `headed` encoder. A family can express exactly what reading back what it says gives again.
+`…ForMaskedLM` is an `encoder`; `…ForPreTraining` and, without its head, `…ForNextSentencePrediction`, `…ForSequenceClassification`, `…ForMultipleChoice`,
+`…ForTokenClassification`, `…ForQuestionAnswering` and the bare `…Model` (a sentence embedder with BERT's pooler kept) are a `headed` encoder.
+A family can express exactly what reading back what it says gives again.
 """
 
 from __future__ import annotations
@@ -21,9 +22,10 @@ from ftheta.interop.mapping import Family, Line, numbered
 
 ACTIVATIONS = {"gelu": "gelu", "gelu_tanh": "gelu_new", "relu": "relu", "silu": "silu"}
 READ = {theirs: ours for ours, theirs in ACTIVATIONS.items()} | {"gelu_pytorch_tanh": "gelu_tanh", "gelu_fast": "gelu_tanh", "swish": "silu"}
+PRETRAINING = "ForPreTraining"
 SUFFIXES = {
     "classify": "ForSequenceClassification", "regress": "ForSequenceClassification", "choose": "ForMultipleChoice", "tag": "ForTokenClassification",
-    "span": "ForQuestionAnswering", "embed": "Model",
+    "span": "ForQuestionAnswering", "embed": "Model", "follows": "ForNextSentencePrediction",
 }
 
 
@@ -65,7 +67,7 @@ class EncoderFamily(Family):
 
     def export_config(self, config: ArchitectureConfig) -> dict[str, Any] | None:
         trunk = config.trunk if isinstance(config, HeadedConfig) else config
-        other = isinstance(config, HeadedConfig) and config.readout.kind not in SUFFIXES
+        other = isinstance(config, HeadedConfig) and config.readout.kind not in self.readouts
         if not isinstance(trunk, EncoderConfig) or trunk.feedforward is None or len(set(trunk.mixers)) > 1 or other:
             return None
         mixer, feed, norm = trunk.mixers[0].arguments, trunk.feedforward.arguments, trunk.norm.arguments
@@ -77,7 +79,8 @@ class EncoderFamily(Family):
         if fields is None:
             return None
         if isinstance(config, HeadedConfig):
-            suffix, more = SUFFIXES[config.readout.kind], self.head_fields(config.readout.kind, config.readout.arguments)
+            suffix = SUFFIXES[config.readout.kind] if trunk.head is None else PRETRAINING
+            more = self.head_fields(config.readout.kind, config.readout.arguments)
             if config.readout.kind in ("classify", "regress", "tag"):
                 count = 1 if config.readout.kind == "regress" else config.classes
                 names = {str(i): f"LABEL_{i}" for i in range(count)}
@@ -95,7 +98,7 @@ class EncoderFamily(Family):
             if theirs.get(field, supported) != supported:
                 raise FolderError(f"config.json: {field}: {theirs[field]} is not supported for {self.kind} (supported: {supported})")
         suffix = (theirs.get("architectures") or [f"{self.classes}Model"])[0].removeprefix(self.classes)
-        known = ("ForMaskedLM", *dict.fromkeys(SUFFIXES.values()))
+        known = ("ForMaskedLM", *dict.fromkeys(SUFFIXES[kind] for kind in self.readouts), *([PRETRAINING] if "follows" in self.readouts else []))
         if suffix not in known:
             raise FolderError(f"config.json: architectures: '{self.classes}{suffix}' is not supported (supported: {', '.join(self.classes + name for name in known)})")
         read = self.read_trunk(theirs)
@@ -108,14 +111,16 @@ class EncoderFamily(Family):
             "feedforward": {"kind": "mlp", "hidden": read.pop("hidden"), "activation": READ[activation], "bias": True},
             "tie": True, "std": theirs.get("initializer_range", 0.02), **read,
         }
+        if suffix in ("ForMaskedLM", PRETRAINING):
+            trunk["head"] = {"kind": "transformed", **self.masked_fields(READ[activation], eps)}
         if suffix == "ForMaskedLM":
-            return EncoderConfig.parse({**trunk, "head": {"kind": "transformed", **self.masked_fields(READ[activation], eps)}})
+            return EncoderConfig.parse(trunk)
         labels = theirs.get("id2label") or {"0": "LABEL_0", "1": "LABEL_1"}
         readout = self.read_head(suffix, theirs)
         if readout["kind"] == "classify" and len(labels) == 1:
             readout["kind"] = "regress"
         counts = {"classes": len(labels)} if readout["kind"] in ("classify", "tag") else {}
-        return HeadedConfig.parse({"kind": "headed", "trunk": {**trunk, "head": None}, "readout": readout, **counts})
+        return HeadedConfig.parse({"kind": "headed", "trunk": trunk, "readout": readout, **counts})
 
     def masked_fields(self, activation: str, eps: float) -> dict[str, Any]:
         """What the masked-language-model head takes from the trunk."""
@@ -128,17 +133,21 @@ class EncoderFamily(Family):
         bare = isinstance(config, HeadedConfig) and config.readout.kind == "embed"
         ours, theirs = "trunk." if headed else "", "" if bare else f"{self.kind}."
         lines = [Line((ours + name,), theirs + other) for name, other in self.tables.items()]
-        heads = self.readouts[config.readout.kind] if isinstance(config, HeadedConfig) else self.masked
-        pairs = [*((ours + name, theirs + other) for name, other in self.maps.items()), *heads.items()]
+        pairs = [(ours + name, theirs + other) for name, other in self.maps.items()]
+        if isinstance(config, HeadedConfig):
+            pairs += self.readouts[config.readout.kind].items()
+        if trunk.head is not None:
+            pairs += [(ours + name, other) for name, other in self.masked.items()]
         lines += [Line((f"{name}.{part}",), f"{other}.{part}") for name, other in pairs for part in ("weight", "bias")]
-        if not headed:
-            lines.append(Line(("head.bias",), self.masked_bias))
+        if trunk.head is not None:
+            lines.append(Line((ours + "head.bias",), self.masked_bias))
         return numbered(lines, trunk.depth)
 
-    def tidied(self, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def tidied(self, values: Mapping[str, Tensor], lines: Sequence[Line]) -> dict[str, Tensor]:
         """Old files call norms' parts gamma and beta, and hold buffers, tied copies and heads of the pre-training."""
         names = {name: name.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias") for name in values}
-        left = [name for name in values if name.startswith(self.beside) or name.endswith("embeddings.position_ids")]
+        wanted = {line.theirs for line in lines}
+        left = [name for name in values if names[name] not in wanted and (name.startswith(self.beside) or name.endswith("embeddings.position_ids"))]
         if left:
             logger.info("not read, since nothing here uses them: %s", ", ".join(left))
         return {names[name]: value for name, value in values.items() if name not in left}
