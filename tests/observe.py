@@ -306,7 +306,7 @@ HOSTS: dict[str, dict[str, Any]] = {
 SUBJECTS = {
     "accuracy": "images", "answers": "questions", "bits_per_byte": "language", "entities": "tags", "f1": "images", "generated": "gan", "loss": "language",
     "mean_return": "policy", "mean_reward": "writer", "pearson": "scores", "perplexity": "language", "preferred": "pairs", "retrieval": "vectors",
-    "samples": "language", "similarity": "vectors", "spearman": "scores",
+    "samples": "language", "spearman": "scores",
     **dict.fromkeys(("benchmark", "bleu", "chrf", "crows_pairs", "exact_match", "occupations", "rouge", "span_f1", "winogender"), "answered"),
 }
 """Which of the subjects below a metric looks at."""

@@ -96,7 +96,6 @@ ENTRIES: dict[str, dict[str, Any]] = {
     "metric rouge": {"limit": 3, "most": 4},
     "metric rouge.stem": {},
     "metric retrieval": {"batch": 16},
-    "metric similarity": {"batch": 16},
     "metric answers": {"language": "english", "batch": 8},
     "metric answers.threshold": {"language": "english", "batch": 8, "threshold": -50.0},
     "metric samples": {"prompts": ["a "], "most": 8},

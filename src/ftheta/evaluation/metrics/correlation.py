@@ -7,14 +7,14 @@ from typing import Literal
 import numpy as np
 import torch
 from pydantic import Field
-from torch.nn import functional as F
 
-from ftheta.architectures.architecture import ArchitectureConfig, Outputs, call
-from ftheta.core.contract import Batch, Ports
+from ftheta.architectures.architecture import ArchitectureConfig, call
+from ftheta.core.contract import Ports
 from ftheta.core.errors import UsageError
 from ftheta.data.source import Dataset
 from ftheta.evaluation.metrics.labels import split_of
 from ftheta.evaluation.metrics.metric import Measurement, Metric, Result, Subject
+from ftheta.evaluation.metrics.retrieval import scores, vectors
 from ftheta.evaluation.statistics import bootstrap
 from ftheta.models.model import Model
 
@@ -89,23 +89,13 @@ def ranks(values: np.ndarray) -> np.ndarray:
 @torch.no_grad()
 def numbers(model: Model, dataset: Dataset, batch: int) -> tuple[np.ndarray, np.ndarray]:
     """What the model says of every example and what it should say, both (N,)."""
+    given = dataset.ports.gives
+    if given.keys() >= set(PAIR):
+        first, second = vectors(model, dataset, batch)
+        return (first * second).sum(-1).numpy(), scores(dataset).numpy()
+    if "target" not in given:
+        raise UsageError("the test split holds neither pairs of texts with a score nor targets")
     model.architecture.eval()
-    said, true = [], []
-    for start in range(0, len(dataset), batch):
-        examples = dataset.batch(torch.arange(start, min(start + batch, len(dataset))))
-        pairs = all(name in examples for name in PAIR)
-        if not pairs and "target" not in examples:
-            raise UsageError("the test split holds neither pairs of texts with a score nor targets")
-        said.append(alike(model, examples) if pairs else call(model.architecture, examples)["value"])
-        true.append(examples["score" if pairs else "target"])
-    return torch.cat(said).double().numpy(), torch.cat(true).double().numpy()
-
-
-def alike(model: Model, examples: Batch) -> torch.Tensor:
-    """Cosines (B,) of the vectors of the first and the second texts."""
-
-    def vectors(part: str) -> Outputs:
-        more = {"documents": examples[f"{part}_documents"]} if f"{part}_documents" in examples else {}
-        return call(model.architecture, {"tokens": examples[part], **more})
-
-    return F.cosine_similarity(vectors("first")["embedding"].double(), vectors("second")["embedding"].double())
+    parts = [dataset.batch(torch.arange(start, min(start + batch, len(dataset)))) for start in range(0, len(dataset), batch)]
+    said = torch.cat([call(model.architecture, part)["value"] for part in parts])
+    return said.double().numpy(), torch.cat([part["target"] for part in parts]).double().numpy()

@@ -1,4 +1,4 @@
-"""Similarity and retrieval against scipy and a loop over all pairs."""
+"""Orders of pairs and retrieval, against scipy and a loop over all pairs."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from torch import Tensor
 from ftheta.core.contract import Batch, Ports
 from ftheta.core.errors import ConfigError
 from ftheta.data.source import Dataset
+from ftheta.evaluation.metrics.correlation import Spearman, ranks
 from ftheta.evaluation.metrics.loss import MeanLoss
 from ftheta.evaluation.metrics.metric import Subject
-from ftheta.evaluation.metrics.similarity import Retrieval, Similarity, ranks
+from ftheta.evaluation.metrics.retrieval import Retrieval
 from observe import subjects
 
 N = 40
@@ -22,7 +23,7 @@ N = 40
 class Pairs(Dataset):
     """Random pairs, of which two have the same second text."""
 
-    ports = Ports()
+    ports = Ports(gives={**dict.fromkeys(("first", "second", "first_documents", "second_documents"), "ids B T"), "score": "real B"})
     fingerprint = "pairs"
 
     def __init__(self) -> None:
@@ -52,14 +53,14 @@ def cosines(subject: Subject) -> np.ndarray:
     return (a @ b.t() / a.norm(dim=1)[:, None] / b.norm(dim=1)[None]).numpy()
 
 
-def test_similarity_is_scipys_spearman(subject: Subject) -> None:
-    (found,) = Similarity().measure(subject).measurements
-    wanted = 100 * float(spearmanr(np.diag(cosines(subject)), Pairs().columns["score"].numpy()).statistic)
+def test_the_order_of_pairs_is_scipys_spearman(subject: Subject) -> None:
+    (found,) = Spearman().measure(subject).measurements
+    wanted = float(spearmanr(np.diag(cosines(subject)), Pairs().columns["score"].numpy()).statistic)
     assert abs(found.value - wanted) < 1e-6 and found.low < found.value < found.high and found.n == N
 
 
 def test_ties_share_their_rank() -> None:
-    assert ranks(np.array([3.0, 1.0, 3.0, 2.0, 3.0])).tolist() == [3.0, 0.0, 3.0, 1.0, 3.0]
+    assert ranks(np.array([[3.0, 1.0, 3.0, 2.0, 3.0]])).tolist() == [[3.0, 0.0, 3.0, 1.0, 3.0]]
 
 
 @pytest.mark.parametrize("least", [None, 0.8])

@@ -1,10 +1,9 @@
-"""How good the vectors of pairs of texts are: whether their cosines order the pairs as people do, and whether a text finds its partner among all others."""
+"""Whether the vectors of pairs of texts find each other: a text its partner among all others."""
 
 from __future__ import annotations
 
 from typing import Literal
 
-import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor
@@ -16,38 +15,11 @@ from ftheta.core.errors import UsageError
 from ftheta.data.source import Dataset
 from ftheta.evaluation.metrics.labels import split_of
 from ftheta.evaluation.metrics.metric import Measurement, Metric, Result, Subject
-from ftheta.evaluation.statistics import bootstrap, mean, proportion
+from ftheta.evaluation.statistics import mean, proportion
 from ftheta.models.model import Model
 
 SIDES = ("first", "second")
 TEXTS = {name: "ids B T" for side in SIDES for name in (side, f"{side}_documents")}
-
-
-class Similarity(Metric):
-    """Spearman's ρ times 100 between the cosines of the pairs' vectors and their scores: how far the two orders agree (ties share their rank)."""
-
-    kind: Literal["similarity"] = "similarity"
-    batch: int = Field(default=64, gt=0)
-    """Pairs looked at together; changes nothing but speed."""
-
-    def needs(self) -> dict[str, str]:
-        return {"embedding": "real B D"}
-
-    def reads(self) -> dict[str, str]:
-        return {**TEXTS, "score": "real B"}
-
-    def measure(self, subject: Subject) -> Result:
-        dataset = split_of(subject, self.name)
-        first, second = vectors(subject.model, dataset, self.batch)
-        cosine, score = (first * second).sum(-1).numpy(), scores(dataset).numpy()
-        if len(score) < 3:
-            raise UsageError(f"similarity: {len(score)} pairs are too few to compare two orders")
-
-        def correlation(rows: np.ndarray) -> np.ndarray:
-            return np.array([100 * spearman(cosine[row], score[row]) for row in rows])
-
-        found = bootstrap(correlation, len(score), subject.seed)
-        return Result([Measurement("similarity", found.value, found.low, found.high, len(score), "pair", "higher", found.method, subject.seed)])
 
 
 class Retrieval(Metric):
@@ -121,17 +93,3 @@ def groups(dataset: Dataset) -> Tensor:
     numbers: dict[tuple[int, ...], int] = {}
     texts = [tuple(ids[real != PADDING].tolist()) for ids, real in zip(batch["second"], batch["second_documents"], strict=True)]
     return torch.tensor([numbers.setdefault(text, len(numbers)) for text in texts])
-
-
-def spearman(x: np.ndarray, y: np.ndarray) -> float:
-    """Pearson's correlation of the ranks of x and y (n,); not a number where either does not vary."""
-    a, b = ranks(x), ranks(y)
-    a, b = a - a.mean(), b - b.mean()
-    size = float(np.sqrt((a**2).sum() * (b**2).sum()))
-    return float((a * b).sum()) / size if size else float("nan")
-
-
-def ranks(values: np.ndarray) -> np.ndarray:
-    """Ranks (n,) from 0, equal values sharing the mean of theirs."""
-    _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
-    return (counts.cumsum() - (counts + 1) / 2)[place]
