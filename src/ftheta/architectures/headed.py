@@ -29,6 +29,10 @@ def headless(data: Any) -> Any:
     return data
 
 
+READ = ("tokens", "documents", "segments")
+"""What of the trunk's inputs is passed on."""
+
+
 class HeadedConfig(ArchitectureConfig):
     """A trunk and what is read from its hidden states; the trunk may keep its own head beside a readout that gives no logits."""
 
@@ -54,7 +58,9 @@ class HeadedConfig(ArchitectureConfig):
 
     def ports(self) -> Ports:
         ports = self.trunk.ports()
-        takes, gives, classes = ports.takes, ports.gives, {"K": self.classes}
+        takes = {name: spec for name, spec in ports.takes.items() if name.rstrip("?") in READ}
+        gives = {name: spec for name, spec in ports.gives.items() if name != "auxiliary"}  # what experts add is a matter of language modelling
+        classes = {"K": self.classes}
         if self.readout.cls.choices:                                                      # any number of them
             takes, gives = ({name: spec.replace("B T", "B K T") for name, spec in side.items()} for side in (takes, gives))
             classes = {}

@@ -35,11 +35,13 @@ def minilm(attempt: Attempt) -> None:
 
 PUBLISHED: dict[str, Callable[[Attempt], None]] = {"g2pm": g2pm, "minilm-l6": minilm}
 """Name → what writes its folder."""
+VERSION = 1
+"""Of the folders; to be raised when what writes them changes, so that those made before are not found."""
 
 
 def published(name: str) -> Path:
     """The folder of a published model, made once and kept among the derived data. Raises FolderError when its files cannot be had."""
     try:
-        return stage(home() / "stages", "published", {"name": name}, PUBLISHED[name])
+        return stage(home() / "stages", "published", {"name": name, "version": VERSION}, PUBLISHED[name])
     except DataError as error:
         raise FolderError(str(error)) from None

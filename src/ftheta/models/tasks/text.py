@@ -221,6 +221,8 @@ class TextGeneration(Writing[Prompt]):
     def beginning(self, prompt: Prompt) -> Beginning:
         if prompt.messages and prompt.prompt:
             raise UsageError("prompt, messages: give one of them")
+        if "source" in self.architecture.config.ports().takes:
+            raise UsageError("this model answers to a source and does not continue a text: use it for translation, summarization or text2text-generation")
         if not prompt.messages:
             if not (start := self.processor.encode(prompt.prompt)):
                 raise UsageError("prompt: there is nothing to continue: give at least one character")
