@@ -7,8 +7,8 @@ from pathlib import Path
 import ftheta
 from ftheta.core.errors import DataError, FolderError
 from ftheta.lifecycle.recipe import load, read_yaml, shipped
+from ftheta.training.config import BUDGETS
 
-BUDGETS = ("steps", "epochs", "tokens", "minutes", "flops")
 LIMIT = 8
 """Test examples of metrics that take long for each."""
 

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from benchmarks.common import Row, alternate, arguments, arm, progress, publish, ratio, spread
-from benchmarks.training import clock
+from benchmarks.watch import Watch
 
 BATCH, LONGEST, RATE, DECAY = 32, 128, 2e-5, 0.01
 EXACT_BAND, BFLOAT16_BAND = 1e-4, 0.02
@@ -108,39 +108,23 @@ def ours(folder: str, steps: int, warm: int, precision: str = "auto") -> dict[st
             tokens, real, label = padded([self.rows[i] for i in rows.tolist()])
             return {"tokens": tokens, "documents": torch.where(real, 0, -1), "label": label}
 
-    losses: list[float] = []
-    marks: list[tuple[float, float]] = []
-
-    def listen(name: str, facts: dict[str, Any]) -> None:
-        if name == "metrics":
-            marks.append(clock())
-            losses.append(facts["loss"])
-
+    watch = Watch()
     config = TrainConfig.parse({
         "steps": steps, "batch": BATCH, "optimizer": {"kind": "adamw", "rate": RATE, "betas": [0.9, 0.999], "decay": DECAY}, "schedule": "constant", "clip": 1.0,
         "precision": precision, "compile": "never", "log_every": 1, "validation": None, "device": "cpu",
     })
     model = load(Path(folder) / "weights").architecture
-    trainer = Trainer(model, Classification(), Ordered(Sentences(), BATCH, 0), config, seed=0, events=Events(None, [listen]))
-    marks.append(clock())
+    trainer = Trainer(model, Classification(), Ordered(Sentences(), BATCH, 0), config, seed=0, events=Events(None, [watch.listen]))
+    watch.mark()
     trainer.fit()
-    return {"losses": losses, "precision": trainer.progress.precision, **timed(marks, warm)}
+    return {"losses": watch.losses, "precision": trainer.progress.precision, **timed(watch.marks, warm)}
 
 
 def huggingface(folder: str, steps: int, warm: int, *, bf16: bool = False, grouped: bool = False, attention: str = "sdpa", log: bool = False) -> dict[str, Any]:
     """The Hugging Face Trainer, float32 by default."""
     import transformers
 
-    losses: list[float] = []
-    marks: list[tuple[float, float]] = []
-
-    class Watch(transformers.TrainerCallback):
-        def on_step_end(self, *_: Any, **__: Any) -> None:
-            marks.append(clock())
-
-        def on_log(self, *_: Any, logs: dict[str, float], **__: Any) -> None:
-            if "loss" in logs:
-                losses.append(logs["loss"])
+    watch = Watch()
 
     class InOrder(transformers.Trainer):
         def _get_train_sampler(self, *_: Any) -> torch.utils.data.Sampler:
@@ -162,10 +146,10 @@ def huggingface(folder: str, steps: int, warm: int, *, bf16: bool = False, group
         model = transformers.BertForSequenceClassification.from_pretrained(
             Path(folder) / "weights", attn_implementation=attention, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0,
         )
-        trainer = InOrder(model=model, args=settings, train_dataset=sentences(folder), data_collator=collate, callbacks=[Watch()])      # type: ignore[arg-type]
-        marks.append(clock())
+        trainer = InOrder(model=model, args=settings, train_dataset=sentences(folder), data_collator=collate, callbacks=[watch.callback()])      # type: ignore[arg-type]
+        watch.mark()
         trainer.train()
-    return {"losses": losses, **timed(marks, warm)}
+    return {"losses": watch.losses, **timed(watch.marks, warm)}
 
 
 def equality(folder: str) -> dict[str, float]:

@@ -25,6 +25,7 @@ import torch
 
 from benchmarks.common import Row, alternate, arguments, arm, progress, publish, ratio, spread
 from benchmarks.plain_gpt import PlainGPT, adamw
+from benchmarks.watch import Watch, clock
 
 VOCAB, DIM, DEPTH, HEADS, LENGTH, BATCH = 4096, 384, 6, 6, 256, 8
 RATE, DECAY, BETAS = 6e-4, 0.1, (0.9, 0.95)
@@ -66,11 +67,6 @@ def rows_of(folder: str) -> torch.Tensor:
     return torch.from_numpy(np.load(Path(folder) / "rows.npy"))
 
 
-def clock() -> tuple[float, float]:
-    """Wall and processor time."""
-    return time.perf_counter(), time.process_time()
-
-
 def timed(marks: list[tuple[float, float]], warm: int) -> dict[str, Any]:
     """Tokens a second after the warm-up, from the clock at the start and at the end of every step; what the first cost beyond an ordinary one."""
     wall, processor = np.diff(marks, axis=0).T
@@ -94,23 +90,16 @@ def ours(folder: str, steps: int, warm: int, precision: str = "auto", compiled: 
     from ftheta.training.events import Events
     from ftheta.training.trainer import Trainer
 
-    losses: list[float] = []
-    marks: list[tuple[float, float]] = []
-
-    def listen(name: str, facts: dict[str, Any]) -> None:
-        if name == "metrics":
-            marks.append(clock())
-            losses.append(facts["loss"])
-
+    watch = Watch()
     config = TrainConfig.parse({
         "steps": steps, "batch": BATCH, "optimizer": {"kind": "adamw", "rate": RATE, "betas": list(BETAS), "decay": DECAY}, "schedule": "constant", "clip": 1.0,
         "precision": precision, "compile": compiled, "log_every": 1, "validation": None, "device": "cpu",
     })
     model = load(Path(folder) / "weights").architecture
-    trainer = Trainer(model, NextToken(), Ordered(Rows(rows_of(folder), VOCAB), BATCH, 0), config, seed=0, events=Events(None, [listen]))
-    marks.append(clock())
+    trainer = Trainer(model, NextToken(), Ordered(Rows(rows_of(folder), VOCAB), BATCH, 0), config, seed=0, events=Events(None, [watch.listen]))
+    watch.mark()
     trainer.fit()
-    return {"losses": losses, "precision": trainer.progress.precision, **timed(marks, warm)}
+    return {"losses": watch.losses, "precision": trainer.progress.precision, **timed(watch.marks, warm)}
 
 
 def huggingface(
@@ -120,16 +109,7 @@ def huggingface(
     """The Hugging Face Trainer, float32 by default."""
     import transformers
 
-    losses: list[float] = []
-    marks: list[tuple[float, float]] = []
-
-    class Watch(transformers.TrainerCallback):
-        def on_step_end(self, *_: Any, **__: Any) -> None:
-            marks.append(clock())
-
-        def on_log(self, *_: Any, logs: dict[str, float], **__: Any) -> None:
-            if "loss" in logs:
-                losses.append(logs["loss"])
+    watch = Watch()
 
     class InOrder(transformers.Trainer):
         def _get_train_sampler(self, *_: Any) -> torch.utils.data.Sampler:
@@ -146,10 +126,10 @@ def huggingface(
             use_cpu=True, disable_tqdm=True, report_to="none", save_strategy="no", logging_steps=1 if log else 500, remove_unused_columns=False,
         )
         model = transformers.GPT2LMHeadModel.from_pretrained(Path(folder) / "weights", attn_implementation=attention, activation_function=activation)
-        trainer = InOrder(model=model, args=settings, train_dataset=rows_of(folder), data_collator=collate, callbacks=[Watch()])
-        marks.append(clock())
+        trainer = InOrder(model=model, args=settings, train_dataset=rows_of(folder), data_collator=collate, callbacks=[watch.callback()])
+        watch.mark()
         trainer.train()
-    return {"losses": losses, **timed(marks, warm)}
+    return {"losses": watch.losses, **timed(watch.marks, warm)}
 
 
 def plain(folder: str, steps: int, warm: int, bf16: bool = False, compiled: bool = False) -> dict[str, Any]:

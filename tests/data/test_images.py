@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from ftheta.core.errors import DataError
-from ftheta.data.images import ImageDataset, stratified
+from ftheta.data.images import ImageDataset
+from ftheta.data.split import stratified
 
 
 def some(n: int = 40) -> ImageDataset:

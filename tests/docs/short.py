@@ -15,8 +15,8 @@ from ftheta.architectures import ARCHITECTURES
 from ftheta.core.config import merge
 from ftheta.core.errors import FthetaError
 from ftheta.lifecycle.recipe import load
+from ftheta.training.config import BUDGETS
 
-BUDGETS = ("steps", "epochs", "tokens", "minutes", "flops")
 FEW = {"limit": 4, "prompts": 4}
 """Test examples of metrics that write texts."""
 TEXT: dict[str, dict[str, Any]] = {

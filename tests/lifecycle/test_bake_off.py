@@ -71,6 +71,13 @@ def test_arms_cost_the_same_and_a_second_call_only_reads(base: Path, tmp_path: P
     assert files == {path: path.read_bytes() for path in (tmp_path / "arms").rglob("*.safetensors")}
 
 
+def test_a_budget_of_flops_is_that_of_every_arm(base: Path, tmp_path: Path) -> None:
+    data = recipe(base, tmp_path, arms=[{"adapt": "probe"}, {"adapt": "full"}])
+    data["train"] |= {"steps": None, "flops": 3e7}
+    for one in ftheta.bake_off(data, out=tmp_path / "arms").runs:
+        assert abs(one.costs["flops"] / 3e7 - 1) <= 0.5 / one.costs["step"] + 1e-6
+
+
 def test_forgetting_is_bits_per_byte_of_text_the_start_has_not_seen(base: Path, tmp_path: Path) -> None:
     kept = held_out(str(base), None)
     assert kept.texts == [text for text in kept.texts if text] and len(kept.texts) == 4

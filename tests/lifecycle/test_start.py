@@ -116,6 +116,14 @@ def test_a_base_in_few_bits_leaves_the_original_and_its_change(base: Path, tmp_p
         torch.testing.assert_close(value, tuned[name], atol=1e-6, rtol=1e-5)
 
 
+def test_a_base_in_few_bits_learns_from_a_teacher(base: Path, tmp_path: Path) -> None:
+    objective = {"kind": "distillation", "teacher": str(base), "of": "next_token"}
+    adapt = {"kind": "lora", "rank": 2, "base": {"bits": 4}}
+    outcome = ftheta.run(recipe(base, {"kind": "text_files", "path": str(base.parent / "texts")}, adapt=adapt, objective=objective, evaluate=[]), out=tmp_path / "run")
+    facts = outcome.results["training"]["few_bits"]
+    assert facts["validation_loss"] > 0 and facts["float32_validation_loss"] > 0
+
+
 @pytest.mark.parametrize("adapt", [{"kind": "lora", "rank": 2, "base": {"bits": 4}}, {"kind": "soft_prompt", "tokens": 3}], ids=["few bits", "soft prompt"])
 def test_equivalences_are_tried_on_what_is_adapted(base: Path, adapt: dict[str, Any]) -> None:
     bench = Bench.of(load(recipe(base, {"kind": "text_files", "path": str(base.parent / "texts")}, adapt=adapt)))

@@ -13,17 +13,9 @@ from ftheta.core.contract import Batch, Loss, check
 from ftheta.experience.completions import CompletionsConfig
 from ftheta.objectives.completion_policy import CompletionPolicy, log_probabilities
 from ftheta.objectives.objective import Phase
+from sharp import sharp_decoder
 
 ROWS, WIDTH = 5, 9
-
-
-def model(seed: int) -> Architecture:
-    made = DecoderConfig.parse({"kind": "decoder", "vocab": 30, "dim": 16, "depth": 1, "context": 16, "mixer": {"kind": "attention", "heads": 2}}).build()
-    made.initialise(seed)
-    for parameter in made.parameters():
-        parameter.data.mul_(8)
-    made.compute_dtype = torch.float64
-    return made.double()
 
 
 def batch() -> Batch:
@@ -35,7 +27,7 @@ def batch() -> Batch:
         documents[row, : 5 + row] = 0
         learned[row, 3 : 5 + row] = True
     data = {"tokens": tokens, "documents": documents, "learned": learned, "temperature": torch.full((ROWS,), 0.7, dtype=torch.float64)}
-    writer = model(0)
+    writer = sharp_decoder(0)
     for parameter in writer.parameters():
         parameter.data += 0.02 * torch.randn(parameter.shape, generator=draw, dtype=torch.float64)
     data["log_probability"] = log_probabilities(writer, lambda b: call(writer, b), data)
@@ -83,7 +75,7 @@ CASES = [
 
 @pytest.mark.parametrize("options", CASES)
 def test_equal_to_the_formula(options: dict[str, float]) -> None:
-    mine, start, data = model(0), model(1), batch()
+    mine, start, data = sharp_decoder(0), sharp_decoder(1), batch()
     objective = CompletionPolicy.parse({"kind": "completion_policy", "clip": 0.05, **options})
     data |= objective.reference(start, lambda b: call(start, b), data) if objective.compares else {}
     found = loss(mine, objective, data)
@@ -100,7 +92,7 @@ def test_equal_to_the_formula(options: dict[str, float]) -> None:
 
 @pytest.mark.parametrize("normalise", ["sequence", "token", "constant"])
 def test_parts_add_up_to_the_whole(normalise: str) -> None:
-    mine, data, objective = model(0), batch(), CompletionPolicy.parse({"kind": "completion_policy", "kl": 0.0, "normalise": normalise, "length": 4})
+    mine, data, objective = sharp_decoder(0), batch(), CompletionPolicy.parse({"kind": "completion_policy", "kl": 0.0, "normalise": normalise, "length": 4})
     whole = loss(mine, objective, data)
     parts = [loss(mine, objective, {name: value[rows] for name, value in data.items()}) for rows in (slice(0, 2), slice(2, 5))]
     assert math.isclose(float(whole.total.detach()), sum(float(part.total.detach()) for part in parts), rel_tol=1e-12)
@@ -108,7 +100,7 @@ def test_parts_add_up_to_the_whole(normalise: str) -> None:
 
 
 def test_the_policy_that_wrote_has_ratio_one() -> None:
-    mine, data = model(0), batch()
+    mine, data = sharp_decoder(0), batch()
     data["log_probability"] = log_probabilities(mine, lambda b: call(mine, b), data)
     found = loss(mine, CompletionPolicy(kl=0.0, normalise="token"), data)
     assert float(found.metrics["kl"][0]) == 0 and float(found.metrics["clipped"][0]) == 0

@@ -8,19 +8,10 @@ import pytest
 import torch
 
 from ftheta.architectures.architecture import Architecture, call
-from ftheta.architectures.decoder import DecoderConfig
 from ftheta.core.contract import Batch
 from ftheta.objectives.kto import KTO
 from ftheta.objectives.objective import Phase
-
-
-def model(seed: int) -> Architecture:
-    made = DecoderConfig.parse({"kind": "decoder", "vocab": 30, "dim": 16, "depth": 1, "context": 16, "mixer": {"kind": "attention", "heads": 2}}).build()
-    made.initialise(seed)
-    for parameter in made.parameters():
-        parameter.data.mul_(8)
-    made.compute_dtype = torch.float64
-    return made.double()
+from sharp import sharp_decoder
 
 
 def judged(seed: int = 0) -> Batch:
@@ -43,7 +34,7 @@ def log_p(f: Architecture, batch: Batch, name: str) -> torch.Tensor:
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_equal_to_the_formula(seed: int) -> None:
-    mine, start, batch = model(0), model(1), judged(seed)
+    mine, start, batch = sharp_decoder(0), sharp_decoder(1), judged(seed)
     objective = KTO(beta=0.2, desirable=1.3, undesirable=0.7)
     batch |= objective.reference(start, lambda b: call(start, b), batch)
     found = objective.loss(mine, lambda b: call(mine, b), batch, Phase("main"))
@@ -62,7 +53,7 @@ def test_equal_to_the_formula(seed: int) -> None:
 
 
 def test_the_divergence_is_never_negative_and_moves_nothing() -> None:
-    mine, batch = model(0), judged()
+    mine, batch = sharp_decoder(0), judged()
     zeros = dict.fromkeys(("reference_answer", "reference_other"), torch.zeros(6, dtype=torch.float64))
     low = KTO().loss(mine, lambda b: call(mine, b), {**batch, **zeros}, Phase("main"))
     high = KTO().loss(mine, lambda b: call(mine, b), {**batch, **zeros, "reference_other": torch.full((6,), -500.0, dtype=torch.float64)}, Phase("main"))

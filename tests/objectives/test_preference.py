@@ -8,19 +8,10 @@ import pytest
 import torch
 
 from ftheta.architectures.architecture import Architecture, call
-from ftheta.architectures.decoder import DecoderConfig
 from ftheta.core.contract import Batch
 from ftheta.objectives.objective import Phase
 from ftheta.objectives.preference import Preference
-
-
-def model(seed: int) -> Architecture:
-    made = DecoderConfig.parse({"kind": "decoder", "vocab": 30, "dim": 16, "depth": 1, "context": 16, "mixer": {"kind": "attention", "heads": 2}}).build()
-    made.initialise(seed)
-    for parameter in made.parameters():
-        parameter.data.mul_(8)
-    made.compute_dtype = torch.float64
-    return made.double()
+from sharp import sharp_decoder
 
 
 def pairs() -> Batch:
@@ -50,7 +41,7 @@ def log_p(f: Architecture, batch: Batch, name: str) -> tuple[torch.Tensor, torch
 
 @pytest.mark.parametrize("form, options", [("dpo", {}), ("dpo", {"smoothing": 0.1}), ("ipo", {}), ("simpo", {"beta": 2.0, "margin": 0.5}), ("orpo", {})])
 def test_equal_to_the_formula(form: str, options: dict[str, float]) -> None:
-    mine, start, batch = model(0), model(1), pairs()
+    mine, start, batch = sharp_decoder(0), sharp_decoder(1), pairs()
     objective = Preference.parse({"kind": "preference", "form": form, "beta": 0.3, **options})
     batch |= objective.reference(start, lambda b: call(start, b), batch)
     found = objective.loss(mine, lambda b: call(mine, b), batch, Phase("main"))
@@ -77,7 +68,7 @@ def test_equal_to_the_formula(form: str, options: dict[str, float]) -> None:
 
 
 def test_micro_batches_add_up() -> None:
-    mine, batch = model(0), pairs()
+    mine, batch = sharp_decoder(0), pairs()
     objective = Preference(form="simpo")
     whole = objective.loss(mine, lambda b: call(mine, b), batch, Phase("main")).total
     parts = [{name: value[rows] for name, value in batch.items()} for rows in (slice(0, 2), slice(2, 5))]

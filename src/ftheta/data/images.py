@@ -8,7 +8,6 @@ from torch import Tensor
 
 from ftheta.core.contract import Batch, Ports
 from ftheta.core.errors import DataError
-from ftheta.core.random import generator
 from ftheta.data.source import Dataset
 
 
@@ -50,18 +49,3 @@ class ImageDataset(Dataset):
 def image_ports(channels: int, classes: int, height: int, width: int) -> Ports:
     """What labelled pictures give."""
     return Ports(gives={"image": "image B C H W", "label": "label B"}, sizes={"C": channels, "K": classes, "H": height, "W": width})
-
-
-def stratified(labels: Tensor, shares: dict[str, float], seed: int) -> dict[str, Tensor]:
-    """Rows (n,) for every named share, drawn class by class so that each part has the classes in the same proportion.
-
-    The shares are of all rows; what they leave is not returned. A part is sorted by row, so it depends on the seed alone.
-    """
-    parts: dict[str, list[Tensor]] = {name: [] for name in shares}
-    for value in labels.unique().tolist():
-        rows = (labels == value).nonzero().flatten()
-        rows = rows[torch.randperm(len(rows), generator=generator(seed, "split", value))]
-        edges = [round(len(rows) * sum(list(shares.values())[:number])) for number in range(len(shares) + 1)]
-        for number, part in enumerate(parts.values()):
-            part.append(rows[edges[number] : edges[number + 1]])
-    return {name: torch.cat(part).sort().values for name, part in parts.items()}

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Self, TypeVar
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, model_validator
 from torch import Tensor
 
 from ftheta.core.config import describe
 from ftheta.core.errors import DataError
-from ftheta.data.images import stratified
+from ftheta.data.sources.source_config import SourceConfig
+from ftheta.data.split import stratified
 
 
 def share_or_file(value: Any) -> Any:
@@ -36,6 +37,24 @@ def shares(kept: Mapping[str, float | str]) -> dict[str, float]:
 def files(kept: Mapping[str, float | str]) -> dict[str, str]:
     """Those kept in a file of their own."""
     return {name: value for name, value in kept.items() if isinstance(value, str)}
+
+
+class KeepsApart(SourceConfig):
+    """A source whose examples are split here: shares of them, or files of their own."""
+
+    validation: Kept = 0.1
+    """Looked at during training: a share of the examples, or another file."""
+    test: Kept = 0.1
+    """Kept for the final measurement: a share of the examples, or another file."""
+
+    @property
+    def kept(self) -> dict[str, float | str]:
+        return {"validation": self.validation, "test": self.test}
+
+    @model_validator(mode="after")
+    def leaves_some(self) -> Self:
+        shares(self.kept)
+        return self
 
 
 T = TypeVar("T")

@@ -12,9 +12,10 @@ from tokenizers import Encoding, processors
 from torch import Tensor
 
 from ftheta.core.contract import Batch, Ports
+from ftheta.data.kept import KeepsApart
 from ftheta.data.processors.text import TextProcessor
 from ftheta.data.source import Dataset
-from ftheta.data.sources.source_config import Prepared, Sections, SourceConfig, in_memory
+from ftheta.data.sources.source_config import Prepared, Sections, in_memory
 from ftheta.data.stages import digest
 from ftheta.data.text import made_processor
 
@@ -31,7 +32,7 @@ class Example:
     answer: str
 
 
-class LabelledTextSource(SourceConfig):
+class LabelledTextSource(KeepsApart):
     """A source of labelled texts, which a tokenizer turns into rows of unequal length."""
 
     sections = frozenset({"tokenizer"})

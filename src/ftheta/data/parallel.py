@@ -39,7 +39,7 @@ class ParallelTexts(Dataset):
         self.pairs = list(pairs)
         self.processor = processor
         self.longest = longest
-        self.sources = sources(processor, [pair.source for pair in pairs], longest)
+        self.sources = processor.sources([pair.source for pair in pairs], longest)
         self.targets = targets(processor, [pair.target for pair in pairs], longest)
         self.tokens = torch.tensor([len(source) + len(target) for source, target in zip(self.sources, self.targets, strict=True)])
 
@@ -76,21 +76,11 @@ class ParallelTexts(Dataset):
         return batch
 
 
-def ids_of(processor: TextProcessor, texts: Sequence[str]) -> list[list[int]]:
-    """The token ids of texts, without control tokens."""
-    return [encoding.ids for encoding in processor.tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)]
-
-
-def sources(processor: TextProcessor, texts: Sequence[str], longest: int | None = None) -> list[list[int]]:
-    """Texts to be answered to, between the tokens that begin and end one."""
-    begin, end = processor.ids(processor.begin), processor.ids(processor.end)
-    return [[*begin, *ids[: None if longest is None else longest - len(begin) - len(end)], *end] for ids in ids_of(processor, texts)]
-
-
 def targets(processor: TextProcessor, texts: Sequence[str], longest: int | None = None) -> list[list[int]]:
     """Answers: the token that makes a decoder start, the text, and the token that ends it."""
     begin, end = processor.answer_start, [processor.borders[1]]
-    return [[*begin, *ids[: None if longest is None else longest - len(begin) - len(end)], *end] for ids in ids_of(processor, texts)]
+    found = [each.ids for each in processor.tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)]
+    return [[*begin, *ids[: None if longest is None else longest - len(begin) - len(end)], *end] for ids in found]
 
 
 def prepare_parallel(parts: Mapping[str, Sequence[Pair] | float], longest: int, reverse: bool, sections: Sections) -> Prepared:
@@ -161,7 +151,7 @@ def said(pairs: Sequence[Pair], dropped: Counter[str]) -> list[Pair]:
 
 def short_enough(pairs: Sequence[Pair], processor: TextProcessor, longest: int, dropped: Counter[str]) -> list[Pair]:
     """The pairs that fit: a cut translation would teach the model to stop early."""
-    both = zip(sources(processor, [pair.source for pair in pairs]), targets(processor, [pair.target for pair in pairs]), strict=True)
+    both = zip(processor.sources([pair.source for pair in pairs]), targets(processor, [pair.target for pair in pairs]), strict=True)
     kept = [pair for pair, rows in zip(pairs, both, strict=True) if max(map(len, rows)) <= longest]
     if len(kept) < len(pairs):
         dropped[f"more than {longest} tokens"] += len(pairs) - len(kept)

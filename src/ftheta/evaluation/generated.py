@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ftheta.core.errors import DataError
-from ftheta.data.images import stratified
+from ftheta.data.split import stratified
 
 CLEAR = 0.9
 """Probability of the likeliest class from which a picture counts as clear."""

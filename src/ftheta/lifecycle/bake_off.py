@@ -21,6 +21,7 @@ from ftheta.data.stages import digest
 from ftheta.lifecycle.bake_off_picture import picture
 from ftheta.lifecycle.build import build_data, build_source, refuse_misfits, starting_model
 from ftheta.lifecycle.card import number
+from ftheta.lifecycle.companion import build_objective
 from ftheta.lifecycle.compare import ARROWS, Pairing, amount, measured, pairing, sentence, table
 from ftheta.lifecycle.finished import FinishedRun, read_runs
 from ftheta.lifecycle.forgetting import HeldOut, held_out
@@ -28,6 +29,7 @@ from ftheta.lifecycle.ledger import flops_per_step
 from ftheta.lifecycle.lifecycle import run
 from ftheta.lifecycle.recipe import Arm, Recipe, load
 from ftheta.models.folder import load as load_model
+from ftheta.training.config import BUDGETS
 from ftheta.training.events import Listener
 from ftheta.training.trainer import Trainer
 
@@ -72,7 +74,7 @@ def bake_off(
     budgets = budget(folder, recipes)
     for name, one in recipes.items():
         logger.info("arm %s ...", name)
-        train = {**one.train.dump(), **({"steps": budgets[name], "epochs": None, "tokens": None, "minutes": None} if budgets[name] else {})}
+        train = {**one.train.dump(), **({**dict.fromkeys(BUDGETS), "steps": budgets[name]} if budgets[name] else {})}
         fields = one.replace(train=train).dump()
         fields["data"]["tokenizer"] = None                                                # the start's, as in the recipe
         run(fields, out=folder / name, listeners=listeners)
@@ -115,9 +117,9 @@ def budget(folder: Path, recipes: Mapping[str, Recipe]) -> dict[str, int | None]
     costs, whole = dict[str, float](), dict[str, int]()
     for name, recipe in trained.items():
         data = build_data(recipe)
-        model, source = starting_model(recipe, data.ports.sizes), build_source(recipe, data)
-        costs[name] = flops_per_step(model, recipe.objective, source)
-        whole[name] = Trainer(model, recipe.objective, source, recipe.train, seed=recipe.seed).total_steps() or 1
+        model, source, objective = starting_model(recipe, data.ports.sizes), build_source(recipe, data), build_objective(recipe, data.processor)
+        costs[name] = flops_per_step(model, objective, source)
+        whole[name] = Trainer(model, objective, source, recipe.train, seed=recipe.seed, flops_per_step=costs[name]).total_steps() or 1
     most = max((costs[name] * whole[name] for name in trained), default=0.0)
     steps = {name: max(1, round(most / costs[name])) if name in trained else None for name in recipes}
     write_json(place, {"recipes": key, "flops": most, "flops_per_step": costs, "steps": steps})

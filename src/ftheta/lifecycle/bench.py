@@ -33,6 +33,7 @@ from ftheta.lifecycle.recipe import Recipe
 from ftheta.models.model import Model
 from ftheta.objectives.objective import Objective
 from ftheta.training.checkpoints import Checkpoints
+from ftheta.training.config import BUDGETS
 from ftheta.training.events import Events, Listener
 from ftheta.training.stopping import StopRequest
 from ftheta.training.trainer import Trainer
@@ -158,7 +159,7 @@ def with_few_rows(recipe: Recipe, data: Prepared) -> Recipe:
     """The recipe with a budget of a few small steps, and what depends on a clock or a measurement fixed."""
     rows = min(ROWS, len(data.splits["train"])) if "train" in data.splits else ROWS
     train: dict[str, Any] = {
-        **recipe.train.dump(), "steps": STEPS, "epochs": None, "tokens": None, "minutes": None, "flops": None, "batch": rows, "batch_tokens": None, "micro_batch": None,
+        **recipe.train.dump(), **dict.fromkeys(BUDGETS), "steps": STEPS, "batch": rows, "batch_tokens": None, "micro_batch": None,
         "precision": "float32", "compile": "never", "validation": None, "early_stop": None, "log_every": 1, "checkpoint": {"minutes": None}, "on_nonfinite": "stop",
         "device": "cpu" if pick(recipe.train.device).type == "cpu" else recipe.train.device,
     }

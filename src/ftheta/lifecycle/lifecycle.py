@@ -183,19 +183,19 @@ def train(recipe: Recipe, data: Prepared, folder: Path, events: Events, stop: St
         costs["peak_memory"] = memory.bytes()
         return packed(recipe, data, architecture, task_of(recipe, config), provenance, None, costs, folder), costs
     architecture = original_model(recipe, data.ports.sizes)
+    companion = load_companion(recipe, data.processor)
+    objective = accompanied(recipe.objective, companion.architecture if companion else None)
     kept: dict[str, Any] = {}
     if recipe.start is not None:
-        before = first_loss(recipe, data, architecture) if recipe.adapt.lossy else None
+        before = first_loss(recipe, objective, data, architecture) if recipe.adapt.lossy else None
         recipe.adapt.apply(architecture, recipe.seed)
-        kept = few_bits(recipe, data, architecture, before)
+        kept = few_bits(recipe, objective, data, architecture, before)
     events.event("stage", name="train")
     adapter: Adapter | None = None
     if isinstance(architecture, Estimator):
         costs = fit_estimator(architecture, data.splits["train"], recipe.seed)
     else:
         source = build_source(recipe, data)
-        companion = load_companion(recipe, data.processor)
-        objective = accompanied(recipe.objective, companion.architecture if companion else None)
         facts = {"recipe": digest(recipe.dump()), **({"companion": content_of(companion.architecture)} if companion else {})}
         counted = parameter_counts(architecture)
         flops = flops_per_step(architecture, objective, source) if not source.live else None

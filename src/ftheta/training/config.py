@@ -50,6 +50,10 @@ class EarlyStop(Config):
     """Validations without improvement before stopping."""
 
 
+BUDGETS = ("steps", "epochs", "tokens", "minutes", "flops")
+"""The fields of TrainConfig of which one says how long."""
+
+
 class TrainConfig(Config):
     """How long, with which steps, how exactly and how safely."""
 
@@ -102,7 +106,7 @@ class TrainConfig(Config):
 
     @model_validator(mode="after")
     def one_budget(self) -> TrainConfig:
-        given = [name for name in ("steps", "epochs", "tokens", "minutes", "flops") if getattr(self, name) is not None]
+        given = [name for name in BUDGETS if getattr(self, name) is not None]
         if len(given) > 1:
             raise ValueError(f"give one budget, not {' and '.join(given)} (set the others to null)")
         if self.batch and self.batch_tokens:

@@ -105,8 +105,13 @@ class TextProcessor(Processor):
 
     def source(self, text: str, longest: int) -> list[int]:
         """Token ids of a text that is to be answered to, between those that begin and end a text; what is too long loses its end."""
+        return self.sources([text], longest)[0]
+
+    def sources(self, texts: Sequence[str], longest: int | None = None) -> list[list[int]]:
+        """The same of many texts."""
         begin, end = self.ids(self.begin), self.ids(self.end)
-        return [*begin, *self.encode(text, start=False)[: longest - len(begin) - len(end)], *end]
+        found = self.tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
+        return [[*begin, *each.ids[: None if longest is None else longest - len(begin) - len(end)], *end] for each in found]
 
     @property
     def answer_start(self) -> list[int]:

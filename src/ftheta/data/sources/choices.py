@@ -5,17 +5,17 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import torch
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from ftheta.core.contract import Ports
 from ftheta.core.errors import DataError
 from ftheta.data.choices import CHOICES, Choice, prepare_choices
-from ftheta.data.kept import Kept, parted, shares
+from ftheta.data.kept import KeepsApart, parted
 from ftheta.data.rows import Row, read_rows
-from ftheta.data.sources.source_config import Prepared, Sections, SourceConfig
+from ftheta.data.sources.source_config import Prepared, Sections
 
 
-class Choices(SourceConfig):
+class Choices(KeepsApart):
     """Questions with two or more answers each, one of them right; not all questions need to have as many."""
 
     sections = frozenset({"tokenizer"})
@@ -34,19 +34,6 @@ class Choices(SourceConfig):
     """How it says so: a number from 0, a letter from A, or the answer itself."""
     longest: int = Field(default=128, ge=8)
     """Tokens of a question with one answer; what is longer loses its end."""
-    validation: Kept = 0.1
-    """Looked at during training: a share of the questions, or another file."""
-    test: Kept = 0.1
-    """Kept for the final measurement: a share of the questions, or another file."""
-
-    @property
-    def kept(self) -> dict[str, float | str]:
-        return {"validation": self.validation, "test": self.test}
-
-    @model_validator(mode="after")
-    def leaves_rows(self) -> Choices:
-        shares(self.kept)
-        return self
 
     def ports(self) -> Ports:
         return Ports(gives=CHOICES, sizes={"T": self.longest})

@@ -15,10 +15,11 @@ from torch import Tensor
 from ftheta.core.contract import Ports
 from ftheta.core.errors import DataError, MissingExtraError
 from ftheta.data.catalogue import locate
-from ftheta.data.images import ImageDataset, image_ports, stratified
+from ftheta.data.images import ImageDataset, image_ports
 from ftheta.data.processors.image import ImageProcessor
 from ftheta.data.source import Dataset
 from ftheta.data.sources.source_config import ResidentSource
+from ftheta.data.split import stratified
 
 TEN = tuple("0123456789")
 

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from ftheta.core.contract import Ports
 from ftheta.core.errors import DataError
 from ftheta.data.catalogue import locate
+from ftheta.data.kept import shares
 from ftheta.data.pairs import Pair, pair_ports, prepare_pairs
 from ftheta.data.rows import read_rows
 from ftheta.data.sources.source_config import Prepared, Sections, SourceConfig
@@ -48,8 +49,7 @@ class PairsSource(SourceConfig):
 
     @model_validator(mode="after")
     def leaves_rows(self) -> PairsSource:
-        if self.test + self.validation >= 1:
-            raise ValueError(f"test and validation take {self.test + self.validation:.0%} of the rows, which leaves none to train on")
+        shares({"validation": self.validation, "test": self.test})
         return self
 
     def ports(self) -> Ports:

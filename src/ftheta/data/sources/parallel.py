@@ -8,16 +8,16 @@ from pydantic import Field, model_validator
 
 from ftheta.core.contract import Ports
 from ftheta.core.errors import DataError
-from ftheta.data.kept import Kept, shares
+from ftheta.data.kept import KeepsApart, Kept
 from ftheta.data.parallel import PORTS, Pair, prepare_parallel
 from ftheta.data.rows import read_lines, read_rows
-from ftheta.data.sources.source_config import Prepared, Sections, SourceConfig
+from ftheta.data.sources.source_config import Prepared, Sections
 
 PLACE = "{}"
 """What stands in a path for the name of the language."""
 
 
-class Parallel(SourceConfig):
+class Parallel(KeepsApart):
     """Texts and their translations; one tokenizer is made from both."""
 
     sections = frozenset({"tokenizer"})
@@ -41,7 +41,6 @@ class Parallel(SourceConfig):
     def makes_sense(self) -> Parallel:
         if self.languages[0] == self.languages[1]:
             raise ValueError(f"languages: both are '{self.languages[0]}': say what is translated and into what")
-        shares({"validation": self.validation, "test": self.test})
         return self
 
     def ports(self) -> Ports:

@@ -6,18 +6,18 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from ftheta.core.contract import Ports
 from ftheta.core.errors import DataError
 from ftheta.core.random import key
 from ftheta.data.catalogue import place_of
-from ftheta.data.kept import Kept, files, shares
+from ftheta.data.kept import KeepsApart, Kept, files, shares
 from ftheta.data.questions import QUESTIONS, Asked, place_in, prepare_questions
-from ftheta.data.sources.source_config import Prepared, Sections, SourceConfig
+from ftheta.data.sources.source_config import Prepared, Sections
 
 
-class Questions(SourceConfig):
+class Questions(KeepsApart):
     """Questions, the texts that answer them (or, as in SQuAD 2.0, do not) and where in them the answers stand."""
 
     sections = frozenset({"tokenizer"})
@@ -34,15 +34,6 @@ class Questions(SourceConfig):
     """Tokens of a row: the question and as much of its text as there is room for."""
     stride: int = Field(default=128, ge=0)
     """Tokens that neighbouring windows of a long text share; never more than half of a window."""
-
-    @property
-    def kept(self) -> dict[str, float | str]:
-        return {"validation": self.validation, "test": self.test}
-
-    @model_validator(mode="after")
-    def leaves_articles(self) -> Questions:
-        shares(self.kept)
-        return self
 
     def ports(self) -> Ports:
         return Ports(gives=QUESTIONS, sizes={"T": self.longest})

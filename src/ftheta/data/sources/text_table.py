@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import Literal
 
 import torch
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from ftheta.core.errors import DataError
-from ftheta.data.kept import Kept, parted, shares
+from ftheta.data.kept import Kept, parted
 from ftheta.data.labelled import Example, LabelledTextSource
 from ftheta.data.rows import Format, read_rows
 from ftheta.data.sources.tables import by_size
@@ -39,15 +39,6 @@ class TextTable(LabelledTextSource):
     """Looked at during training: a share of the rows, class by class, or another file."""
     test: Kept = 0.1
     """Kept for the final measurement: a share of the rows, class by class, or another file."""
-
-    @property
-    def kept(self) -> dict[str, float | str]:
-        return {"validation": self.validation, "test": self.test}
-
-    @model_validator(mode="after")
-    def leaves_rows(self) -> TextTable:
-        shares(self.kept)
-        return self
 
     def parts(self, seed: int) -> dict[str, list[Example]]:
         examples = self.examples(self.path)

@@ -66,7 +66,10 @@ class AnswerMetric(Metric):
         """The measurements of these answers."""
 
     def measure(self, subject: Subject) -> Result:
-        answers = answered(subject.model, split_of(subject, self.name), self.limit, self.most, self.beams)
+        asked = (self.limit, self.most, self.beams)
+        if asked not in subject.answers:
+            subject.answers[asked] = answered(subject.model, split_of(subject, self.name), *asked)
+        answers = subject.answers[asked]
         shown = "\n\n".join(f"said:      {answer.said}\nshould be: {answer.true}" for answer in answers[:SHOWN])
         return Result(self.scores(answers, subject.seed), texts={"Answers to test examples": shown})
 

@@ -59,6 +59,8 @@ class Subject:
     """The source's config, for experience: environments are made anew from it."""
     prompts: Mapping[str, Dataset] = field(default_factory=dict)
     """Conversations by split, whose last answers the model is to give itself."""
+    answers: dict[Any, Any] = field(default_factory=dict)
+    """What the model has been made to say, by what was asked: several metrics read the same answers."""
 
 
 @dataclass
