@@ -34,6 +34,7 @@ from ftheta.core.errors import FthetaError
 from ftheta.core.random import Draws, generator, key, seed_all
 from ftheta.data.chat.conversations import Message
 from ftheta.data.chat.prepare import Item, prepare_chat
+from ftheta.data.documents import Document
 from ftheta.data.images import ImageDataset
 from ftheta.data.pack import Pack
 from ftheta.data.pairs import Pair, prepare_pairs
@@ -276,7 +277,7 @@ OBSERVERS: dict[str, Callable[[Any], Any]] = {
     "prompt source": source,
     "reward": reward,
     "schedule": lambda config: plain([config.factor(step / 40) for step in range(41)]),
-    "cleaning rule": lambda config: plain([config.apply(text) for text in TEXTS]),
+    "cleaning rule": lambda config: plain([config.apply(Document("one", text)) for text in TEXTS]),
     "tokenizer": lambda config: plain([(made := config.train(TEXTS * 20)).to_str(), config.roles(made)]),
     "augmentation": lambda config: plain(config.change(torch.rand(16, 1, 9, 9, generator=generator("pictures")), Draws(torch.arange(16), 16, "observe"))),
 }

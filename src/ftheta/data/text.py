@@ -20,21 +20,14 @@ from ftheta.core.atomic import Attempt
 from ftheta.core.contract import Ports
 from ftheta.core.errors import DataError
 from ftheta.core.log import logger
-from ftheta.data.clean.rules import Rule
+from ftheta.data.clean.rules import Rule, judge
+from ftheta.data.documents import Document
 from ftheta.data.processors.text import TextProcessor
 from ftheta.data.source import Dataset
 from ftheta.data.sources.source_config import Prepared, Sections, SourceConfig
 from ftheta.data.split import SPLITS, assign
 from ftheta.data.stages import digest, stage
 from ftheta.data.tokens import TokenDataset
-
-
-@dataclass(frozen=True)
-class Document:
-    """One text and where it came from."""
-
-    name: str
-    text: str
 
 
 class TextSource(SourceConfig):
@@ -153,22 +146,16 @@ def documents_stage(source: TextSource, sections: Sections) -> Path:
     return stage(sections.cache, "documents", facts, build)
 
 
-def clean(documents: Sequence[Any], rules: Sequence[Rule]) -> tuple[list[tuple[str, str]], Counter[str]]:
+def clean(documents: Sequence[Document], rules: Sequence[Rule]) -> tuple[list[tuple[str, str]], Counter[str]]:
     """Apply every rule in turn; the kept (name, text) pairs and how many were dropped for which reason."""
     kept: list[tuple[str, str]] = []
     dropped: Counter[str] = Counter()
     for document in documents:
-        text: str | None = document.text
-        reason = "empty"
-        for rule in rules:
-            verdict = rule.apply(text or "")
-            text, reason = verdict.text, verdict.reason or reason
-            if text is None:
-                break
-        if text is None or not text.strip():
-            dropped[reason] += 1
+        verdict = judge(document, rules)
+        if verdict.text is None:
+            dropped[verdict.reason] += 1
         else:
-            kept.append((document.name, text))
+            kept.append((document.name, verdict.text))
     return kept, dropped
 
 

@@ -5,27 +5,47 @@ from __future__ import annotations
 import re
 import unicodedata
 from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
 from pydantic import Field
 
 from ftheta.core.config import Config
+from ftheta.data.documents import Document, Fact
 
 CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
 
 class Verdict(NamedTuple):
-    """The cleaned text, or None and why the document was dropped."""
+    """The cleaned text, or None and why the document was dropped; and what was found on the way."""
 
     text: str | None
     reason: str = ""
+    facts: Mapping[str, Fact] = {}
+    """What was found out about the document, which goes on with it: a language, a score."""
+    counts: Mapping[str, int] = {}
+    """How often something was found or changed, summed in the account: e-mail addresses, lines taken out."""
 
 
 class Rule(Config, ABC):
-    """A pure function of one document's text."""
+    """A pure function of one document."""
 
     @abstractmethod
-    def apply(self, text: str) -> Verdict: ...
+    def apply(self, document: Document) -> Verdict: ...
+
+
+def judge(document: Document, rules: Sequence[Rule]) -> Verdict:
+    """Every rule in turn, until one drops the document; what all of them found. A document that is left with no text is dropped as empty."""
+    facts, counts = dict(document.facts), Counter[str]()
+    for rule in rules:
+        verdict = rule.apply(document)
+        facts |= verdict.facts
+        counts.update(verdict.counts)
+        if verdict.text is None:
+            return Verdict(None, verdict.reason, facts, counts)
+        document = Document(document.name, verdict.text, facts)
+    return Verdict(document.text, "", facts, counts) if document.text.strip() else Verdict(None, "empty", facts, counts)
 
 
 class Normalise(Rule):
@@ -35,8 +55,8 @@ class Normalise(Rule):
     form: Literal["NFC", "NFKC"] = "NFC"
     """Unicode normal form; NFKC also folds full-width letters and ligatures."""
 
-    def apply(self, text: str) -> Verdict:
-        text = text.replace("\r\n", "\n").replace("\r", "\n")
+    def apply(self, document: Document) -> Verdict:
+        text = document.text.replace("\r\n", "\n").replace("\r", "\n")
         return Verdict(CONTROL.sub("", unicodedata.normalize(self.form, text)))
 
 
@@ -51,7 +71,8 @@ class Quality(Rule):
     repeated: float = Field(default=0.5, gt=0, le=1)
     """Largest share of non-empty lines that may equal an earlier one."""
 
-    def apply(self, text: str) -> Verdict:
+    def apply(self, document: Document) -> Verdict:
+        text = document.text
         if len(text.strip()) < self.shortest:
             return Verdict(None, "too short")
         lines = [line.strip() for line in text.splitlines() if line.strip()]

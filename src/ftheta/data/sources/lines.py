@@ -10,9 +10,10 @@ from typing import Literal
 from pydantic import Field
 
 from ftheta.core.errors import DataError
+from ftheta.data.documents import Document
 from ftheta.data.lines import JSON_LINES, Lines, Policy
 from ftheta.data.stages import digest, home
-from ftheta.data.text import Document, TextSource
+from ftheta.data.text import TextSource
 
 KNOWN = (*JSON_LINES, ".txt")
 

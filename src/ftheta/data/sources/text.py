@@ -12,7 +12,8 @@ from pydantic import Field
 
 from ftheta.core.errors import DataError
 from ftheta.core.log import logger
-from ftheta.data.text import Document, TextSource
+from ftheta.data.documents import Document
+from ftheta.data.text import TextSource
 
 STDLIB = "python:stdlib"
 NOT_SOURCE = ("test/**", "**/test/**", "**/tests/**", "**/idle_test/**", "idlelib/**", "lib2to3/**", "site-packages/**", "**/__pycache__/**")
