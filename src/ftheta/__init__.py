@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from ftheta.lifecycle.checking import check as check
     from ftheta.lifecycle.checking import compatibility as compatibility
     from ftheta.lifecycle.compare import compare as compare
+    from ftheta.lifecycle.corpora import diff_data as diff_data
+    from ftheta.lifecycle.corpora import run_data as run_data
+    from ftheta.lifecycle.corpora import sample_data as sample_data
+    from ftheta.lifecycle.corpora import search_data as search_data
     from ftheta.lifecycle.lifecycle import run as run
     from ftheta.lifecycle.listing import listing as listing
     from ftheta.lifecycle.plan import plan as plan
@@ -32,6 +36,7 @@ VERBS = {
     "check": "ftheta.lifecycle.checking",
     "compare": "ftheta.lifecycle.compare",
     "compatibility": "ftheta.lifecycle.checking",
+    "diff_data": "ftheta.lifecycle.corpora",
     "doctor": "ftheta.lifecycle.using",
     "evaluate": "ftheta.lifecycle.using",
     "import_model": "ftheta.models.importing",
@@ -39,7 +44,10 @@ VERBS = {
     "load": "ftheta.models.folder",
     "plan": "ftheta.lifecycle.plan",
     "run": "ftheta.lifecycle.lifecycle",
+    "run_data": "ftheta.lifecycle.corpora",
+    "sample_data": "ftheta.lifecycle.corpora",
     "save": "ftheta.models.folder",
+    "search_data": "ftheta.lifecycle.corpora",
     "show_data": "ftheta.lifecycle.showing",
     "verify": "ftheta.lifecycle.using",
 }

@@ -1,9 +1,10 @@
-"""`ftheta data`: look at the data of a recipe."""
+"""`ftheta data`: make the data of a recipe, and look into it."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -12,12 +13,102 @@ from rich.text import Text
 import ftheta
 from ftheta.cli.arguments import RecipeArgument, SetOption
 
-data = typer.Typer(name="data", no_args_is_help=True, rich_markup_mode=None, help="Look at the data of a recipe.\n\nExample: ftheta data show python-lm --rows 2")
+if TYPE_CHECKING:
+    from ftheta.data.corpus.looking import Found
+
+data = typer.Typer(name="data", no_args_is_help=True, rich_markup_mode=None, help="Make the data of a recipe, and look into it.\n\nExample: ftheta data run python-lm")
 
 
 @data.callback()
 def group() -> None:
-    """Look at the data of a recipe."""
+    """Make the data of a recipe, and look into it."""
+
+
+StageOption = Annotated[str, typer.Option(help="Which stage: read, clean, deduplicate N or divide.")]
+
+
+@data.command("run")
+def run_(
+    recipe: RecipeArgument,
+    set_: SetOption = [],  # noqa: B006
+    out: Annotated[Path | None, typer.Option(help="The run folder, whose data/ gets the card; runs/<name> unless given.")] = None,
+    on: Annotated[str, typer.Option(help="Who does the work: local.")] = "local",
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes; none: one for each core.")] = None,
+) -> None:
+    """Read, clean, de-duplicate, divide and tokenize documents, and write the data card; what was done before is found again.
+
+    Example: ftheta data run python-lm --workers 2
+    """
+    found = ftheta.run_data(recipe, changes=set_, out=out, on=on, workers=workers)
+    print(found.card)
+    print(f"card  {found.folder}/card.md")
+
+
+@data.command()
+def stats(recipe: RecipeArgument, set_: SetOption = []) -> None:  # noqa: B006
+    """Count what came in, what was left out and why, and what is left, without writing anything.
+
+    Example: ftheta data stats python-lm
+    """
+    with TemporaryDirectory() as folder:
+        print(ftheta.run_data(recipe, changes=set_, out=folder).card)
+
+
+@data.command()
+def sample(
+    recipe: RecipeArgument,
+    set_: SetOption = [],  # noqa: B006
+    stage: StageOption = "divide",
+    rows: Annotated[int, typer.Option(min=1, help="How many documents.")] = 4,
+    characters: Annotated[int, typer.Option(min=1, help="How much of each.")] = 400,
+) -> None:
+    """Show some documents of a stage, drawn by the recipe's seed.
+
+    Example: ftheta data sample python-lm --stage clean --rows 2
+    """
+    for found in ftheta.sample_data(recipe, changes=set_, stage=stage, rows=rows):
+        print(f"== {described(found)}\n{found.document.text[:characters]}\n")
+
+
+@data.command()
+def search(
+    recipe: RecipeArgument,
+    text: Annotated[str, typer.Argument(help="What documents are to hold, or be called.")],
+    set_: SetOption = [],  # noqa: B006
+    stage: StageOption = "divide",
+    rows: Annotated[int, typer.Option(min=1, help="How many documents at most.")] = 4,
+) -> None:
+    """Find documents that hold a text, and say where each came from: the file, its hash, and every shard on the way.
+
+    Example: ftheta data search python-lm "class Fraction"
+    """
+    for found, around, lineage in ftheta.search_data(recipe, text, changes=set_, stage=stage, rows=rows):
+        print(f"== {described(found)}\n... {around} ...")
+        print("\n".join(f"   {line}" for line in lineage) + "\n")
+
+
+@data.command()
+def diff(
+    recipe: RecipeArgument,
+    set_: SetOption = [],  # noqa: B006
+    before: Annotated[str, typer.Option("--from", help="The earlier stage.")] = "read",
+    after: Annotated[str, typer.Option("--to", help="The later stage.")] = "divide",
+    rows: Annotated[int, typer.Option(min=1, help="How many documents at most.")] = 4,
+) -> None:
+    """Show what stages changed: documents that differ or are gone.
+
+    Example: ftheta data diff python-lm --from read --to clean
+    """
+    found = ftheta.diff_data(recipe, changes=set_, before=before, after=after, rows=rows)
+    for name, difference in found:
+        print(f"== {name}\n{difference}\n")
+    if not found:
+        print(f"every document is the same in '{before}' and '{after}'")
+
+
+def described(found: Found) -> str:
+    facts = ", ".join(f"{name} {value}" for name, value in found.document.facts.items())
+    return found.document.name + (f" ({found.split})" if found.split else "") + (f": {facts}" if facts else "")
 
 
 @data.command()

@@ -48,6 +48,14 @@ class Dataset(ABC):
         """How many tokens (text) or examples (everything else, 1) one example holds, on average; the unit speed is quoted in."""
         return 1
 
+    def visits(self) -> int:
+        """How many examples a pass over the data looks at."""
+        return len(self)
+
+    def visited(self, draws: torch.Generator) -> Tensor:
+        """(visits,) the examples that a pass looks at, in any order; `draws` are for what may differ from pass to pass."""
+        return torch.arange(len(self))
+
     @property
     def lengths(self) -> Tensor | None:
         """(N,) tokens of every example, where they differ and a batch should hold like ones; None: examples are taken as they come."""
@@ -138,7 +146,7 @@ class Shuffled(Source):
 
     @property
     def steps_per_epoch(self) -> int:
-        return len(self.dataset) // self.size
+        return self.dataset.visits() // self.size
 
     def rows(self, step: int, slots: Tensor) -> Tensor:
         """Which examples fill these slots of this step."""
@@ -150,7 +158,8 @@ class Shuffled(Source):
 
     def arranged(self, epoch: int) -> Tensor:
         """All examples in the order of an epoch."""
-        order = torch.randperm(len(self.dataset), generator=generator(self.seed, "order", epoch))
+        order = self.dataset.visited(generator(self.seed, "visited", epoch))
+        order = order[torch.randperm(len(order), generator=generator(self.seed, "order", epoch))]
         lengths = self.dataset.lengths
         if lengths is None:
             return order

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor
@@ -22,16 +23,36 @@ class Split(Config):
     """Looked at during training."""
     test: float = Field(default=0.05, ge=0, lt=1)
     """Looked at once, at the end."""
+    near: float | None = Field(default=None, gt=0, lt=1)
+    """Documents that have at least this share of their words in common (Jaccard, of short runs of words) stay in one part, as equal documents always do (text)."""
 
 
 def assign(names: Sequence[str], split: Split, seed: int) -> dict[str, list[int]]:
     """Documents in an order given by hashes of (seed, name): the first share validates, the next tests, the rest trains."""
-    order = sorted(range(len(names)), key=lambda i: (key(seed, "split", names[i]), i))
-    validation = max(1, round(split.validation * len(names))) if split.validation else 0
-    test = max(1, round(split.test * len(names))) if split.test else 0
-    if validation + test >= len(names):
-        raise DataError(f"data.split: {len(names)} documents cannot be split into validation, test and training; give more documents or smaller shares")
-    return {"validation": sorted(order[:validation]), "test": sorted(order[validation : validation + test]), "train": sorted(order[validation + test :])}
+    parts = divide(np.array([key(seed, "split", name) for name in names], np.uint64), np.arange(len(names)), split)
+    return {name: (parts == number).nonzero()[0].tolist() for number, name in enumerate(SPLITS)}
+
+
+def divide(keys: np.ndarray, groups: np.ndarray, split: Split) -> np.ndarray:
+    """For documents with hashes (n,) uint64 the number of their part in SPLITS (n,) int8.
+
+    `groups` (n,) names for each the document that it belongs with, itself if none: those of a group stay together and have that document's
+    place in the order. Raises DataError when there are too few.
+    """
+    total = len(keys)
+    validation = max(1, round(split.validation * total)) if split.validation else 0
+    test = max(1, round(split.test * total)) if split.test else 0
+    heads, sizes = np.unique(groups, return_counts=True)
+    order = np.argsort(keys[heads], kind="stable")
+    before = np.cumsum(sizes[order]) - sizes[order]                                        # documents of the groups that come first
+    parts = np.where(before < validation, SPLITS.index("validation"), np.where(before < validation + test, SPLITS.index("test"), SPLITS.index("train")))
+    found = np.empty(len(heads), np.int8)
+    found[order] = parts
+    divided = found[np.searchsorted(heads, groups)]
+    wanted = [name for name, size in (("train", 1), ("validation", validation), ("test", test)) if size]
+    if any(not (divided == SPLITS.index(name)).any() for name in wanted):
+        raise DataError(f"data.split: {total} documents cannot be split into validation, test and training; give more documents or smaller shares")
+    return divided
 
 
 def stratified(labels: Tensor, shares: dict[str, float], seed: int) -> dict[str, Tensor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,28 @@ from ftheta.data.source import Dataset
 from ftheta.data.tokenizers.trained import BOS, EOS
 
 
+class Joined:
+    """Arrays of numbers end to end."""
+
+    def __init__(self, arrays: Sequence[np.ndarray]):
+        self.arrays = [array for array in arrays if len(array)]
+        self.ends = np.cumsum([len(array) for array in self.arrays])
+
+    def __len__(self) -> int:
+        return int(self.ends[-1]) if self.arrays else 0
+
+    def take(self, index: np.ndarray) -> np.ndarray:
+        """The numbers at these places, of any shape, as int64."""
+        if len(self.arrays) == 1:
+            return self.arrays[0][index].astype(np.int64)
+        of = np.searchsorted(self.ends, index, side="right")
+        found = np.empty(index.shape, np.int64)
+        for number in np.unique(of):
+            mine = of == number
+            found[mine] = self.arrays[number][index[mine] - (self.ends[number] - len(self.arrays[number]))]
+        return found
+
+
 class TokenDataset(Dataset):
     """Windows of `length + lookahead` tokens, a new one every `length`; the lookahead holds the last tokens' targets.
 
@@ -21,8 +44,8 @@ class TokenDataset(Dataset):
     `borders` are the tokens that begin and end a document; where one token does both, a document begins where two of them meet.
     """
 
-    def __init__(self, path: Path, fingerprint: str, vocab: int, length: int, lookahead: int, borders: tuple[int, int] = (BOS, EOS)):
-        self.tokens = np.load(path, mmap_mode="r")
+    def __init__(self, files: Sequence[Path], fingerprint: str, vocab: int, length: int, lookahead: int, borders: tuple[int, int] = (BOS, EOS)):
+        self.tokens = Joined([np.load(file, mmap_mode="r") for file in files])
         self.content = fingerprint
         self.vocab = vocab
         self.length = length
@@ -48,9 +71,9 @@ class TokenDataset(Dataset):
 
     def batch(self, rows: Tensor) -> Batch:
         index = rows.numpy()[:, None] * self.length + np.arange(self.length + self.lookahead)
-        tokens = torch.from_numpy(self.tokens[index].astype(np.int64))
+        tokens = torch.from_numpy(self.tokens.take(index))
         first, last = self.borders
         starts = tokens == first
         if first == last:
-            starts &= torch.from_numpy(self.tokens[index - 1] == last) | torch.from_numpy(index == 0)
+            starts &= torch.from_numpy(self.tokens.take((index - 1).clip(0)) == last) | torch.from_numpy(index == 0)
         return {"tokens": tokens, "documents": starts.cumsum(1)}

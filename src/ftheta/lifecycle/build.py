@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -17,6 +18,7 @@ from ftheta.core.errors import ConfigError, Problem
 from ftheta.core.random import Draws
 from ftheta.core.tensors import mismatches
 from ftheta.data.augment import Augmentation
+from ftheta.data.corpus.executors import Executor, Local
 from ftheta.data.labelled import LabelledTextSource
 from ftheta.data.pack import Pack, Ramp
 from ftheta.data.source import Dataset, Ordered, Shuffled, Source
@@ -32,17 +34,23 @@ from ftheta.models.judging import Judges
 from ftheta.objectives.objective import Objective
 
 
-def build_data(recipe: Recipe) -> Prepared:
-    """Run or find the data stages. Raises DataError."""
+def build_data(recipe: Recipe, executor: Executor | None = None) -> Prepared:
+    """Run or find the data stages, on documents by `executor` (none: processes of this machine). Raises DataError."""
     section = recipe.data
-    sections = Sections(
-        tokenizer=section.tokenizer_or_default(), cache=home() / "stages", clean=section.clean, split=section.split or Split(), pack=section.pack or Pack(),
-        lookahead=recipe.objective.lookahead, seed=recipe.seed, controls=recipe.objective.controls,
-    )
-    prepared = section.source.prepare(sections)
+    with contextlib.closing(executor or Local()) as performing:
+        prepared = section.source.prepare(sections_of(recipe, performing))
     if isinstance(section.source, ExperienceConfig):
         prepared = replace(prepared, judge=Judges(prepared.processor))
     return with_reference(recipe, prepared) if recipe.objective.compares else prepared
+
+
+def sections_of(recipe: Recipe, executor: Executor) -> Sections:
+    """What the recipe says beside the source."""
+    section, objective = recipe.data, recipe.objective
+    return Sections(
+        tokenizer=section.tokenizer_or_default(), cache=home() / "stages", clean=section.clean, deduplicate=section.deduplicate, split=section.split or Split(),
+        pack=section.pack or Pack(), lookahead=objective.lookahead, seed=recipe.seed, controls=objective.controls, executor=executor,
+    )
 
 
 def misfits(recipe: Recipe, ports: Ports | None = None) -> list[str]:

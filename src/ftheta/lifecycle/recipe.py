@@ -23,6 +23,8 @@ from ftheta.core.errors import ConfigError, FolderError, Problem, UsageError, di
 from ftheta.data.augment import AUGMENTATIONS, Augmentation
 from ftheta.data.clean import RULES
 from ftheta.data.clean.rules import Rule
+from ftheta.data.dedup import DEDUPLICATIONS
+from ftheta.data.dedup.deduplication import Deduplication
 from ftheta.data.pack import Pack
 from ftheta.data.sources import SOURCES
 from ftheta.data.sources.source_config import SourceConfig, source_name
@@ -50,6 +52,8 @@ class DataConfig(Config):
     """Where it comes from."""
     clean: tuple[Annotated[Rule, Slot(RULES)], ...] = ()
     """Rules applied to every document, in order (text)."""
+    deduplicate: tuple[Annotated[Deduplication, Slot(DEDUPLICATIONS)], ...] = ()
+    """Ways in which documents are compared with each other, and with what they must not hold, in order (text)."""
     split: Split | None = None
     """Which share of the documents is kept for checking (text; other sources bring their own split)."""
     tokenizer: Annotated[TokenizerConfig, Slot(TOKENIZERS)] | None = None
@@ -61,9 +65,9 @@ class DataConfig(Config):
 
     @model_validator(mode="after")
     def belongs(self) -> DataConfig:
-        for name in ("clean", "split", "tokenizer", "pack"):
+        for name in ("clean", "deduplicate", "split", "tokenizer", "pack"):
             if getattr(self, name) and name not in self.source.sections:
-                taken = ", ".join(sorted(self.source.sections)) or "none of clean, split, tokenizer and pack"
+                taken = ", ".join(sorted(self.source.sections)) or "none of clean, deduplicate, split, tokenizer and pack"
                 raise ConfigError([Problem((name,), f"source '{source_name(self.source)}' has no use for it (it takes {taken}): leave it out")])
         if self.augment and "image" not in self.source.ports().gives:
             raise ConfigError([Problem(("augment",), f"is for images, and source '{source_name(self.source)}' gives none: leave it out")])

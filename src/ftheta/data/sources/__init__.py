@@ -12,6 +12,7 @@ SOURCES = Catalogue(
         "csv": "ftheta.data.sources.tables:CSV",
         "digits": "ftheta.data.sources.images:Digits",
         "judged": "ftheta.data.sources.chat:JudgedAnswers",
+        "mixture": "ftheta.data.sources.mixture:Mixture",
         "mnist": "ftheta.data.sources.images:MNIST",
         "pairs": "ftheta.data.sources.pairs:PairsSource",
         "parallel": "ftheta.data.sources.parallel:Parallel",

@@ -11,6 +11,8 @@ from typing import Any, ClassVar
 from ftheta.core.config import Config
 from ftheta.core.contract import Batch, Ports
 from ftheta.data.clean.rules import Rule
+from ftheta.data.corpus.executors import Executor, Local
+from ftheta.data.dedup.deduplication import Deduplication
 from ftheta.data.pack import Pack
 from ftheta.data.processors.processor import Processor
 from ftheta.data.source import Dataset
@@ -30,6 +32,7 @@ class Sections:
     cache: Path
     """A folder for derived files."""
     clean: tuple[Rule, ...] = ()
+    deduplicate: tuple[Deduplication, ...] = ()
     split: Split = field(default_factory=Split)
     pack: Pack = field(default_factory=Pack)
     lookahead: int = 0
@@ -37,6 +40,8 @@ class Sections:
     seed: int = 0
     controls: tuple[str, ...] = ()
     """Control tokens that the objective needs the tokenizer to have."""
+    executor: Executor = field(default_factory=Local)
+    """Who does the work on documents."""
 
 
 @dataclass
@@ -46,7 +51,7 @@ class Prepared:
     ports: Ports
     processor: Processor
     splits: dict[str, Dataset] = field(default_factory=dict)
-    texts: dict[str, list[str]] = field(default_factory=dict)
+    texts: Mapping[str, Sequence[str]] = field(default_factory=dict)
     account: dict[str, Any] = field(default_factory=dict)
     """What came in, what was dropped, how large each split is."""
     prompts: dict[str, Dataset] = field(default_factory=dict)
@@ -61,7 +66,7 @@ class SourceConfig(Config, ABC):
     """Where data comes from; `kind` is its name in the catalogue."""
 
     sections: ClassVar[frozenset[str]] = frozenset()
-    """Which further sections of `data` are for it: clean, split, tokenizer, pack."""
+    """Which further sections of `data` are for it: clean, deduplicate, split, tokenizer, pack."""
 
     @abstractmethod
     def ports(self) -> Ports:

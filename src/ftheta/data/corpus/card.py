@@ -1,0 +1,148 @@
+"""The data card: what came in, what was left out and why, with examples, what was found, and how the rest is divided."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from ftheta.data.corpus.corpus import Corpus, Stage
+from ftheta.data.split import SPLITS
+
+FACTS = {
+    "source": "sources", "language": "languages", "code": "programming languages", "licence": "licences", "consent": "consent", "encoding": "encodings",
+    "format": "formats",
+}
+MOST = 12
+"""Values of a fact that are listed."""
+
+
+def card(title: str, corpus: Corpus, account: Mapping[str, Any]) -> str:
+    """The card as Markdown."""
+    return "\n".join([f"# The data of {title}", "", *came_in(corpus.stages[0]), *left_out(corpus.stages), *found(corpus.stages), *divided(account), *traced(corpus, account)])
+
+
+def came_in(read: Stage) -> Iterator[str]:
+    account, rows = read.account, read.account["rows"]
+    yield from ("## What came in", "", f"{account['documents']:,} documents, {size(account['bytes'])}, in {len(read.files):,} shards.")
+    odd = {**{f"blank rows": rows["blank"]}, **{f"passed over: {why}": count for why, count in rows["passed"].items()}, **{f"bad: {why}": count for why, count in rows["bad"].items()}}  # noqa: F541
+    odd |= {what: count for what, count in rows["noticed"].items()}
+    yield from ["", *table(("not read as it is", "how often"), odd)]
+    yield from facts(account)
+
+
+def facts(account: Mapping[str, Any]) -> Iterator[str]:
+    """What documents have in common."""
+    for name, title in FACTS.items():
+        if counts := account["facts"].get(name):
+            ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+            rest = sum(count for _, count in ordered[MOST:])
+            yield from ["", *table((title, "documents"), dict(ordered[:MOST]) | ({"others": rest} if rest else {}))]
+
+
+def left_out(stages: Sequence[Stage]) -> Iterator[str]:
+    yield from ("", "## What was left out")
+    before = stages[0].account
+    for stage in stages[1:-1]:
+        account = stage.account
+        gone, less = before["documents"] - account["documents"], before["bytes"] - account["bytes"]
+        yield from ("", f"**{stage.name}**: {gone:,} of {before['documents']:,} documents ({share(gone, before['documents'])}), {size(less)} of {size(before['bytes'])}.")
+        if isinstance(account["dropped"], dict) and account["dropped"]:
+            yield from ["", "| why | documents | of those that came in | for example |", "|---|---|---|---|"]
+            for why, count in sorted(account["dropped"].items(), key=lambda item: -item[1]):
+                yield f"| {plain(why)} | {count:,} | {share(count, before['documents'])} | {shown(account['examples'][why])} |"
+        elif account["examples"]:
+            yield f"For example {shown(account['examples'])}."
+        before = account
+
+
+def found(stages: Sequence[Stage]) -> Iterator[str]:
+    """What cleaning found, and what documents are like after it."""
+    account = stages[1].account
+    if account["counts"]:
+        yield from ["", "## What was found or changed", "", *table(("what", "how often"), account["counts"])]
+    learned = {name: counts for name, counts in account["facts"].items() if counts != stages[0].account["facts"].get(name)}
+    yield from facts({"facts": learned})
+
+
+def divided(account: Mapping[str, Any]) -> Iterator[str]:
+    yield from ["", "## How it is divided", "", "| split | documents | size | tokens | bytes per token |", "|---|---|---|---|---|"]
+    for name in SPLITS:
+        part, tokens = account["splits"][name], account["tokens"][name]
+        yield f"| {name} | {part['documents']:,} | {size(part['bytes'])} | {tokens['tokens']:,} | {tokens['bytes_per_token']:g} |"
+
+
+def traced(corpus: Corpus, account: Mapping[str, Any]) -> Iterator[str]:
+    folders = sum(len(stage.folders) for stage in corpus.stages)
+    yield from ["", "## Where it is", "", f"{folders:,} folders of shards; what came of this is addressed `{account['fingerprint']}`.", ""]
+
+
+def table(head: tuple[str, str], rows: Mapping[str, int]) -> Iterator[str]:
+    counted = {name: count for name, count in rows.items() if count}
+    if counted:
+        yield from (f"| {head[0]} | {head[1]} |", "|---|---|")
+        yield from (f"| {plain(name)} | {count:,} |" for name, count in counted.items())
+
+
+def shown(examples: Sequence[Mapping[str, str]]) -> str:
+    return "; ".join(f"`{plain(example['name'])}`: {plain(example['start'][:60])}" for example in examples[:2])
+
+
+def plain(text: str) -> str:
+    """As one cell of a table."""
+    return " ".join(text.split()).replace("|", "\\|").replace("`", "'")
+
+
+def share(part: int, whole: int) -> str:
+    return f"{part / max(1, whole):.2%}"
+
+
+def size(count: int) -> str:
+    """Bytes as people read them."""
+    value, unit = float(count), "bytes"
+    for larger in ("kB", "MB", "GB", "TB"):
+        if abs(value) < 1000:
+            break
+        value, unit = value / 1000, larger
+    return f"{count:,} bytes" if unit == "bytes" else f"{value:.3g} {unit}"
+
+
+def distributions(stages: Sequence[Stage]) -> bytes:
+    """A picture of every number that documents have, as read and as left; PNG."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    first, last = stages[0].account["numbers"], stages[-2].account["numbers"]
+    names = sorted({*first, *last}, key=lambda name: (name != "bytes", name))
+    columns = min(3, len(names))
+    figure = Figure(figsize=(4.2 * columns, 2.8 * -(-len(names) // columns)), layout="constrained")
+    FigureCanvasAgg(figure)
+    for place, name in enumerate(names):
+        axes = figure.add_subplot(-(-len(names) // columns), columns, place + 1)
+        for numbers, label, colour in ((first, "as read", "tab:gray"), (last, "as left", "tab:blue")):
+            if name in numbers:
+                draw(axes, numbers[name], label, colour)
+        axes.set_title({"bytes": "size of documents in bytes"}.get(name, name.replace("_", " ")), fontsize=9)
+        axes.set_ylabel("documents", fontsize=8)
+        axes.tick_params(labelsize=7)
+        axes.legend(fontsize=7)
+        axes.grid(alpha=0.3)
+    sink = io.BytesIO()
+    figure.savefig(sink, format="png", dpi=110)
+    return sink.getvalue()
+
+
+def draw(axes: Any, counts: Mapping[str, int], label: str, colour: str) -> None:
+    """Counted numbers as a histogram, on a logarithmic axis where they span more than two powers of ten."""
+    import numpy as np
+
+    values, weights = np.array([float(value) for value in counts]), np.array(list(counts.values()))
+    low, high = values.min(), values.max()
+    if low >= 0 and high > 100 * max(low, 1e-9) and high > 100:
+        low = max(1.0, values[values > 0].min())
+        edges = np.geomspace(low, high * 1.05, 33)
+        axes.set_xscale("log")
+        values = np.maximum(values, low)
+    else:
+        edges = np.linspace(low, high if high > low else low + 1, 33)
+    axes.hist(values, bins=edges, weights=weights, histtype="stepfilled", alpha=0.45, color=colour, label=label)

@@ -1,0 +1,81 @@
+"""Comparing documents of all shards: a small signature of each shard, one decision over all signatures, and that decision carried out."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+
+from ftheta.core.atomic import Attempt
+from ftheta.core.config import Slot
+from ftheta.data.corpus.account import EXAMPLES, Tally, example
+from ftheta.data.corpus.shards import ACCOUNT, DOCUMENTS, read_documents, write_documents
+from ftheta.data.corpus.step import Step
+from ftheta.data.dedup import DEDUPLICATIONS
+from ftheta.data.dedup.deduplication import Decision, Deduplication
+from ftheta.data.documents import Document
+
+
+class Signatures(Step):
+    """Documents → what is compared of them."""
+
+    kind: Literal["signatures"] = "signatures"
+    deduplication: Annotated[Deduplication, Slot(DEDUPLICATIONS)]
+    """What makes documents alike."""
+
+    def build(self, attempt: Attempt, inputs: Sequence[Path]) -> None:
+        [folder] = inputs
+        for name, values in self.deduplication.signature(list(read_documents(folder / DOCUMENTS))).items():
+            write_array(attempt, f"{name}.npy", values)
+
+
+class Compare(Step):
+    """The signatures of all shards → for each what is kept, what stands for what, and what is cut out."""
+
+    kind: Literal["compare"] = "compare"
+    deduplication: Annotated[Deduplication, Slot(DEDUPLICATIONS)]
+    """What makes documents alike."""
+
+    def build(self, attempt: Attempt, inputs: Sequence[Path]) -> None:
+        shards = [{file.stem: np.load(file, mmap_mode="r") for file in sorted(folder.glob("*.npy"))} for folder in inputs]
+        for number, decision in enumerate(self.deduplication.decide(shards)):
+            for name in ("keep", "cluster", "cuts"):
+                write_array(attempt, f"{number:06}/{name}.npy", getattr(decision, name))
+
+
+class Deduplicate(Step):
+    """Documents → what is left of them after a comparison."""
+
+    kind: Literal["deduplicate"] = "deduplicate"
+    number: int
+    """Which shard of the comparison this is."""
+
+    def build(self, attempt: Attempt, inputs: Sequence[Path]) -> None:
+        folder, compared = inputs
+        decision = Decision(**{name: np.load(compared / f"{self.number:06}" / f"{name}.npy") for name in ("keep", "cluster", "cuts")})
+        kept, examples, before, dropped = Tally(), list[dict[str, Any]](), 0, 0
+
+        def left() -> Iterator[Document]:
+            nonlocal before, dropped
+            for place, document in enumerate(read_documents(folder / DOCUMENTS)):
+                before += len(document.text.encode())
+                text = decision.apply(place, document.text)
+                if text is None or not text.strip():
+                    dropped += 1
+                    if len(examples) < EXAMPLES:
+                        examples.append(example(document))
+                    continue
+                kept.add(after := Document(document.name, text, document.facts))
+                yield after
+
+        write_documents(attempt, DOCUMENTS, left())
+        attempt.write_json(ACCOUNT, {**kept.dump(), "dropped": dropped, "examples": examples, "bytes_before": before})
+
+
+def write_array(attempt: Attempt, name: str, values: np.ndarray) -> None:
+    sink = io.BytesIO()
+    np.save(sink, values)
+    attempt.write(name, sink.getbuffer())

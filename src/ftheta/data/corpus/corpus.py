@@ -1,0 +1,101 @@
+"""A corpus: the shards of every stage that documents go through, from files to tokens, found or made, and the account of all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ftheta.core.config import Slot
+from ftheta.core.errors import DataError
+from ftheta.data.corpus.account import merged
+from ftheta.data.corpus.cleaning import Clean
+from ftheta.data.corpus.comparing import Compare, Deduplicate, Signatures
+from ftheta.data.corpus.dividing import Assign, Divide, Keys
+from ftheta.data.corpus.executors import Work
+from ftheta.data.corpus.reading import parts, shard_name
+from ftheta.data.corpus.shards import DOCUMENTS, StoredTexts, account_of
+from ftheta.data.corpus.source import DocumentSource
+from ftheta.data.corpus.step import perform
+from ftheta.data.dedup import DEDUPLICATIONS
+from ftheta.data.sources.source_config import Sections
+from ftheta.data.stages import digest
+
+
+@dataclass
+class Stage:
+    """What one stage left: a folder for each shard, and in each the file of documents to look at."""
+
+    name: str
+    folders: list[Path]
+    files: list[Path]
+    account: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class Corpus:
+    """Everything that was done to documents."""
+
+    stages: list[Stage]
+    """In order: read, clean, one for each way of de-duplication, divide."""
+    origins: list[str]
+    """For every shard the source within the source that it is of."""
+
+    @property
+    def divided(self) -> list[Path]:
+        return self.stages[-1].folders
+
+    @property
+    def fingerprint(self) -> str:
+        """A content address of the divided documents."""
+        return digest([f"{folder.parent.name}/{folder.name}" for folder in self.divided])
+
+    def texts(self, split: str) -> StoredTexts:
+        return StoredTexts([folder / f"{split}.parquet" for folder in self.divided])
+
+    def stage(self, name: str) -> Stage:
+        return next(stage for stage in self.stages if stage.name == name)
+
+
+def build_corpus(source: DocumentSource, sections: Sections) -> Corpus:
+    """Read, clean, de-duplicate and divide every document. Raises DataError for unreadable, empty or too little text."""
+    cache, executor = sections.cache, sections.executor
+    stages: list[Stage] = []
+
+    def each(name: str, work: Sequence[Work], file: str = DOCUMENTS) -> list[Path]:
+        folders = executor.each(name, work, cache)
+        stages.append(Stage(name, folders, [folder / file for folder in folders], merged(account_of(folder) for folder in folders)))
+        return folders
+
+    reads = list(parts(source))
+    folders = each("read", [(read, ()) for _, read in reads])
+    numbers = [account_of(folder)["shards"] for folder in folders]
+    stages[0].files = [folder / shard_name(number) for folder, count in zip(folders, numbers, strict=True) for number in range(count)]
+    source.check(stages[0].account)
+    origins = [origin for (origin, _), count in zip(reads, numbers, strict=True) for _ in range(count)]
+
+    rules = sections.clean
+    shards = each("clean", [(Clean(rules=rules, number=number), [folder]) for folder, count in zip(folders, numbers, strict=True) for number in range(count)])
+    refuse_nothing(stages)
+    for way in sections.deduplicate:
+        name = f"deduplicate {len(stages) - 1}"
+        signatures = executor.each(name, [(Signatures(deduplication=way), [shard]) for shard in shards], cache)
+        compared = perform(Compare(deduplication=way), signatures, cache)
+        shards = each(name, [(Deduplicate(number=number), [shard, compared]) for number, shard in enumerate(shards)])
+        refuse_nothing(stages)
+    keyed = executor.each("split", [(Keys(seed=sections.seed), [shard]) for shard in shards], cache)
+    near = None if sections.split.near is None else Slot(DEDUPLICATIONS).parse({"kind": "near", "threshold": sections.split.near})
+    if near is not None:
+        signatures = executor.each("split", [(Signatures(deduplication=near), [shard]) for shard in shards], cache)
+        keyed = [*keyed, perform(Compare(deduplication=near), signatures, cache)]
+    assigned = perform(Assign(split=sections.split, compared=near is not None), keyed, cache)
+    each("divide", [(Divide(number=number), [shard, assigned]) for number, shard in enumerate(shards)], "train.parquet")
+    return Corpus(stages, origins)
+
+
+def refuse_nothing(stages: Sequence[Stage]) -> None:
+    """Raise DataError when a stage left no document, saying what went how."""
+    if not stages[-1].account["documents"]:
+        dropped = stages[-1].account.get("dropped") or "all were empty"
+        raise DataError(f"data: nothing is left of {stages[0].account['documents']:,} documents after cleaning ({dropped})")

@@ -1,0 +1,158 @@
+"""Where steps are performed: in this process and others of this machine, or on a Ray cluster. Which, and how many, changes nothing in what comes out."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any
+
+from ftheta.core.errors import DataError, FthetaError
+from ftheta.core.log import logger
+from ftheta.data.corpus.step import Step, order_of, perform
+
+Work = tuple[Step, Sequence[Path]]
+TRIES = 2
+"""How often a step is begun whose process dies."""
+SECONDS = 10.0
+"""Between lines of progress."""
+
+
+class Executor(ABC):
+    """Performs steps that do not depend on each other."""
+
+    def __init__(self, workers: int | None = None):
+        self.workers = workers or os.cpu_count() or 1
+
+    @abstractmethod
+    def each(self, what: str, work: Sequence[Work], cache: Path) -> list[Path]:
+        """The folders of these steps, in order. Raises DataError for what cannot be done; what is finished by then stays."""
+
+    def close(self) -> None:
+        """End what was started."""
+        return
+
+
+class Local(Executor):
+    """Processes of this machine, started when there is more than one thing to do and kept until the end. Each reads orders as lines of JSON."""
+
+    def __init__(self, workers: int | None = None):
+        super().__init__(workers)
+        self.idle: SimpleQueue[Worker] = SimpleQueue()
+        self.started: list[Worker] = []
+
+    def each(self, what: str, work: Sequence[Work], cache: Path) -> list[Path]:
+        progress = Counted(what, len(work))
+        if self.workers == 1 or len(work) < 2:
+            return [progress.one(perform(step, inputs, cache)) for step, inputs in work]
+        while len(self.started) < min(self.workers, len(work)):
+            self.started.append(worker := Worker())
+            self.idle.put(worker)
+        return in_threads(lambda one: progress.one(self.perform(order_of(*one, cache))), work, len(self.started))
+
+    def perform(self, order: dict[str, Any]) -> Path:
+        """Have a process perform a step; another one once more if it dies."""
+        for last in range(TRIES):
+            worker = self.idle.get()
+            try:
+                return worker.perform(order)
+            except BrokenPipeError as error:
+                if last == TRIES - 1:
+                    raise DataError(f"a process that had to {order['step']['kind']} {subject(order)} died {TRIES} times ({error})") from None
+                logger.warning("a process that had to %s %s died (%s): once more", order["step"]["kind"], subject(order), error)
+            finally:
+                self.idle.put(worker)
+        raise AssertionError
+
+    def close(self) -> None:
+        for worker in self.started:
+            worker.close()
+        self.started.clear()
+        self.idle = SimpleQueue()
+
+
+class Worker:
+    """A process that performs one step after another; when it is found dead the next order begins a new one."""
+
+    def __init__(self) -> None:
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def perform(self, order: dict[str, Any]) -> Path:
+        """Raises BrokenPipeError saying how the process died, FthetaError for what it says is wrong."""
+        if self.process is None:
+            self.process = subprocess.Popen([sys.executable, "-m", "ftheta.data.corpus.worker"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        assert self.process.stdin is not None and self.process.stdout is not None
+        try:
+            self.process.stdin.write(json.dumps(order).encode() + b"\n")
+            self.process.stdin.flush()
+            answer = self.process.stdout.readline()
+        except BrokenPipeError:
+            answer = b""
+        if not answer.endswith(b"\n"):
+            code = self.process.wait()
+            self.process.stdin.close()
+            self.process.stdout.close()
+            self.process = None
+            raise BrokenPipeError(f"killed by signal {-code}, perhaps for want of memory" if code < 0 else f"exit status {code}")
+        said = json.loads(answer)
+        if "error" in said:
+            raise {error.__name__: error for error in FthetaError.__subclasses__()}.get(said["error"], DataError)(said["message"])
+        return Path(said["folder"])
+
+    def close(self) -> None:
+        """Let it end: it does so when it is told nothing more, or is ended if it is in the middle of something."""
+        if self.process is not None:
+            with contextlib.suppress(BrokenPipeError):
+                self.process.communicate(timeout=0.5)
+            self.process.kill()
+            self.process.wait()
+            self.process = None
+
+
+def in_threads(do: Callable[[Work], Path], work: Sequence[Work], threads: int) -> list[Path]:
+    """Do several things at a time; after the first that fails none is begun."""
+    with ThreadPoolExecutor(threads, "ftheta-steps") as pool:
+        futures = [pool.submit(do, one) for one in work]
+        try:
+            wait(futures, return_when=FIRST_EXCEPTION)
+            failed = next((error for future in futures if future.done() and not future.cancelled() and (error := future.exception())), None)
+        finally:
+            for future in futures:
+                future.cancel()
+        if failed is not None:
+            raise failed
+        return [future.result() for future in futures]
+
+
+class Counted:
+    """Says from time to time how much is done."""
+
+    def __init__(self, what: str, total: int):
+        self.what = what
+        self.total = total
+        self.done = 0
+        self.said = time.monotonic()
+        self.lock = threading.Lock()
+
+    def one(self, folder: Path) -> Path:
+        with self.lock:
+            self.done += 1
+            if time.monotonic() - self.said > SECONDS:
+                self.said = time.monotonic()
+                logger.info("%s: %s of %s shards", self.what, f"{self.done:,}", f"{self.total:,}")
+        return folder
+
+
+def subject(order: dict[str, Any]) -> str:
+    """What an order is about, in words."""
+    files = [file["name"] for file in order["step"].get("files", [])]
+    return f"{files[0]}" + (f" and {len(files) - 1:,} more files" if len(files) > 1 else "") if files else Path(order["inputs"][0]).name

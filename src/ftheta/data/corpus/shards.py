@@ -1,0 +1,92 @@
+"""A shard: documents in a Parquet file, in order; `account.json` beside it says what happened to them on the way."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, overload
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ftheta.core.atomic import Attempt
+from ftheta.data.documents import Document
+
+SCHEMA = pa.schema([("name", pa.string()), ("text", pa.large_string()), ("facts", pa.string())])
+GROUP = 4 << 20
+"""Bytes of text in a row group: what is in memory at once."""
+ACCOUNT = "account.json"
+DOCUMENTS = "documents.parquet"
+
+
+def write_documents(attempt: Attempt, name: str, documents: Iterable[Document]) -> None:
+    """Documents into a Parquet file of an attempt, a group of rows in memory at a time."""
+    attempt.path.joinpath(name).parent.mkdir(parents=True, exist_ok=True)
+    with pq.ParquetWriter(attempt.path / name, SCHEMA, compression="zstd") as writer:
+        held: list[Document] = []
+        size = 0
+        for document in documents:
+            held.append(document)
+            size += len(document.text)
+            if size >= GROUP:
+                writer.write_table(table(held))
+                held, size = [], 0
+        writer.write_table(table(held))
+    attempt.adopt(name)
+
+
+def table(documents: Sequence[Document]) -> pa.Table:
+    facts = [json.dumps(document.facts, ensure_ascii=False, sort_keys=True) if document.facts else "" for document in documents]
+    return pa.table({"name": [d.name for d in documents], "text": [d.text for d in documents], "facts": facts}, schema=SCHEMA)
+
+
+def read_documents(file: Path) -> Iterator[Document]:
+    """Every document of a shard, in order."""
+    with pq.ParquetFile(file) as opened:
+        for group in range(opened.num_row_groups):
+            columns = opened.read_row_group(group).to_pydict()
+            for name, text, facts in zip(columns["name"], columns["text"], columns["facts"], strict=True):
+                yield Document(name, text, json.loads(facts) if facts else {})
+
+
+def account_of(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / ACCOUNT).read_text())
+
+
+class StoredTexts(Sequence[str]):
+    """The texts of some shards, read when they are looked at."""
+
+    def __init__(self, files: Sequence[Path]):
+        self.files = list(files)
+        self.size = sum(pq.read_metadata(file).num_rows for file in self.files)
+
+    def __len__(self) -> int:
+        return self.size
+
+    def __iter__(self) -> Iterator[str]:
+        for file in self.files:
+            with pq.ParquetFile(file) as opened:
+                for group in range(opened.num_row_groups):
+                    yield from opened.read_row_group(group, columns=["text"]).column("text").to_pylist()
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[str]: ...
+    def __getitem__(self, index: int | slice) -> str | list[str]:
+        wanted = range(self.size)[index]
+        if isinstance(wanted, int):
+            return next(text for place, text in enumerate(self) if place == wanted)
+        if not wanted:
+            return []
+        places, found = set(wanted), {}
+        for place, text in enumerate(self):
+            if place in places:
+                found[place] = text
+            if len(found) == len(places):
+                break
+        return [found[place] for place in wanted]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and list(self) == list(other)

@@ -1,0 +1,91 @@
+"""The data stages of a recipe by themselves: run them, count, look into them, and the data card."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ftheta.core.atomic import commit, lock
+from ftheta.core.errors import UsageError, suggest
+from ftheta.data.corpus import looking
+from ftheta.data.corpus.card import card, distributions
+from ftheta.data.corpus.executors import Executor, Local
+from ftheta.data.corpus.looking import Found
+from ftheta.data.sources.source_config import source_name
+from ftheta.data.text import PreparedText, TextSource, prepare_text
+from ftheta.lifecycle.build import sections_of
+from ftheta.lifecycle.recipe import Recipe, load
+
+EXECUTORS: dict[str, type[Executor]] = {"local": Local}
+Changes = Sequence[str] | Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class DataOutcome:
+    """What the data stages left."""
+
+    folder: Path
+    card: str
+    account: dict[str, Any]
+
+
+def run_data(
+    recipe: str | Path | Mapping[str, Any], *, changes: Changes = (), out: str | Path | None = None, on: str = "local", workers: int | None = None,
+) -> DataOutcome:
+    """Do the data stages of a recipe, or find them done, and write the data card into `data/` of the run folder.
+
+    `on` says who does the work: `local` processes, as many as `workers` (none: one for each core). Raises FthetaError's subclasses.
+    """
+    parsed = load(recipe, changes)
+    folder = Path(out) if out is not None else Path("runs") / parsed.name
+    text = prepared(parsed, build_executor(on, workers))
+    with lock(folder):
+        return write_card(parsed, text, folder)
+
+
+def build_executor(on: str, workers: int | None) -> Executor:
+    """Raises UsageError for a name that is none."""
+    if on not in EXECUTORS:
+        raise UsageError(f"--on: there is no '{on}'{suggest(on, EXECUTORS, 'choices')}")
+    return EXECUTORS[on](workers)
+
+
+def write_card(recipe: Recipe, text: PreparedText, folder: Path) -> DataOutcome:
+    """`data/`: the card, its picture and the account."""
+    said = card(recipe.name, text.corpus, text.account)
+    with commit(folder / "data", replace=True) as attempt:
+        attempt.write("distributions.png", distributions(text.corpus.stages))
+        attempt.write_text("card.md", said + "\n![distributions](distributions.png)\n")
+        attempt.write_json("account.json", {**text.account, "stages": {stage.name: stage.account for stage in text.corpus.stages}})
+    return DataOutcome(folder / "data", said, text.account)
+
+
+def prepared(recipe: Recipe, executor: Executor | None = None) -> PreparedText:
+    """The stages of a recipe's documents. Raises UsageError for a source that has none."""
+    source = recipe.data.source
+    if not isinstance(source, TextSource):
+        raise UsageError(f"data.source: '{source_name(source)}' has no stages of documents to look into; `ftheta data show` shows its rows")
+    performing = executor or Local()
+    try:
+        return prepare_text(source, sections_of(recipe, performing))
+    finally:
+        performing.close()
+
+
+def sample_data(recipe: str | Path | Mapping[str, Any], *, changes: Changes = (), stage: str = "divide", rows: int = 4) -> list[Found]:
+    """Some documents of a stage, drawn by the recipe's seed. Raises UsageError for a stage that is not there."""
+    parsed = load(recipe, changes)
+    return looking.sample(prepared(parsed).corpus, stage, rows, parsed.seed)
+
+
+def search_data(recipe: str | Path | Mapping[str, Any], text: str, *, changes: Changes = (), stage: str = "divide", rows: int = 4) -> list[tuple[Found, str, list[str]]]:
+    """The first documents of a stage that hold a text, or whose names do: what stands around it, and every shard the document went through."""
+    corpus = prepared(load(recipe, changes)).corpus
+    return [(found, around, looking.lineage(corpus, found.document.name)) for found, around in looking.search(corpus, stage, text, rows)]
+
+
+def diff_data(recipe: str | Path | Mapping[str, Any], *, changes: Changes = (), before: str = "read", after: str = "divide", rows: int = 4) -> list[tuple[str, str]]:
+    """The first documents that differ between two stages: name and difference."""
+    return list(looking.changes(prepared(load(recipe, changes)).corpus, before, after, rows))
