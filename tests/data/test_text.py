@@ -145,13 +145,13 @@ def test_bad_input_is_named(tmp_path):
         list(TextFiles(path=str(tmp_path), include=("*.py",)).documents())
     (tmp_path / "a.txt").write_text("good text " * 30)
     (tmp_path / "b.txt").write_bytes(b"bad \xff byte")
-    with pytest.raises(DataError, match=r"b\.txt is not UTF-8: byte 0xff at offset 4.*on_bad: skip"):
+    with pytest.raises(DataError, match=r"b\.txt: is not UTF-8: byte 0xff at offset 4.*on_bad: skip"):
         list(TextFiles(path=str(tmp_path)).documents())
-    assert [d.name for d in TextFiles(path=str(tmp_path), on_bad="skip").documents()] == ["a.txt"]
+    assert [d.name for d in TextFiles(path=str(tmp_path), on_bad="skip", most_bad=0.5).documents()] == ["a.txt"]
     with pytest.raises(DataError, match=r"more than data\.source\.largest"):
         list(TextFiles(path=str(tmp_path), largest=20).documents())
     with pytest.raises(DataError, match="cannot be split"):
-        prepare_text(TextFiles(path=str(tmp_path), on_bad="skip"), Sections(Bytes(), tmp_path / "cache"))
+        prepare_text(TextFiles(path=str(tmp_path), on_bad="skip", most_bad=0.5), Sections(Bytes(), tmp_path / "cache"))
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty" / "x").write_text("  \n")
     with pytest.raises(DataError, match="nothing is left"):

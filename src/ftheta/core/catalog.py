@@ -12,23 +12,26 @@ from ftheta.core.errors import ConfigError, Problem, suggest
 
 
 class Catalogue:
-    """Named classes of one sort ("mixer", "objective"), each given as `module:Class`."""
+    """Named classes of one sort ("mixer", "objective"), each given as `module:Class`; `gone` says what is written instead of a name that was there once."""
 
-    def __init__(self, sort: str, entries: Mapping[str, str]):
+    def __init__(self, sort: str, entries: Mapping[str, str], gone: Mapping[str, str] | None = None):
         self.sort = sort
         self.entries = dict(entries)
+        self.gone = dict(gone or {})
 
     def __contains__(self, name: object) -> bool:
         return name in self.entries
 
     def __or__(self, other: Catalogue) -> Catalogue:
-        return Catalogue(self.sort, {**self.entries, **other.entries})
+        return Catalogue(self.sort, {**self.entries, **other.entries}, {**self.gone, **other.gone})
 
     def names(self) -> list[str]:
         return sorted(self.entries)
 
     def load(self, name: str) -> type:
         """The class called `name`. Raises ConfigError with the nearest name when there is none."""
+        if name in self.gone:
+            raise ConfigError([Problem((), f"'{name}' is no longer a {self.sort}: {self.gone[name]}")])
         if name not in self.entries:
             plural = f"{self.sort}s"
             raise ConfigError([Problem((), f"'{name}' is not a known {self.sort}{suggest(name, self.entries, plural)}")])

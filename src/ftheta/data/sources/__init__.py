@@ -23,8 +23,8 @@ SOURCES = Catalogue(
         "sklearn_table": "ftheta.data.sources.tables:SklearnTable",
         "tagged_text": "ftheta.data.sources.tagged:TaggedText",
         "text_files": "ftheta.data.sources.text:TextFiles",
-        "text_lines": "ftheta.data.sources.lines:TextLines",
         "text_table": "ftheta.data.sources.text_table:TextTable",
     },
+    {"text_lines": "write 'text_files', which reads rows too; its field 'field' is called 'text' there, and .txt files are read by the line with 'format: lines'"},
 )
 PROMPTS = Catalogue("prompt source", {name: SOURCES.entries[name] for name in ("arithmetic", "chat", "prompts")})

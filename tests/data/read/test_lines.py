@@ -7,10 +7,15 @@ import tracemalloc
 
 import pytest
 
-from ftheta.core.errors import DataError
-from ftheta.data.lines import Caps, Lines, lines, nesting
-from ftheta.data.sources.lines import TextLines
+from ftheta.core.errors import ConfigError, DataError
+from ftheta.data.read.account import Account
+from ftheta.data.read.archives import Entry
+from ftheta.data.read.formats import Wanted
+from ftheta.data.read.lines import Caps, lines, nesting
+from ftheta.data.sources.text import TextFiles
+from ftheta.lifecycle.recipe import load
 
+PYTHON = {"format": 1, "name": "x", "model": "decoder", "objective": "next_token", "train": {"steps": 1}}
 SMALL = Caps(line=4000, row=16000, nesting=50)
 BAD = {
     b'{"text": "cut': "not JSON", b'{"text": "caf\xe9"}': "not UTF-8", b'{"text": "\xed\xa0\x80"}': "not UTF-8", b'{"text": "\\ud800"}': "lone surrogate",
@@ -24,6 +29,23 @@ BAD = {
 GOOD = [
     "plain", "", "中文 and 𝄞", "tabs\tand\nnewlines\r\n", '{"text": "nested"}', "\u2028 \x85 \x0b", "brackets [[[[" + "[" * 300, "commas " + "," * 1500, "\\\\\\", "\x00 nul", "ﬀ",
 ]
+
+
+def source(**fields):
+    return TextFiles.parse({"kind": "text_files", **fields})
+
+
+def read(place, policy, most_bad=0.001, caps=None, listing=None):
+    """The texts of a file's rows, and the account, which is filled while they are read."""
+    read_from = source(path=str(place), on_bad=policy, most_bad=most_bad, quarantine=listing)
+    file, account = read_from.files()[0], Account()
+
+    def texts():
+        with place.open("rb") as stream:
+            yield from (document.text for document in read_from.entry(Entry(file.name, stream), Wanted(caps=caps or Caps()), account))
+        account.check(most_bad)
+
+    return texts(), account
 
 
 def corpus(seed: int, bad: int) -> tuple[bytes, list[str], list[tuple[int, bytes]]]:
@@ -46,14 +68,16 @@ def test_good_rows_in_are_good_rows_out_and_every_bad_one_is_counted(seed, tmp_p
     data, texts, bad = corpus(seed, 60)
     place = tmp_path / "rows.jsonl"
     place.write_bytes(data)
-    reader = Lines([place], "text", "quarantine", tmp_path / "bad.jsonl", 0.5, SMALL)
-    assert [row.text for row in reader] == texts
-    assert reader.account.good == len(texts) and reader.account.bad.total() == len(bad)
-    listed = [json.loads(line) for line in (tmp_path / "bad.jsonl").read_text().splitlines()]
+    reader, account = read(place, "quarantine", 0.5, SMALL)
+    assert list(reader) == texts
+    assert account.good == len(texts) and account.bad.total() == len(bad)
+    assert account.rows == data.count(b"\n")
+    assert Account.load(json.loads(json.dumps(account.dump()))) == account
+    listed = account.dump()["records"]
     assert [entry["offset"] for entry in listed] == [offset for offset, _ in bad]
     for entry, (offset, row) in zip(listed, bad, strict=True):
-        assert entry["file"] == str(place) and BAD[row] in entry["reason"]
-        assert entry["line"] == data[:offset].count(b"\n") + 1
+        assert entry["file"] == place.name and BAD[row] in entry["reason"]
+        assert entry["row"] == data[:offset].count(b"\n") + 1
         assert data[offset : offset + len(row)] == row and entry["bytes"] >= len(row)
 
 
@@ -62,7 +86,7 @@ def test_each_bad_row_is_named_with_file_line_and_byte(row, tmp_path):
     place = tmp_path / "rows.jsonl"
     place.write_bytes(b'{"text": "a"}\n' + row)                                           # the last line of a file has no end
     with pytest.raises(DataError, match=r"rows\.jsonl, line 2 \(byte 14\)") as caught:
-        list(Lines([place], "text", "error", caps=SMALL))
+        list(read(place, "error", caps=SMALL)[0])
     assert BAD[row] in str(caught.value) and "data.source.on_bad" in str(caught.value)
 
 
@@ -71,7 +95,7 @@ def test_too_many_bad_rows_stop_the_run(bad, allowed, stops, tmp_path):
     place = tmp_path / "rows.jsonl"
     place.write_bytes(b'{"text": "a"}\n' * (1000 - bad) + b"{\n" * bad)
     for policy in ("skip", "quarantine"):
-        reader = Lines([place], "text", policy, tmp_path / "bad.jsonl", allowed)
+        reader, _ = read(place, policy, allowed)
         if stops:
             with pytest.raises(DataError, match=rf"{bad} of 1,000 rows are bad .*most_bad.*line {1001 - bad:,}"):
                 list(reader)
@@ -82,10 +106,10 @@ def test_too_many_bad_rows_stop_the_run(bad, allowed, stops, tmp_path):
 def test_a_file_of_nothing_but_bad_rows_stops_early(tmp_path):
     place = tmp_path / "rows.jsonl"
     place.write_bytes(b"x\n" * 300_000)
-    reader = Lines([place], "text", "skip")
+    reader, account = read(place, "skip")
     with pytest.raises(DataError):
         list(reader)
-    assert reader.account.bad.total() == 100_000
+    assert account.bad.total() == 100_000
 
 
 def test_long_lines_are_never_held(tmp_path):
@@ -96,8 +120,7 @@ def test_long_lines_are_never_held(tmp_path):
             file.write(b"a" * (1 << 20))
         file.write(b'"}\n{"text": "after"}\n')
     tracemalloc.start()
-    reader = Lines([place], "text", "skip", most_bad=0.5, caps=Caps(line=1 << 20))
-    assert [row.text for row in reader] == ["before", "after"]
+    assert list(read(place, "skip", 0.5, Caps(line=1 << 20))[0]) == ["before", "after"]
     assert tracemalloc.get_traced_memory()[1] < 8 << 20
     tracemalloc.stop()
 
@@ -110,17 +133,20 @@ def test_hostile_rows_end_within_a_deadline(row, tmp_path):
     place = tmp_path / "rows.jsonl"
     place.write_bytes(row + b'\n{"text": "after"}\n')
     start = time.process_time()
-    assert [row.text for row in Lines([place], "text", "skip", most_bad=1.0)] == ["after"]
+    assert list(read(place, "skip", 1.0)[0]) == ["after"]
     assert time.process_time() - start < 5
 
 
 def test_lines_are_cut_only_at_newlines(tmp_path):
     place = tmp_path / "a.txt"
     place.write_bytes(b"\xef\xbb\xbfone\r\n\ntwo \xe2\x80\xa8 three\nfour")
-    assert [(line.number, line.offset, line.size) for line in lines(place, 100)] == [(1, 0, 8), (2, 8, 1), (3, 9, 14), (4, 23, 4)]
-    reader = Lines([place], "text", "error")
-    assert [row.text for row in reader] == ["one", "two \u2028 three", "four"] and reader.account.blank == 1
-    assert [line.data is None for line in lines(place, 4)] == [True, False, True, False]
+    with place.open("rb") as file:
+        assert [(line.number, line.offset, line.size) for line in lines(file, 100)] == [(1, 0, 8), (2, 8, 1), (3, 9, 14), (4, 23, 4)]
+    by_line, account = source(path=str(place), format="lines"), Account()
+    assert [document.text for document in by_line.read(by_line.files()[0], account)] == ["one", "two \u2028 three", "four"]
+    assert (account.good, account.blank, account.rows) == (3, 1, 4)
+    with place.open("rb") as file:
+        assert [line.data is None for line in lines(file, 4)] == [True, False, True, False]
 
 
 def test_nesting_counts_brackets_outside_strings():
@@ -128,27 +154,19 @@ def test_nesting_counts_brackets_outside_strings():
     assert nesting(b'"never closed [[[') == 0
 
 
-def test_missing_and_unreadable_files(tmp_path):
-    with pytest.raises(DataError, match="cannot be read"):
-        list(Lines([tmp_path / "none.jsonl"], "text", "skip"))
-    with pytest.raises(DataError, match="cannot be read"):
-        list(Lines([tmp_path], "text", "skip"))
-
-
-def source(**fields):
-    return TextLines.parse({"kind": "text_lines", **fields})
-
-
 def test_a_folder_a_file_and_a_pattern_name_the_same_documents(tmp_path):
     (tmp_path / "data" / "sub").mkdir(parents=True)
     (tmp_path / "data" / "a.jsonl").write_text('{"body": "one"}\n\n{"body": "two"}\n')
     (tmp_path / "data" / "sub" / "b.txt").write_text("three\nfour\n")
-    (tmp_path / "data" / "c.md").write_text("not a line of data")
-    named = {document.name: document.text for document in source(path=str(tmp_path / "data"), field="body").documents()}
-    assert named == {"a.jsonl:1": "one", "a.jsonl:3": "two", "sub/b.txt:1": "three", "sub/b.txt:2": "four"}
-    pattern = {document.name: document.text for document in source(path=f"{tmp_path}/data/**/*.*t*", field="body").documents()}
-    assert pattern == {"sub/b.txt:1": "three", "sub/b.txt:2": "four"}
-    assert [document.name for document in source(path=str(tmp_path / "data" / "a.jsonl"), field="body").documents()] == ["a.jsonl:1", "a.jsonl:3"]
+
+    def named(**fields):
+        return {document.name: document.text for document in source(text="body", **fields).documents()}
+
+    assert named(path=str(tmp_path / "data")) == {"a.jsonl:0": "one", "a.jsonl:17": "two", "sub/b.txt": "three\nfour\n"}
+    assert named(path=f"{tmp_path}/data/**/*.txt", format="lines") == {"sub/b.txt:0": "three", "sub/b.txt:6": "four"}
+    assert list(named(path=str(tmp_path / "data" / "a.jsonl"))) == ["a.jsonl:0", "a.jsonl:17"]
+    both = [str(tmp_path / "data" / "sub"), str(tmp_path / "data" / "a.jsonl"), str(tmp_path / "data")]  # a file that is named twice is read once
+    assert [name.removeprefix(f"{tmp_path}/".lstrip("/")) for name in named(path=both)] == ["data/sub/b.txt", "data/a.jsonl:0", "data/a.jsonl:17"]
     for missing in (tmp_path / "nothing", tmp_path / "*.jsonl", tmp_path / "data" / "c"):
         with pytest.raises(DataError, match=r"data\.source\.path"):
             list(source(path=str(missing)).documents())
@@ -168,4 +186,9 @@ def test_what_the_recipe_says_about_bad_rows(tmp_path):
     listing.unlink()
     automatic = source(path=str(tmp_path), on_bad="quarantine", most_bad=0.5)
     list(automatic.documents())
-    assert json.loads(automatic.listing().read_text())["line"] == 2
+    assert json.loads(automatic.listing().read_text())["row"] == 2
+
+
+def test_the_source_that_is_gone_says_what_is_written_instead():
+    with pytest.raises(ConfigError, match=r"text_lines' is no longer a source: write 'text_files'.*'field' is called 'text'"):
+        load({**PYTHON, "data": {"source": {"kind": "text_lines", "path": "rows.jsonl"}}})

@@ -1,0 +1,145 @@
+"""Streams of bytes: opened from a disk or a store, unpacked while they are read, and never more out of them than is allowed."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import io
+import lzma
+import zlib
+from collections.abc import Callable
+from typing import Any, BinaryIO, TypeAlias
+
+from ftheta.core.errors import MissingExtraError
+from ftheta.data.read.account import BadRow
+from ftheta.data.read.lines import Caps
+
+Stream: TypeAlias = "io.BufferedReader[Any]"
+PIECE = 1 << 16
+PACKED = {b"\x1f\x8b": ".gz", b"\xfd7zXZ\x00": ".xz", b"\x28\xb5\x2f\xfd": ".zst", b"BZh": ".bz2"}
+"""How packed files begin → their ending."""
+FREE = 64 << 20
+"""Bytes that may come out of any file, however small it is packed."""
+
+
+class Budget:
+    """What may still come out of one stored file: `caps.unpacked` bytes, and `caps.ratio` for each byte of it that was read."""
+
+    def __init__(self, caps: Caps):
+        self.caps = caps
+        self.taken = 0
+        """Bytes read of the stored file."""
+        self.given = 0
+        """Bytes that were unpacked from it."""
+
+    def give(self, count: int) -> None:
+        """Raises BadRow when this is more than may come out."""
+        self.given += count
+        if self.given > self.caps.unpacked:
+            raise BadRow(f"unpacks to more than {self.caps.unpacked:,} bytes")
+        if self.given > FREE and self.given > self.caps.ratio * self.taken:
+            raise BadRow(f"unpacks to more than {self.caps.ratio:,} times its size: a decompression bomb")
+
+
+class Watched(io.RawIOBase):
+    """A stream that tells how many bytes were read of it, and turns what goes wrong into BadRow."""
+
+    def __init__(self, inner: BinaryIO, count: Callable[[int], None], packing: str = ""):
+        self.inner = inner
+        self.count = count
+        self.packing = packing
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return self.packing == "" and self.inner.seekable()
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        return self.inner.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self.inner.tell()
+
+    def readinto(self, buffer: bytearray | memoryview) -> int:                            # type: ignore[override]
+        """As much as the buffer holds, less only at the end: so that the first bytes can be looked at whole."""
+        view, filled = memoryview(buffer), 0
+        try:
+            while filled < len(view) and (data := self.inner.read(len(view) - filled)):
+                view[filled : filled + len(data)] = data
+                filled += len(data)
+        except (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile) as error:
+            raise BadRow(f"damaged {self.packing} data ({error})") from None
+        except OSError as error:
+            raise BadRow(f"damaged {self.packing} data ({error})" if self.packing else f"cannot be read ({error.strerror or error})") from None
+        except Exception as error:                                                        # zstandard's own, whose class is not known without it
+            if type(error).__module__.startswith("zstandard"):
+                raise BadRow(f"damaged {self.packing} data ({error})") from None
+            raise
+        self.count(filled)
+        return filled
+
+
+class XZ(io.RawIOBase):
+    """The bytes of a .xz file; `lzma.LZMAFile` would let the file say how much memory it takes."""
+
+    MEMORY = 256 << 20
+
+    def __init__(self, packed: BinaryIO):
+        self.packed = packed
+        self.unpack = lzma.LZMADecompressor(memlimit=self.MEMORY)
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        while True:
+            if self.unpack.eof:
+                rest = (self.unpack.unused_data or self.packed.read(PIECE)).lstrip(b"\x00")  # between streams there may be padding
+                if not rest:
+                    return b""
+                self.unpack = lzma.LZMADecompressor(memlimit=self.MEMORY)
+            else:
+                rest = self.packed.read(PIECE) if self.unpack.needs_input else b""
+                if not rest and self.unpack.needs_input:
+                    raise EOFError("cut off before its end")
+            if data := self.unpack.decompress(rest, size):
+                return data
+
+
+def zstd(packed: BinaryIO) -> BinaryIO:
+    try:
+        import zstandard
+    except ImportError:
+        raise MissingExtraError("zstandard", "data", "reading .zst files") from None
+    return zstandard.ZstdDecompressor(max_window_size=1 << 27).stream_reader(packed, read_across_frames=True)  # type: ignore[return-value]
+
+
+UNPACK: dict[str, Callable[[BinaryIO], BinaryIO]] = {
+    ".gz": lambda packed: gzip.GzipFile(fileobj=packed), ".xz": XZ, ".zst": zstd, ".bz2": bz2.BZ2File,  # type: ignore[dict-item]
+}
+
+
+def store(path: str) -> io.RawIOBase:
+    """A stored file as it lies there. Raises BadRow."""
+    try:
+        return io.FileIO(path)
+    except OSError as error:
+        raise BadRow(f"cannot be read ({error.strerror})") from None
+
+
+def head(stream: Stream, size: int = 4096) -> bytes:
+    """The first bytes, still to be read."""
+    return stream.peek(size)[:size]
+
+
+def unpacked(stream: Stream, budget: Budget) -> tuple[Stream, str]:
+    """What is packed in a stream, and the ending that says how; the stream itself and nothing if it is not packed. Raises BadRow."""
+    first = head(stream)
+    packing = next((ending for magic, ending in PACKED.items() if first.startswith(magic)), "")
+    if not packing:
+        return stream, ""
+    inner = io.BufferedReader(Watched(UNPACK[packing](stream), budget.give, packing), PIECE)
+    if any(head(inner).startswith(magic) for magic in PACKED):
+        raise BadRow("packed more than once")
+    return inner, packing
