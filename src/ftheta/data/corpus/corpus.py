@@ -14,7 +14,7 @@ from ftheta.data.corpus.cleaning import Clean
 from ftheta.data.corpus.comparing import Compare, Deduplicate, Signatures
 from ftheta.data.corpus.dividing import Assign, Divide, Keys
 from ftheta.data.corpus.executors import Work
-from ftheta.data.corpus.reading import parts, shard_name
+from ftheta.data.corpus.reading import parts, rows_of, shard_name
 from ftheta.data.corpus.shards import DOCUMENTS, StoredTexts, account_of
 from ftheta.data.corpus.source import DocumentSource
 from ftheta.data.corpus.step import perform
@@ -72,7 +72,9 @@ def build_corpus(source: DocumentSource, sections: Sections) -> Corpus:
     folders = each("read", [(read, ()) for _, read in reads])
     numbers = [account_of(folder)["shards"] for folder in folders]
     stages[0].files = [folder / shard_name(number) for folder, count in zip(folders, numbers, strict=True) for number in range(count)]
-    source.check(stages[0].account)
+    parts_of = {origin: [folder for (of, _), folder in zip(reads, folders, strict=True) if of == origin] for origin, _ in reads}
+    source.finish({origin: rows_of(read) for origin, read in parts_of.items()})
+    stages[0].account["rows"] = rows_of(folders).dump()
     origins = [origin for (origin, _), count in zip(reads, numbers, strict=True) for _ in range(count)]
 
     rules = sections.clean

@@ -154,5 +154,5 @@ class Counted:
 
 def subject(order: dict[str, Any]) -> str:
     """What an order is about, in words."""
-    files = [file["name"] for file in order["step"].get("files", [])]
+    files = [file[1] for file in order["step"].get("files", [])]
     return f"{files[0]}" + (f" and {len(files) - 1:,} more files" if len(files) > 1 else "") if files else Path(order["inputs"][0]).name

@@ -16,14 +16,14 @@ from ftheta.data.corpus.source import DocumentSource
 from ftheta.data.corpus.step import Step
 from ftheta.data.documents import Document
 from ftheta.data.read.account import Account
-from ftheta.data.read.files import File, is_url
+from ftheta.data.read.walk import File
 from ftheta.data.sources import SOURCES
 
 PART = 16 << 20
 """Bytes of files that are read together."""
 SHARD = 32 << 20
 """Characters of text after which a shard is full."""
-QUARANTINE = "quarantine.jsonl"
+ROWS = "rows.json"
 
 
 class Read(Step):
@@ -58,11 +58,8 @@ class Read(Step):
         number = 0
         for number, shard in enumerate(cut(documents())):
             write_documents(attempt, shard_name(number), shard)
-        read = account.dump()
-        records = read.pop("records")
-        lines = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
-        attempt.write(QUARANTINE, lines.encode("utf-8", "backslashreplace"))
-        attempt.write_json(ACCOUNT, {"shards": number + 1, "rows": read, "quarantined": len(records), **tally.dump()})
+        attempt.write_json(ROWS, account.dump())
+        attempt.write_json(ACCOUNT, {"shards": number + 1, **tally.dump()})
 
 
 def cut(documents: Iterator[Document]) -> Iterator[Iterator[Document]]:
@@ -88,9 +85,17 @@ def shard_name(number: int) -> str:
     return f"documents-{number:04}.parquet"
 
 
+def rows_of(folders: Sequence[Path]) -> Account:
+    """The account of the rows of several parts."""
+    total = Account()
+    for folder in folders:
+        total.add(Account.load(json.loads((folder / ROWS).read_text())))
+    return total
+
+
 def content_of(file: File) -> str:
     """What a file is recognised by: a hash of what it holds, or what a server says of it. Raises DataError when it is not there."""
-    if is_url(file.path):
+    if "://" in file.path:
         import fsspec
 
         filesystem, place = fsspec.core.url_to_fs(file.path)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 from ftheta.data.documents import Document
 from ftheta.data.read.account import Account
-from ftheta.data.read.files import File
+from ftheta.data.read.walk import File
 from ftheta.data.sources.source_config import SourceConfig
 
 
@@ -31,6 +30,13 @@ class DocumentSource(SourceConfig):
         """How often a pass over the data goes through each origin, given their sizes in tokens; None: once through all, in one order."""
         return None
 
-    def check(self, account: Mapping[str, Any]) -> None:
-        """Raise DataError when too much of what all files hold could not be used."""
+    def finish(self, accounts: Mapping[str, Account]) -> None:
+        """What is to be said and kept once everything is read, given the account of each origin. Raises DataError when too much could not be used."""
         return
+
+    def documents(self) -> Iterator[Document]:
+        """Every document, in this process."""
+        accounts: dict[str, Account] = {}
+        for file in self.files():
+            yield from self.read(file, accounts.setdefault(self.origin(file), Account()))
+        self.finish(accounts)

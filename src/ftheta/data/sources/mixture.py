@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
 from ftheta.core.config import Config, Slot
 from ftheta.core.errors import ConfigError, Problem
-from ftheta.data.corpus.source import DocumentSource
 from ftheta.data.documents import Document
 from ftheta.data.mixed import by_share
 from ftheta.data.read.account import Account
-from ftheta.data.read.files import File
+from ftheta.data.read.walk import File
 from ftheta.data.sources import SOURCES
 from ftheta.data.sources.source_config import SourceConfig, source_name
 from ftheta.data.text import TextSource
@@ -65,19 +63,19 @@ class Mixture(TextSource):
         return source
 
     def files(self) -> list[File]:
-        return [replace(file, name=f"{name}/{file.name}") for name in self.sources for file in self.member(name).files()]
+        return [file._replace(name=f"{name}/{file.name}") for name in self.sources for file in self.member(name).files()]
 
     def origin(self, file: File) -> str:
         return file.name.partition("/")[0]
 
     def read(self, file: File, account: Account) -> Iterator[Document]:
         name, _, rest = file.name.partition("/")
-        for document in self.member(name).read(replace(file, name=rest), account):
+        for document in self.member(name).read(file._replace(name=rest), account):
             yield Document(f"{name}/{document.name}", document.text, {**document.facts, "source": name})
 
-    def check(self, account: Mapping[str, Any]) -> None:
-        for name in self.sources:
-            self.member(name).check(account)
+    def finish(self, accounts: Mapping[str, Account]) -> None:
+        for name, account in accounts.items():
+            self.member(name).finish({"": account})
 
     def epochs(self, sizes: Mapping[str, int]) -> Mapping[str, float] | None:
         members = self.sources.items()

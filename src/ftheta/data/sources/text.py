@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -111,16 +111,12 @@ class TextFiles(TextSource):
         except BadRow as reason:
             account.refuse(Bad(entry.name, None, 0, 0, str(reason)), self.on_bad)
 
-    def documents(self) -> Iterator[Document]:
-        account = Account()
-        try:
-            for file in self.files():
-                yield from self.read(file, account)
-            account.check(self.most_bad)
-        finally:
-            if self.on_bad == "quarantine" and account.records:
-                self.listing().parent.mkdir(parents=True, exist_ok=True)
-                write_file(self.listing(), "".join(json.dumps(vars(bad), ensure_ascii=False) + "\n" for bad in account.records).encode())
+    def finish(self, accounts: Mapping[str, Account]) -> None:
+        [account] = accounts.values()
+        if self.on_bad == "quarantine" and account.records:
+            self.listing().parent.mkdir(parents=True, exist_ok=True)
+            write_file(self.listing(), "".join(json.dumps(vars(bad), ensure_ascii=False) + "\n" for bad in account.records).encode())
+        account.check(self.most_bad)
         for what, count in account.noticed.items():
             logger.warning("data.source: %s: %d files, read as what they hold", what, count)
         if account.bad:
