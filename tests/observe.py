@@ -220,7 +220,7 @@ def source(config: Any) -> Any:
     """Documents, splits or the batches of a few steps of acting; or why there are none."""
     try:
         if isinstance(config, TextSource):
-            return plain([list(config.documents()), leftovers(config)])
+            return plain([list(config.documents()), leftovers(config), config.epochs({"first": 100, "second": 300})])
         if isinstance(config, RolloutsConfig):
             acting, model = config.source(8, 0, PlainProcessor()), subjects("policy").model.architecture
             return plain([acting.batch(step, torch.arange(8), model) for step in range(acting.steps_per_iteration + 2)])

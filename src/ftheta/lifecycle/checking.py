@@ -22,7 +22,7 @@ from ftheta.objectives import OBJECTIVES, TAUGHT
 EXAMPLES: dict[str, list[dict[str, Any]]] = {
     "chat": [{"path": "talks.jsonl"}], "preferences": [{"path": "pairs.jsonl"}], "prompts": [{"path": "questions.jsonl"}], "tagged_text": [{"path": "names.conll"}],
     "csv": [{"path": "table.csv", "target": "kind"}, {"path": "table.csv", "target": "price", "predict": "number"}], "planetoid": [{"name": "cora"}],
-    "judged": [{"path": "judged.jsonl"}],
+    "judged": [{"path": "judged.jsonl"}], "mixture": [{"sources": {"library": {"source": {"kind": "text_files", "path": "python:stdlib"}}}}],
     "sklearn_table": [{"name": "digits"}, {"name": "diabetes"}], "text_files": [{"path": "python:stdlib"}],
     "text_table": [{"path": "reviews.csv"}, {"path": "pairs.csv", "second": "other", "predict": "number"}], "choices": [{"path": "quiz.jsonl"}],
     "pairs": [{"path": "sts"}], "parallel": [{"path": "train.{}", "languages": ["en", "de"]}], "questions": [{"path": "questions.json"}],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Literal
 
@@ -71,7 +72,7 @@ def one_of_each(cluster: np.ndarray, shards: Sequence[Signature], lengths: Seque
     """Of every cluster of documents one is kept."""
     stands, decisions = chosen(cluster, shards), []
     first = offsets(lengths).tolist()
-    for start, end in zip(first[:-1], first[1:], strict=True):
+    for start, end in itertools.pairwise(first):
         decision = uncut(end - start, start)
         decision.cluster = stands[start:end].copy()
         decision.keep = decision.cluster == np.arange(start, end)

@@ -50,7 +50,7 @@ class DocumentMetric(Metric):
         before, architecture.compute_dtype = architecture.compute_dtype, TYPES[self.precision]
         found = document_nats(architecture, ids, length, self.stride or length // 2, self.batch)
         architecture.compute_dtype = before
-        return texts, found, np.array([len(row) - 1 for row in ids], dtype=float)
+        return list(texts), found, np.array([len(row) - 1 for row in ids], dtype=float)
 
 
 class BitsPerByte(DocumentMetric):
