@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import bz2
 import gzip
 import io
 import lzma
@@ -10,12 +9,15 @@ import zlib
 from collections.abc import Callable
 from typing import Any, BinaryIO, TypeAlias
 
-from ftheta.core.errors import MissingExtraError
-from ftheta.data.read.account import BadRow
+import pyarrow as pa
+
+from ftheta.data.read.account import BadFile
 from ftheta.data.read.lines import Caps
 
 Stream: TypeAlias = "io.BufferedReader[Any]"
 PIECE = 1 << 16
+MOST = 1 << 20
+"""Bytes that are unpacked at once, before they are counted."""
 PACKED = {b"\x1f\x8b": ".gz", b"\xfd7zXZ\x00": ".xz", b"\x28\xb5\x2f\xfd": ".zst", b"BZh": ".bz2"}
 """How packed files begin → their ending."""
 FREE = 64 << 20
@@ -33,21 +35,22 @@ class Budget:
         """Bytes that were unpacked from it."""
 
     def give(self, count: int) -> None:
-        """Raises BadRow when this is more than may come out."""
+        """Raises BadFile when this is more than may come out."""
         self.given += count
         if self.given > self.caps.unpacked:
-            raise BadRow(f"unpacks to more than {self.caps.unpacked:,} bytes")
+            raise BadFile(f"unpacks to more than {self.caps.unpacked:,} bytes")
         if self.given > FREE and self.given > self.caps.ratio * self.taken:
-            raise BadRow(f"unpacks to more than {self.caps.ratio:,} times its size: a decompression bomb")
+            raise BadFile(f"unpacks to more than {self.caps.ratio:,} times its size: a decompression bomb")
 
 
 class Watched(io.RawIOBase):
-    """A stream that tells how many bytes were read of it, and turns what goes wrong into BadRow."""
+    """A stream that tells how many bytes were read of it, and turns what goes wrong into BadFile."""
 
     def __init__(self, inner: BinaryIO, count: Callable[[int], None], packing: str = ""):
         self.inner = inner
         self.count = count
         self.packing = packing
+        self.failed: BadFile | None = None
 
     def readable(self) -> bool:
         return True
@@ -62,21 +65,20 @@ class Watched(io.RawIOBase):
         return self.inner.tell()
 
     def readinto(self, buffer: bytearray | memoryview) -> int:                            # type: ignore[override]
-        """As much as the buffer holds, less only at the end: so that the first bytes can be looked at whole."""
+        """As much as the buffer holds, less only at the end or before damage: so that the first bytes can be looked at whole, and all good ones are read."""
+        if self.failed:
+            raise self.failed
         view, filled = memoryview(buffer), 0
         try:
-            while filled < len(view) and (data := self.inner.read(len(view) - filled)):
+            while filled < len(view) and (data := self.inner.read(min(len(view) - filled, MOST))):
                 view[filled : filled + len(data)] = data
                 filled += len(data)
-        except (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile) as error:
-            raise BadRow(f"damaged {self.packing} data ({error})") from None
-        except OSError as error:
-            raise BadRow(f"damaged {self.packing} data ({error})" if self.packing else f"cannot be read ({error.strerror or error})") from None
-        except Exception as error:                                                        # zstandard's own, whose class is not known without it
-            if type(error).__module__.startswith("zstandard"):
-                raise BadRow(f"damaged {self.packing} data ({error})") from None
-            raise
-        self.count(filled)
+                self.count(len(data))
+        except (EOFError, zlib.error, lzma.LZMAError, pa.ArrowException, OSError) as error:
+            complaint = f"damaged {self.packing} data ({error})" if self.packing else f"cannot be read ({getattr(error, 'strerror', None) or error})"
+            self.failed = BadFile(complaint)
+            if not filled:
+                raise self.failed from None
         return filled
 
 
@@ -107,25 +109,10 @@ class XZ(io.RawIOBase):
                 return data
 
 
-def zstd(packed: BinaryIO) -> BinaryIO:
-    try:
-        import zstandard
-    except ImportError:
-        raise MissingExtraError("zstandard", "data", "reading .zst files") from None
-    return zstandard.ZstdDecompressor(max_window_size=1 << 27).stream_reader(packed, read_across_frames=True)  # type: ignore[return-value]
-
-
-UNPACK: dict[str, Callable[[BinaryIO], BinaryIO]] = {
-    ".gz": lambda packed: gzip.GzipFile(fileobj=packed), ".xz": XZ, ".zst": zstd, ".bz2": bz2.BZ2File,  # type: ignore[dict-item]
+UNPACK: dict[str, Callable[[BinaryIO], Any]] = {
+    ".gz": lambda packed: gzip.GzipFile(fileobj=packed), ".xz": XZ,
+    ".zst": lambda packed: pa.CompressedInputStream(pa.PythonFile(packed, "r"), "zstd"), ".bz2": lambda packed: pa.CompressedInputStream(pa.PythonFile(packed, "r"), "bz2"),
 }
-
-
-def store(path: str) -> io.RawIOBase:
-    """A stored file as it lies there. Raises BadRow."""
-    try:
-        return io.FileIO(path)
-    except OSError as error:
-        raise BadRow(f"cannot be read ({error.strerror})") from None
 
 
 def head(stream: Stream, size: int = 4096) -> bytes:
@@ -133,13 +120,17 @@ def head(stream: Stream, size: int = 4096) -> bytes:
     return stream.peek(size)[:size]
 
 
+def is_packed(first: bytes) -> bool:
+    return any(first.startswith(magic) for magic in PACKED)
+
+
 def unpacked(stream: Stream, budget: Budget) -> tuple[Stream, str]:
-    """What is packed in a stream, and the ending that says how; the stream itself and nothing if it is not packed. Raises BadRow."""
+    """What is packed in a stream, and the ending that says how; the stream itself and nothing if it is not packed. Raises BadFile."""
     first = head(stream)
     packing = next((ending for magic, ending in PACKED.items() if first.startswith(magic)), "")
     if not packing:
         return stream, ""
     inner = io.BufferedReader(Watched(UNPACK[packing](stream), budget.give, packing), PIECE)
-    if any(head(inner).startswith(magic) for magic in PACKED):
-        raise BadRow("packed more than once")
+    if is_packed(head(inner)):
+        raise BadFile("packed more than once")
     return inner, packing

@@ -1,0 +1,143 @@
+"""Rows of tables: values between tabs or commas, and Parquet and Arrow files."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ftheta.data.documents import Fact
+from ftheta.data.read.account import START, BadFile, BadRow
+from ftheta.data.read.lines import Line, decoded, lines
+from ftheta.data.read.row import Row, Wanted, fields, whole
+from ftheta.data.read.streams import Stream, head
+from ftheta.data.read.texts import by_line, bytes_of
+
+LONGEST_ROW = 1000
+"""Lines of a row of a .csv file."""
+BATCH = 128
+"""Rows of a .parquet file that are in memory at once."""
+
+
+def named(values: list[str], names: list[str]) -> dict[str, str]:
+    """Values by their columns' names; without names the first row says how many there are. Raises BadRow."""
+    if not names:
+        names += [str(i + 1) for i in range(len(values))]
+    if len(values) != len(names):
+        raise BadRow(f"{len(values)} values, expected {len(names)}")
+    return dict(zip(names, values, strict=True))
+
+
+def tabs(stream: Stream, wanted: Wanted) -> Iterator[Row]:
+    """Values between tabs, no quoting."""
+    names: list[str] = []
+
+    def header(data: bytes) -> None:
+        names.extend(name.strip() for name in decoded(data).split("\t"))
+        refuse_missing(names, wanted)
+
+    def read(data: bytes) -> tuple[str, Mapping[str, Fact]]:
+        return fields(named(decoded(data).split("\t"), names), wanted)
+
+    if wanted.header and wanted.start:                                                    # a part of the file, whose first line is elsewhere
+        header(bytes_of(next(lines(stream, wanted.caps.line)), wanted.caps))
+    yield from by_line(stream, wanted, read, header if wanted.header else None)
+
+
+def refuse_missing(names: list[str], wanted: Wanted) -> None:
+    for name in wanted.text:
+        if name not in names:
+            raise BadFile(f"no column '{name}' (columns: {', '.join(names)})")
+
+
+def commas(stream: Stream, wanted: Wanted) -> Iterator[Row]:
+    """Values between commas, quoted as in RFC 4180. A quotation that is never closed costs the line that opens it, not the rest of the file."""
+    csv.field_size_limit(max(csv.field_size_limit(), wanted.caps.line))                   # a setting of the process; a line is never longer
+    names: list[str] = []
+    source = lines(stream, wanted.caps.line)
+    waiting: list[Line] = []
+    while waiting or (waiting := following(source)):
+        taken = 1
+        try:
+            taken = closed(waiting, source, wanted)
+            row = waiting[:taken]
+            values = next(csv.reader(io.StringIO(decoded(b"\n".join(bytes_of(line, wanted.caps) for line in row)), newline=""), strict=True), [])
+            if values and wanted.header and not names:
+                names = [name.strip() for name in values]
+                refuse_missing(names, wanted)
+            else:
+                found, facts = fields(named(values, names), wanted) if values else (None, {})
+                yield Row(str(row[0].offset), found, facts, row[0].number, row[0].offset, sum(line.size for line in row))
+        except (BadRow, csv.Error) as reason:
+            bad, taken = waiting[0], 1                                                    # the lines after it are looked at by themselves
+            yield Row(str(bad.offset), None, {}, bad.number, bad.offset, bad.size, str(reason), bad.start)
+        del waiting[:taken]
+
+
+def closed(waiting: list[Line], source: Iterator[Line], wanted: Wanted) -> int:
+    """How many lines the next row has: up to the one where every quotation is closed. Raises BadRow when there is none."""
+    quotes = size = 0
+    for taken in range(LONGEST_ROW):
+        if taken == len(waiting):
+            waiting += following(source)
+        if taken == len(waiting) or (size := size + waiting[taken].size) > wanted.caps.line:
+            break
+        quotes += (waiting[taken].data or b"").count(b'"')
+        if quotes % 2 == 0:
+            return taken + 1
+    raise BadRow("a quotation that is not closed" if waiting[0].data is not None else f"longer than {wanted.caps.line:,} bytes")
+
+
+def following(source: Iterator[Line]) -> list[Line]:
+    """The next line, if there is one."""
+    line = next(source, None)
+    return [] if line is None else [line]
+
+
+def parquet(stream: Stream, wanted: Wanted) -> Iterator[Row]:
+    """Rows of a Parquet file, some at a time, only the columns that are wanted."""
+    file = stream if stream.seekable() else io.BytesIO(whole(stream, wanted))             # its table of contents is at its end
+    try:
+        with pq.ParquetFile(file, pre_buffer=False, buffer_size=1 << 20) as opened:
+            names = opened.schema_arrow.names
+            refuse_missing(names, wanted)
+            columns = [name for name in dict.fromkeys((*wanted.text, *wanted.facts)) if name in names]
+            yield from of_batches(opened.iter_batches(BATCH, columns=columns), wanted)
+    except (pa.ArrowException, OSError) as error:
+        raise BadFile(f"damaged Parquet ({brief(error)})") from None
+
+
+def arrow(stream: Stream, wanted: Wanted) -> Iterator[Row]:
+    """Rows of an Arrow file, or stream, batch by batch."""
+    is_file = head(stream).startswith(b"ARROW1")
+    try:
+        if is_file:
+            opened = pa.ipc.open_file(stream if stream.seekable() else pa.py_buffer(whole(stream, wanted)))
+            schema, batches = opened.schema, (opened.get_batch(i) for i in range(opened.num_record_batches))
+        else:
+            opened = pa.ipc.open_stream(stream)
+            schema, batches = opened.schema, iter(opened)
+        refuse_missing(schema.names, wanted)
+        yield from of_batches(batches, wanted)
+    except (pa.ArrowException, OSError) as error:
+        raise BadFile(f"damaged Arrow ({brief(error)})") from None
+
+
+def of_batches(batches: Iterator[Any], wanted: Wanted) -> Iterator[Row]:
+    number = 0
+    for batch in batches:
+        columns = [name for name in dict.fromkeys((*wanted.text, *wanted.facts)) if name in batch.schema.names]
+        for row in batch.select(columns).to_pylist():
+            number += 1
+            try:
+                yield Row(str(number), *fields(row, wanted), number)
+            except BadRow as reason:
+                yield Row(str(number), None, {}, number, reason=str(reason), start=str(row).encode("utf-8", "replace")[:START])
+
+
+def brief(error: Exception) -> str:
+    return str(error).partition("\n")[0][:100]
