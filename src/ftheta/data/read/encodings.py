@@ -45,18 +45,25 @@ class Recoded(io.RawIOBase):
 
 
 def in_utf8(stream: Stream, encoding: str) -> tuple[Stream, str]:
-    """The same text in UTF-8, and what it was written in. `detect`: UTF-8 if the first bytes are, else what they look like."""
-    found = detected(head(stream, PIECE)) if encoding == "detect" else encoding
+    """The same text in UTF-8, and what it was written in. `detect`: UTF-8 if the first bytes are, else what they look like. Raises BadFile."""
+    first = head(stream, PIECE)
+    found = detected(first) if encoding == "detect" else encoding
+    if found == "utf-8" and (other := marked(first)):
+        raise BadFile(f"is not UTF-8 but {other.upper()}: say data.source.encoding: detect")
     if codecs.lookup(found).name == "utf-8":
         return stream, "utf-8"
     return io.BufferedReader(Recoded(stream, found), PIECE), found
 
 
+def marked(data: bytes) -> str:
+    """What a byte order mark says, other than UTF-8."""
+    return next((encoding for mark, encoding in MARKS.items() if data.startswith(mark)), "")
+
+
 def detected(data: bytes) -> str:
     """What the beginning of a text is written in."""
-    for mark, encoding in MARKS.items():
-        if data.startswith(mark):
-            return encoding
+    if encoding := marked(data):
+        return encoding
     try:
         codecs.getincrementaldecoder("utf-8")().decode(data)                              # the last character may be cut off
     except UnicodeDecodeError:

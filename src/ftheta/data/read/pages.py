@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from typing import BinaryIO, cast
 
 from ftheta.core.errors import MissingExtraError
 from ftheta.data.documents import Fact
@@ -102,6 +103,22 @@ def html(stream: Stream, wanted: Wanted) -> Iterator[Row]:
     yield Row("", text or None, facts, size=len(data))
 
 
+class Pieces:
+    """A stream that gives what it has: `read` of a buffered one would lose what came before damage. It knows where it is, which unpacked ones do not."""
+
+    def __init__(self, stream: Stream):
+        self.stream = stream
+        self.place = 0
+
+    def read(self, size: int = -1, /) -> bytes:
+        data = self.stream.read1(size)
+        self.place += len(data)
+        return data
+
+    def tell(self) -> int:
+        return self.place
+
+
 def warc(stream: Stream, wanted: Wanted) -> Iterator[Row]:
     """Pages and texts that servers answered with; `conversion` records are texts already. Other records are no rows."""
     try:
@@ -111,7 +128,7 @@ def warc(stream: Stream, wanted: Wanted) -> Iterator[Row]:
     kinds = WarcRecordType.response | WarcRecordType.resource | WarcRecordType.conversion
     number = 0
     try:
-        for record in ArchiveIterator(stream, record_types=kinds, parse_http=True, auto_decode="all", fsspec_args=False):
+        for record in ArchiveIterator(cast(BinaryIO, Pieces(stream)), record_types=kinds, parse_http=True, auto_decode="all", fsspec_args=False):
             number += 1
             place = (number, record.stream_pos)
             kind = (record.http_content_type or record.headers.get("Content-Type") or "").partition(";")[0].strip().lower()

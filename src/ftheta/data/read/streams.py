@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import gzip
+import bz2
 import io
 import lzma
 import zlib
@@ -20,6 +20,8 @@ MOST = 1 << 20
 """Bytes that are unpacked at once, before they are counted."""
 PACKED = {b"\x1f\x8b": ".gz", b"\xfd7zXZ\x00": ".xz", b"\x28\xb5\x2f\xfd": ".zst", b"BZh": ".bz2"}
 """How packed files begin → their ending."""
+MEMORY = 256 << 20
+"""Bytes that unpacking a .xz file may take."""
 FREE = 64 << 20
 """Bytes that may come out of any file, however small it is packed."""
 
@@ -82,14 +84,35 @@ class Watched(io.RawIOBase):
         return filled
 
 
-class XZ(io.RawIOBase):
-    """The bytes of a .xz file; `lzma.LZMAFile` would let the file say how much memory it takes."""
+class Inflate:
+    """What unpacks one stream of gzip, as bz2 and lzma have it."""
 
-    MEMORY = 256 << 20
+    def __init__(self) -> None:
+        self.inner = zlib.decompressobj(zlib.MAX_WBITS | 16)
 
-    def __init__(self, packed: BinaryIO):
+    @property
+    def eof(self) -> bool:
+        return self.inner.eof
+
+    @property
+    def needs_input(self) -> bool:
+        return not self.inner.unconsumed_tail
+
+    @property
+    def unused_data(self) -> bytes:
+        return self.inner.unused_data
+
+    def decompress(self, data: bytes, max_length: int) -> bytes:
+        return self.inner.decompress(self.inner.unconsumed_tail + data, max_length)
+
+
+class Unpacked(io.RawIOBase):
+    """What is packed in streams end to end. Python's own classes lose what they have unpacked before damage, and let a .xz file say how much memory it takes."""
+
+    def __init__(self, packed: BinaryIO, make: Callable[[], Any]):
         self.packed = packed
-        self.unpack = lzma.LZMADecompressor(memlimit=self.MEMORY)
+        self.make = make
+        self.unpack = make()
 
     def readable(self) -> bool:
         return True
@@ -100,7 +123,7 @@ class XZ(io.RawIOBase):
                 rest = (self.unpack.unused_data or self.packed.read(PIECE)).lstrip(b"\x00")  # between streams there may be padding
                 if not rest:
                     return b""
-                self.unpack = lzma.LZMADecompressor(memlimit=self.MEMORY)
+                self.unpack = self.make()
             else:
                 rest = self.packed.read(PIECE) if self.unpack.needs_input else b""
                 if not rest and self.unpack.needs_input:
@@ -110,8 +133,8 @@ class XZ(io.RawIOBase):
 
 
 UNPACK: dict[str, Callable[[BinaryIO], Any]] = {
-    ".gz": lambda packed: gzip.GzipFile(fileobj=packed), ".xz": XZ,
-    ".zst": lambda packed: pa.CompressedInputStream(pa.PythonFile(packed, "r"), "zstd"), ".bz2": lambda packed: pa.CompressedInputStream(pa.PythonFile(packed, "r"), "bz2"),
+    ".gz": lambda packed: Unpacked(packed, Inflate), ".bz2": lambda packed: Unpacked(packed, bz2.BZ2Decompressor),
+    ".xz": lambda packed: Unpacked(packed, lambda: lzma.LZMADecompressor(memlimit=MEMORY)), ".zst": lambda packed: pa.CompressedInputStream(pa.PythonFile(packed, "r"), "zstd"),
 }
 
 

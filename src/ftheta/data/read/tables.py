@@ -61,35 +61,36 @@ def commas(stream: Stream, wanted: Wanted) -> Iterator[Row]:
     source = lines(stream, wanted.caps.line)
     waiting: list[Line] = []
     while waiting or (waiting := following(source)):
-        taken = 1
+        taken, reader = 1, csv.reader(row_lines(waiting, source, wanted), strict=True)
         try:
-            taken = closed(waiting, source, wanted)
-            row = waiting[:taken]
-            values = next(csv.reader(io.StringIO(decoded(b"\n".join(bytes_of(line, wanted.caps) for line in row)), newline=""), strict=True), [])
+            values = next(reader, [])
+            taken = max(1, reader.line_num)
             if values and wanted.header and not names:
                 names = [name.strip() for name in values]
                 refuse_missing(names, wanted)
             else:
                 found, facts = fields(named(values, names), wanted) if values else (None, {})
-                yield Row(str(row[0].offset), found, facts, row[0].number, row[0].offset, sum(line.size for line in row))
+                first = waiting[0]
+                yield Row(str(first.offset), found, facts, first.number, first.offset, sum(line.size for line in waiting[:taken]))
         except (BadRow, csv.Error) as reason:
             bad, taken = waiting[0], 1                                                    # the lines after it are looked at by themselves
             yield Row(str(bad.offset), None, {}, bad.number, bad.offset, bad.size, str(reason), bad.start)
         del waiting[:taken]
 
 
-def closed(waiting: list[Line], source: Iterator[Line], wanted: Wanted) -> int:
-    """How many lines the next row has: up to the one where every quotation is closed. Raises BadRow when there is none."""
-    quotes = size = 0
-    for taken in range(LONGEST_ROW):
-        if taken == len(waiting):
+def row_lines(waiting: list[Line], source: Iterator[Line], wanted: Wanted) -> Iterator[str]:
+    """The lines that the next row may have, with their ends. Raises BadRow when it has too many."""
+    size = 0
+    for number in range(LONGEST_ROW):
+        if number == len(waiting):
             waiting += following(source)
-        if taken == len(waiting) or (size := size + waiting[taken].size) > wanted.caps.line:
-            break
-        quotes += (waiting[taken].data or b"").count(b'"')
-        if quotes % 2 == 0:
-            return taken + 1
-    raise BadRow("a quotation that is not closed" if waiting[0].data is not None else f"longer than {wanted.caps.line:,} bytes")
+        if number == len(waiting):
+            return
+        line = waiting[number]
+        if (size := size + line.size) > wanted.caps.line:
+            raise BadRow(f"longer than {wanted.caps.line:,} bytes")
+        yield decoded(bytes_of(line, wanted.caps)) + ("\r\n" if line.size == len(line.data or b"") + 2 else "\n")
+    raise BadRow("a quotation that is not closed")
 
 
 def following(source: Iterator[Line]) -> list[Line]:
@@ -127,16 +128,25 @@ def arrow(stream: Stream, wanted: Wanted) -> Iterator[Row]:
         raise BadFile(f"damaged Arrow ({brief(error)})") from None
 
 
-def of_batches(batches: Iterator[Any], wanted: Wanted) -> Iterator[Row]:
+def of_batches(batches: Iterator[pa.RecordBatch], wanted: Wanted) -> Iterator[Row]:
     number = 0
     for batch in batches:
-        columns = [name for name in dict.fromkeys((*wanted.text, *wanted.facts)) if name in batch.schema.names]
-        for row in batch.select(columns).to_pylist():
+        columns = {name: values_of(batch.column(name)) for name in dict.fromkeys((*wanted.text, *wanted.facts)) if name in batch.schema.names}
+        for values in zip(*columns.values(), strict=True):
             number += 1
             try:
+                row = {name: decoded(value) if isinstance(value, bytes) else value for name, value in zip(columns, values, strict=True)}
                 yield Row(str(number), *fields(row, wanted), number)
             except BadRow as reason:
-                yield Row(str(number), None, {}, number, reason=str(reason), start=str(row).encode("utf-8", "replace")[:START])
+                yield Row(str(number), None, {}, number, reason=str(reason), start=str(values).encode("utf-8", "replace")[:START])
+
+
+def values_of(column: pa.Array) -> list[Any]:
+    """A column's values, text as the bytes it is: Arrow does not look whether it is UTF-8, nor where in memory a file says it lies."""
+    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+        column = column.cast(pa.binary() if pa.types.is_string(column.type) else pa.large_binary())
+    column.validate(full=True)
+    return column.to_pylist()
 
 
 def brief(error: Exception) -> str:
