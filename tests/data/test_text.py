@@ -7,6 +7,7 @@ from tokenizers import Tokenizer, models
 
 from ftheta.core.errors import ConfigError, DataError
 from ftheta.data.clean.rules import Normalise, Quality
+from ftheta.data.corpus.shards import read_documents
 from ftheta.data.pack import Pack, Ramp
 from ftheta.data.sources.source_config import Sections
 from ftheta.data.sources.text import TextFiles
@@ -30,12 +31,16 @@ def prepare(folder, cache, tokenizer=None, split=None, rules=(), seed=0):
     return prepare_text(TextFiles(path=str(folder)), Sections(tokenizer or ByteBPE(vocab=300), cache, tuple(rules), split or Split(), seed=seed))
 
 
+def named(text, split):
+    return [document.name for folder in text.corpus.divided for document in read_documents(folder / f"{split}.parquet")]
+
+
 def test_every_byte_arrives_once(folder, tmp_path):
     text = prepare(folder, tmp_path / "cache")
-    names = [set(text.names(split)) for split in ("train", "validation", "test")]
+    names = [set(named(text, split)) for split in ("train", "validation", "test")]
     assert sum(map(len, names)) == 20 == len(set.union(*names))
     for split in ("train", "test"):
-        tokens = np.load(text.tokens / f"{split}.npy")
+        tokens = np.load(text.tokens[0] / f"{split}.npy")
         starts = [*np.flatnonzero(tokens == BOS).tolist(), len(tokens)]
         decoded = [text.tokenizer.decode(tokens[a + 1 : b - 1].tolist(), skip_special_tokens=False) for a, b in itertools.pairwise(starts)]
         assert decoded == text.texts(split)
@@ -44,9 +49,9 @@ def test_every_byte_arrives_once(folder, tmp_path):
 
 def test_stages_are_found_again_and_rebuilt_when_damaged(folder, tmp_path, caplog):
     first = prepare(folder, tmp_path / "cache")
-    stamp = first.tokens.stat().st_mtime_ns
-    assert prepare(folder, tmp_path / "cache").tokens.stat().st_mtime_ns == stamp
-    place = first.tokens / "train.npy"
+    stamp = first.tokens[0].stat().st_mtime_ns
+    assert prepare(folder, tmp_path / "cache").tokens[0].stat().st_mtime_ns == stamp
+    place = first.tokens[0] / "train.npy"
     place.write_bytes(place.read_bytes()[:-1] + b"x")
     again = prepare(folder, tmp_path / "cache")
     assert "damaged and is built again" in caplog.text
@@ -60,7 +65,7 @@ def test_a_changed_file_changes_the_fingerprint(folder, tmp_path):
 
 
 def test_split_is_seeded_and_by_name(folder, tmp_path):
-    a, b, c = (prepare(folder, tmp_path / "cache", seed=seed).names("test") for seed in (0, 0, 1))
+    a, b, c = (named(prepare(folder, tmp_path / "cache", seed=seed), "test") for seed in (0, 0, 1))
     assert a == b != c
 
 
@@ -79,9 +84,9 @@ def test_cleaning_is_counted(tmp_path):
 
 def test_rows_overlap_by_the_lookahead_and_name_their_documents(folder, tmp_path):
     text = prepare(folder, tmp_path / "cache")
-    dataset = TokenDataset(text.tokens / "train.npy", text.fingerprint("train"), 300, 16, 1)
+    dataset = TokenDataset([text.tokens[0] / "train.npy"], text.fingerprint("train"), 300, 16, 1)
     batch = dataset.batch(torch.arange(len(dataset)))
-    stream = np.load(text.tokens / "train.npy").astype(np.int64)
+    stream = np.load(text.tokens[0] / "train.npy").astype(np.int64)
     assert torch.equal(batch["tokens"][:, :-1].flatten(), torch.from_numpy(stream[: len(dataset) * 16]))
     assert torch.equal(batch["tokens"][:-1, -1], batch["tokens"][1:, 0])
     borders = (batch["documents"][:, 1:] != batch["documents"][:, :-1])
@@ -96,12 +101,12 @@ def test_one_token_may_both_begin_and_end_documents(folder, tmp_path):
     text = prepare(folder, tmp_path / "cache", TokenizerFile(path=str(tmp_path)))
     both = made.token_to_id("<|endoftext|>")
     assert text.processor.borders == (both, both) and text.processor.encode("a")[0] == both
-    tokens = np.load(text.tokens / "train.npy")
+    tokens = np.load(text.tokens[0] / "train.npy")
     assert len(np.flatnonzero(tokens == both)) == 2 * len(text.texts("train"))
     usual = prepare(folder, tmp_path / "cache", Bytes())
     for length in (16, 301):
-        ours = TokenDataset(text.tokens / "train.npy", "", 300, length, 1, text.processor.borders)
-        other = TokenDataset(usual.tokens / "train.npy", "", 300, length, 1)
+        ours = TokenDataset([text.tokens[0] / "train.npy"], "", 300, length, 1, text.processor.borders)
+        other = TokenDataset([usual.tokens[0] / "train.npy"], "", 300, length, 1)
         rows = torch.arange(len(ours))
         assert torch.equal(ours.batch(rows)["documents"], other.batch(rows)["documents"])
 
@@ -166,4 +171,4 @@ def test_a_vocabulary_larger_than_the_text_allows(folder, tmp_path):
 def test_fewer_tokens_than_a_row(folder, tmp_path):
     text = prepare(folder, tmp_path / "cache")
     with pytest.raises(DataError, match="fewer than one row"):
-        TokenDataset(text.tokens / "train.npy", "x", 300, 10**6, 1)
+        TokenDataset([text.tokens[0] / "train.npy"], "x", 300, 10**6, 1)

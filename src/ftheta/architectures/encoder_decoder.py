@@ -43,8 +43,8 @@ class EncoderDecoderConfig(DecoderConfig):
     """How tokens look across to the source; none: with the heads of the decoder's mixer."""
 
     @property
-    def encoding(self) -> DecoderConfig:
-        """The encoder as a trunk of its own, without a head."""
+    def trunk(self) -> DecoderConfig:
+        """The encoder as a model of its own, without a head: what reads."""
         own, data = self.encoder, {name: value for name, value in self.dump().items() if name in DecoderConfig.model_fields}
         mixer, feedforward = own.mixer and own.dump()["mixer"], own.feedforward or self.feedforward
         data |= {"kind": "decoder", "depth": own.depth or self.depth, "head": None, "feedforward": feedforward and feedforward.dump()}
@@ -61,7 +61,7 @@ class EncoderDecoderConfig(DecoderConfig):
         return Slot(CROSS_MIXERS).parse({**{name: value for name, value in like.dump().items() if name in known}, "kind": "attention"})    # type: ignore[return-value]
 
     def ports(self) -> Ports:
-        ports, encoding = super().ports(), self.encoding.ports()
+        ports, encoding = super().ports(), self.trunk.ports()
         takes = {**ports.takes, **encoding.takes}
         takes.pop("prefix?", None)                                                        # what is seen both ways is the source
         takes |= {"source": "ids B S", "source_documents?": "ids B S"}
@@ -88,7 +88,12 @@ class EncoderDecoder(Decoder):
 
     def __init__(self, config: EncoderDecoderConfig, embed: nn.Embedding | None = None):
         super().__init__(config, embed)
-        self.encoder = config.encoding.build(self.embed)
+        self.encoder = config.trunk.build(self.embed)
+
+    @property
+    def trunk(self) -> Decoder:
+        """What reads."""
+        return self.encoder
 
     def layer(self, mixer: Part) -> nn.Module:
         return Layer(mix=self.residual(mixer), cross=self.residual(self.config.crossing), feed=self.feed())

@@ -42,17 +42,17 @@ def divide(keys: np.ndarray, groups: np.ndarray, split: Split) -> np.ndarray:
     total = len(keys)
     validation = max(1, round(split.validation * total)) if split.validation else 0
     test = max(1, round(split.test * total)) if split.test else 0
-    heads, sizes = np.unique(groups, return_counts=True)
+    heads, which, sizes = np.unique(groups, return_inverse=True, return_counts=True)
     order = np.argsort(keys[heads], kind="stable")
     before = np.cumsum(sizes[order]) - sizes[order]                                        # documents of the groups that come first
-    parts = np.where(before < validation, SPLITS.index("validation"), np.where(before < validation + test, SPLITS.index("test"), SPLITS.index("train")))
     found = np.empty(len(heads), np.int8)
-    found[order] = parts
-    divided = found[np.searchsorted(heads, groups)]
+    found[order] = np.select(
+        [before < validation, before < validation + test], [SPLITS.index("validation"), SPLITS.index("test")], SPLITS.index("train"),
+    )
     wanted = [name for name, size in (("train", 1), ("validation", validation), ("test", test)) if size]
-    if any(not (divided == SPLITS.index(name)).any() for name in wanted):
+    if any(not (found == SPLITS.index(name)).any() for name in wanted):
         raise DataError(f"data.split: {total} documents cannot be split into validation, test and training; give more documents or smaller shares")
-    return divided
+    return found[which]
 
 
 def stratified(labels: Tensor, shares: dict[str, float], seed: int) -> dict[str, Tensor]:

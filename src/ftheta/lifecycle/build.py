@@ -10,9 +10,7 @@ import torch
 
 from ftheta.adaptation.prompting import Prompting
 from ftheta.architectures.architecture import Architecture, ArchitectureConfig
-from ftheta.architectures.generator_discriminator import GeneratorDiscriminator
 from ftheta.architectures.headed import Headed
-from ftheta.architectures.prompted import Prompted
 from ftheta.core.contract import Batch, Ports, check
 from ftheta.core.errors import ConfigError, Problem
 from ftheta.core.random import Draws
@@ -117,7 +115,7 @@ def begin_from(model: Architecture, start: Architecture, folder: str) -> None:
     """
     theirs, mine = start.theta(), model.theta()
     if isinstance(model, Headed) and not (isinstance(start, Headed) and type(start.readout) is type(model.readout)):
-        trunk = start.trunk if isinstance(start, Headed | GeneratorDiscriminator | Prompted) else start
+        trunk = getattr(start, "trunk", start)                                            # what reads in a larger whole
         kept = model.trunk.head is not None
         theirs = {f"trunk.{name}": value for name, value in trunk.theta().items() if kept or not name.startswith("head.")}
         mine = {name: value for name, value in mine.items() if name.startswith("trunk.")}

@@ -85,7 +85,7 @@ def own_test_split(model: Model, start: str) -> list[str]:
     if made is None:
         raise UsageError(f"{start} does not say which data it was made from: {hint}")
     try:
-        return build_data(Recipe.parse(made)).texts.get("test", [])
+        return list(build_data(Recipe.parse(made)).texts.get("test", []))
     except (FthetaError, OSError) as error:
         raise UsageError(f"the data that {start} was made from cannot be read ({error}): {hint}") from None
 

@@ -201,12 +201,13 @@ def continued(data: Mapping[str, Any], origin: str, begun: str | None) -> dict[s
     try:
         earlier = hub.named(begun) if begun else None
         folder, start = located(str(earlier) if earlier and str(hub.named(data["start"])) == earlier.id else data["start"])
-        theirs = config_of(folder).dump()
+        config = config_of(folder)
+        theirs = config.dump()
     except FolderError as error:
         raise ConfigError([Problem(("start",), str(error))], origin) from None
     model, section = data.get("model") or {}, data.get("data")
-    trunk = theirs if theirs["kind"] in TRUNKS else theirs.get("trunk")
-    if isinstance(model, Mapping) and model.get("kind") == "headed" and trunk is not None and (theirs["kind"] != "headed" or another_readout(model, theirs)):
+    trunk = getattr(config, "trunk", config).dump()
+    if isinstance(model, Mapping) and model.get("kind") == "headed" and trunk["kind"] in TRUNKS and (theirs["kind"] != "headed" or another_readout(model, theirs)):
         model = {**model, "trunk": merge({**trunk, "head": None}, model.get("trunk") or {})}
     elif isinstance(model, Mapping):
         if model.get("kind", theirs["kind"]) != theirs["kind"]:

@@ -25,8 +25,8 @@ def card(title: str, corpus: Corpus, account: Mapping[str, Any]) -> str:
 def came_in(read: Stage) -> Iterator[str]:
     account, rows = read.account, read.account["rows"]
     yield from ("## What came in", "", f"{account['documents']:,} documents, {size(account['bytes'])}, in {len(read.files):,} shards.")
-    odd = {**{f"blank rows": rows["blank"]}, **{f"passed over: {why}": count for why, count in rows["passed"].items()}, **{f"bad: {why}": count for why, count in rows["bad"].items()}}  # noqa: F541
-    odd |= {what: count for what, count in rows["noticed"].items()}
+    odd = {"blank rows": rows["blank"], **rows["noticed"]}
+    odd |= {f"{what}: {why}": count for what, counts in (("passed over", rows["passed"]), ("bad", rows["bad"])) for why, count in counts.items()}
     yield from ["", *table(("not read as it is", "how often"), odd)]
     yield from facts(account)
 
@@ -122,7 +122,7 @@ def distributions(stages: Sequence[Stage]) -> bytes:
         for numbers, label, colour in ((first, "as read", "tab:gray"), (last, "as left", "tab:blue")):
             if name in numbers:
                 draw(axes, numbers[name], label, colour)
-        axes.set_title({"bytes": "size of documents in bytes"}.get(name, name.replace("_", " ")), fontsize=9)
+        axes.set_title("size of documents in bytes" if name == "bytes" else name.replace("_", " "), fontsize=9)
         axes.set_ylabel("documents", fontsize=8)
         axes.tick_params(labelsize=7)
         axes.legend(fontsize=7)

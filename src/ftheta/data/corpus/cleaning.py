@@ -12,7 +12,7 @@ from ftheta.core.config import Slot
 from ftheta.data.clean import RULES
 from ftheta.data.clean.rules import Rule, judge
 from ftheta.data.corpus.account import EXAMPLES, Tally, example
-from ftheta.data.corpus.shards import ACCOUNT, DOCUMENTS, read_documents, write_documents
+from ftheta.data.corpus.shards import ACCOUNT, DOCUMENTS, read_documents, shard_name, write_documents
 from ftheta.data.corpus.step import Step
 from ftheta.data.documents import Document
 
@@ -23,6 +23,8 @@ class Clean(Step):
     kind: Literal["clean"] = "clean"
     rules: tuple[Annotated[Rule, Slot(RULES)], ...] = ()
     """Applied in order."""
+    number: int
+    """Which of the part's shards this is."""
 
     def build(self, attempt: Attempt, inputs: Sequence[Path]) -> None:
         [folder] = inputs
@@ -30,7 +32,7 @@ class Clean(Step):
         examples: dict[str, list[dict[str, Any]]] = {}
 
         def cleaned() -> Iterator[Document]:
-            for document in read_documents(folder / DOCUMENTS):
+            for document in read_documents(folder / shard_name(self.number)):
                 verdict = judge(document, self.rules)
                 counts.update(verdict.counts)
                 if verdict.text is None:

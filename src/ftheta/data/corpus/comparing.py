@@ -9,8 +9,9 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 
-from ftheta.core.atomic import Attempt
+from ftheta.core.atomic import Attempt, digest_file
 from ftheta.core.config import Slot
+from ftheta.data.catalogue import place_of
 from ftheta.data.corpus.account import EXAMPLES, Tally, example
 from ftheta.data.corpus.shards import ACCOUNT, DOCUMENTS, read_documents, write_documents
 from ftheta.data.corpus.step import Step
@@ -25,6 +26,8 @@ class Signatures(Step):
     kind: Literal["signatures"] = "signatures"
     deduplication: Annotated[Deduplication, Slot(DEDUPLICATIONS)]
     """What makes documents alike."""
+    contents: tuple[str, ...] = ()
+    """What the files are recognised by that documents are compared with."""
 
     def build(self, attempt: Attempt, inputs: Sequence[Path]) -> None:
         [folder] = inputs
@@ -44,6 +47,12 @@ class Compare(Step):
         for number, decision in enumerate(self.deduplication.decide(shards)):
             for name in ("keep", "cluster", "cuts"):
                 write_array(attempt, f"{number:06}/{name}.npy", getattr(decision, name))
+        attempt.write_json(ACCOUNT, self.deduplication.account(shards))
+
+
+def signatures(way: Deduplication) -> Signatures:
+    """The step for a way of comparing. Raises DataError for a file that is not there."""
+    return Signatures(deduplication=way, contents=tuple(digest_file(place_of(path)) for path in way.files()))
 
 
 class Deduplicate(Step):

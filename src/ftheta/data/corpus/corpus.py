@@ -11,14 +11,15 @@ from ftheta.core.config import Slot
 from ftheta.core.errors import DataError
 from ftheta.data.corpus.account import merged
 from ftheta.data.corpus.cleaning import Clean
-from ftheta.data.corpus.comparing import Compare, Deduplicate, Signatures
+from ftheta.data.corpus.comparing import Compare, Deduplicate, signatures
 from ftheta.data.corpus.dividing import Assign, Divide, Keys
 from ftheta.data.corpus.executors import Work
-from ftheta.data.corpus.reading import parts, rows_of, shard_name
-from ftheta.data.corpus.shards import DOCUMENTS, StoredTexts, account_of
+from ftheta.data.corpus.reading import parts, rows_of
+from ftheta.data.corpus.shards import DOCUMENTS, StoredTexts, account_of, shard_name
 from ftheta.data.corpus.source import DocumentSource
 from ftheta.data.corpus.step import perform
 from ftheta.data.dedup import DEDUPLICATIONS
+from ftheta.data.dedup.deduplication import Deduplication
 from ftheta.data.sources.source_config import Sections
 from ftheta.data.stages import digest
 
@@ -68,6 +69,10 @@ def build_corpus(source: DocumentSource, sections: Sections) -> Corpus:
         stages.append(Stage(name, folders, [folder / file for folder in folders], merged(account_of(folder) for folder in folders)))
         return folders
 
+    def compare(way: Deduplication, shards: Sequence[Path], what: str) -> Path:
+        step = signatures(way)
+        return perform(Compare(deduplication=way), executor.each(what, [(step, [shard]) for shard in shards], cache), cache)
+
     reads = list(parts(source))
     folders = each("read", [(read, ()) for _, read in reads])
     numbers = [account_of(folder)["shards"] for folder in folders]
@@ -82,16 +87,16 @@ def build_corpus(source: DocumentSource, sections: Sections) -> Corpus:
     refuse_nothing(stages)
     for way in sections.deduplicate:
         name = f"deduplicate {len(stages) - 1}"
-        signatures = executor.each(name, [(Signatures(deduplication=way), [shard]) for shard in shards], cache)
-        compared = perform(Compare(deduplication=way), signatures, cache)
+        compared = compare(way, shards, name)
         shards = each(name, [(Deduplicate(number=number), [shard, compared]) for number, shard in enumerate(shards)])
+        stages[-1].account |= {"compared": account_of(compared)}
         refuse_nothing(stages)
     keyed = executor.each("split", [(Keys(seed=sections.seed), [shard]) for shard in shards], cache)
-    near = None if sections.split.near is None else Slot(DEDUPLICATIONS).parse({"kind": "near", "threshold": sections.split.near})
-    if near is not None:
-        signatures = executor.each("split", [(Signatures(deduplication=near), [shard]) for shard in shards], cache)
-        keyed = [*keyed, perform(Compare(deduplication=near), signatures, cache)]
-    assigned = perform(Assign(split=sections.split, compared=near is not None), keyed, cache)
+    if sections.split.near is not None:
+        near = Slot(DEDUPLICATIONS).parse({"kind": "near", "threshold": sections.split.near})
+        assert isinstance(near, Deduplication)
+        keyed = [*keyed, compare(near, shards, "split")]
+    assigned = perform(Assign(split=sections.split, origins=tuple(origins), compared=len(keyed) > len(shards)), keyed, cache)
     each("divide", [(Divide(number=number), [shard, assigned]) for number, shard in enumerate(shards)], "train.parquet")
     return Corpus(stages, origins)
 

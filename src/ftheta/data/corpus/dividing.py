@@ -40,6 +40,8 @@ class Assign(Step):
     kind: Literal["assign"] = "assign"
     split: Split
     """How large the parts are."""
+    origins: tuple[str, ...]
+    """The origin of every shard: the shares are taken of each."""
     compared: bool = False
     """Whether the last input is a comparison, whose like documents stay together as equal ones do."""
 
@@ -52,7 +54,11 @@ class Assign(Step):
         if self.compared:
             clusters = np.concatenate([np.load(inputs[-1] / f"{number:06}" / "cluster.npy") for number in range(len(keyed))])
             groups = clusters[groups]                                                     # equal documents are in one cluster
-        parts = divide(np.concatenate(names), groups, self.split)
+        origins = np.repeat([self.origins.index(origin) for origin in self.origins], [len(shard) for shard in names])[groups]
+        parts, keys = np.empty(len(groups), np.int8), np.concatenate(names)
+        for origin in np.unique(origins):
+            [mine] = (origins == origin).nonzero()                                        # a document goes with the one that it belongs with
+            parts[mine] = divide(keys[mine], np.searchsorted(mine, groups[mine]), self.split)
         for number, part in enumerate(np.split(parts, np.cumsum([len(shard) for shard in names])[:-1])):
             write_array(attempt, f"{number:06}.npy", part)
 

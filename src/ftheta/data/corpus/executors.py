@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import subprocess
@@ -109,12 +108,10 @@ class Worker:
         return Path(said["folder"])
 
     def close(self) -> None:
-        """Let it end: it does so when it is told nothing more, or is ended if it is in the middle of something."""
+        """End it, also in the middle of something: what is not committed was never there."""
         if self.process is not None:
-            with contextlib.suppress(BrokenPipeError):
-                self.process.communicate(timeout=0.5)
             self.process.kill()
-            self.process.wait()
+            self.process.communicate()
             self.process = None
 
 

@@ -11,7 +11,7 @@ from ftheta.core.atomic import Attempt, digest_file
 from ftheta.core.config import Slot
 from ftheta.core.errors import DataError
 from ftheta.data.corpus.account import Tally
-from ftheta.data.corpus.shards import ACCOUNT, write_documents
+from ftheta.data.corpus.shards import ACCOUNT, shard_name, write_documents
 from ftheta.data.corpus.source import DocumentSource
 from ftheta.data.corpus.step import Step
 from ftheta.data.documents import Document
@@ -79,10 +79,6 @@ def cut(documents: Iterator[Document]) -> Iterator[Iterator[Document]]:
     while following is not None or not begun:
         begun = True
         yield run()
-
-
-def shard_name(number: int) -> str:
-    return f"documents-{number:04}.parquet"
 
 
 def rows_of(folders: Sequence[Path]) -> Account:

@@ -20,6 +20,11 @@ ACCOUNT = "account.json"
 DOCUMENTS = "documents.parquet"
 
 
+def shard_name(number: int) -> str:
+    """The file of one of several shards that were read together."""
+    return f"documents-{number:04}.parquet"
+
+
 def write_documents(attempt: Attempt, name: str, documents: Iterable[Document]) -> None:
     """Documents into a Parquet file of an attempt, a group of rows in memory at a time."""
     attempt.path.joinpath(name).parent.mkdir(parents=True, exist_ok=True)

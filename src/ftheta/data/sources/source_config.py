@@ -32,9 +32,9 @@ class Sections:
     cache: Path
     """A folder for derived files."""
     clean: tuple[Rule, ...] = ()
-    deduplicate: tuple[Deduplication, ...] = ()
     split: Split = field(default_factory=Split)
     pack: Pack = field(default_factory=Pack)
+    deduplicate: tuple[Deduplication, ...] = ()
     lookahead: int = 0
     """How many tokens beyond a row the objective needs to see."""
     seed: int = 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -52,7 +52,7 @@ class Subject:
 
     model: Model
     splits: Mapping[str, Dataset]
-    texts: Mapping[str, list[str]]
+    texts: Mapping[str, Sequence[str]]
     """Cleaned documents by split, for text."""
     seed: int
     source: Any = None

@@ -33,7 +33,7 @@ class BART(EncoderDecoderFamily):
 
     def say(self, config: EncoderDecoderConfig) -> dict[str, Any]:
         fields: dict[str, Any] = {}
-        for name, side in (("encoder", config.encoding), ("decoder", config)):
+        for name, side in (("encoder", config.trunk), ("decoder", config)):
             fields |= {
                 f"{name}_layers": side.depth, f"{name}_attention_heads": side.mixers[0].arguments["heads"], f"{name}_ffn_dim": width(side.feeding, side.dim),
                 f"{name}_layerdrop": 0.0,

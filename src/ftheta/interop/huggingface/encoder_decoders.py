@@ -53,7 +53,7 @@ class EncoderDecoderFamily(Family):
         """The lines of single tensors, of every layer of the encoder, and of every layer of the decoder."""
 
     def export_config(self, config: ArchitectureConfig) -> dict[str, Any] | None:
-        if not isinstance(config, EncoderDecoderConfig) or any(len(set(side.mixers)) > 1 or side.feedforward is None for side in (config, config.encoding)):
+        if not isinstance(config, EncoderDecoderConfig) or any(len(set(side.mixers)) > 1 or side.feedforward is None for side in (config, config.trunk)):
             return None
         try:
             theirs = {
@@ -77,7 +77,7 @@ class EncoderDecoderFamily(Family):
     def lines(self, config: ArchitectureConfig) -> Sequence[Line]:
         assert isinstance(config, EncoderDecoderConfig)
         single, encoder, decoder = self.table(config)
-        return [*single, *numbered(encoder, config.encoding.depth), *numbered(decoder, config.depth)]
+        return [*single, *numbered(encoder, config.trunk.depth), *numbered(decoder, config.depth)]
 
     def tidied(self, values: Mapping[str, Tensor], lines: Sequence[Line]) -> dict[str, Tensor]:
         same = [name for name, other in self.copies.items() if name in values and other in values and torch.equal(values[name], values[other])]
@@ -106,7 +106,7 @@ def pairs(names: Mapping[str, str], *parts: str) -> list[Line]:
 
 def computed(config: EncoderDecoderConfig) -> dict[str, Any]:
     """Everything a config says about what is computed, both sides and what it leaves open filled in."""
-    sides = {"decoder": config, "encoder": config.encoding}
+    sides = {"decoder": config, "encoder": config.trunk}
     found = {name: value for name, value in config.dump().items() if name not in (*INITIAL, "encoder", "cross", "mixer", "feedforward", "depth")}
     for name, side in sides.items():
         feed = side.feeding

@@ -29,7 +29,7 @@ class T5(EncoderDecoderFamily):
         mixer, feed, positions = config.mixers[0].arguments, config.feeding, config.positions.arguments
         name, gated = ACTIVATIONS[feed.arguments["activation"]], feed.kind == "gated"
         return {
-            "d_kv": mixer["head_dim"] or config.dim // mixer["heads"], "d_ff": width(feed, config.dim), "num_layers": config.encoding.depth,
+            "d_kv": mixer["head_dim"] or config.dim // mixer["heads"], "d_ff": width(feed, config.dim), "num_layers": config.trunk.depth,
             "num_decoder_layers": config.depth, "num_heads": mixer["heads"], "relative_attention_num_buckets": positions["buckets"],
             "relative_attention_max_distance": positions["distance"], "dropout_rate": config.dropout, "layer_norm_epsilon": config.norm.arguments["eps"],
             "feed_forward_proj": ("gated-" if gated else "") + ("gelu" if gated and name == "gelu_new" else name), "n_positions": config.context,
