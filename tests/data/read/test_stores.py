@@ -157,3 +157,13 @@ def test_large_files_of_lines_are_cut_and_others_are_not(tmp_path, monkeypatch):
     monkeypatch.setattr(text_source, "PART", 1 << 30)
     assert cut == read(tmp_path / "rows.jsonl")[0] and [d.text for d in cut] == [row["text"] for row in rows]
     assert len(source(tmp_path / "rows.jsonl").files()) == 1 and Wanted().end is None and walking.ARCHIVES
+
+
+def test_no_document_at_all_says_what_was_looked_for(tmp_path):
+    for name in ("a.txt", "b.txt"):
+        (tmp_path / name).write_text("")
+    with pytest.raises(DataError, match=r"no document in .*, only 2 × empty; looked for files \['\*\*/\*'\], in rows for 'text'"):
+        list(source(tmp_path).documents())
+    (tmp_path / "c.txt").write_bytes(b"\xff")
+    with pytest.raises(DataError, match=r"only 2 × empty, 1 × is not UTF-8"):
+        list(source(tmp_path, on_bad="skip", most_bad=1.0).documents())

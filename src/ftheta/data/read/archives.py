@@ -19,6 +19,8 @@ DEEPEST = 2
 OTHERS = (".docx", ".xlsx", ".pptx", ".odt", ".ods", ".epub", ".jar", ".whl", ".apk")
 """Endings of files that are .zip files inside and not meant as archives."""
 LONGEST_NAME = 1 << 20
+NAMES = (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE)
+"""Sorts of headers that only say what the next member is called, and the like."""
 
 
 class Entry(NamedTuple):
@@ -41,7 +43,7 @@ class Header(tarfile.TarInfo):
             raise BadFile(f"damaged .tar ({error})") from None
 
     def _proc_member(self, tar: tarfile.TarFile) -> tarfile.TarInfo:
-        if self.size > LONGEST_NAME and self.type in (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE):
+        if self.size > LONGEST_NAME and self.type in NAMES:
             raise BadFile("damaged .tar (a name of a million bytes)")
         return super()._proc_member(tar)                                                  # type: ignore[misc]
 

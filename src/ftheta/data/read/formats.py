@@ -17,12 +17,12 @@ from ftheta.data.read.texts import json_array, json_lines, plain_lines, text
 
 Format = Literal["text", "lines", "jsonl", "json", "csv", "tsv", "parquet", "arrow", "html", "warc", "pdf"]
 READERS: dict[Format, Reader] = {
-    "text": text, "lines": plain_lines, "jsonl": json_lines, "json": json_array, "csv": commas, "tsv": tabs, "parquet": parquet, "arrow": arrow, "html": html, "warc": warc,
-    "pdf": pdf,
+    "text": text, "lines": plain_lines, "jsonl": json_lines, "json": json_array, "csv": commas, "tsv": tabs, "parquet": parquet, "arrow": arrow,
+    "html": html, "warc": warc, "pdf": pdf,
 }
 ENDINGS: dict[str, Format] = {
-    ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json", ".csv": "csv", ".tsv": "tsv", ".parquet": "parquet", ".arrow": "arrow", ".feather": "arrow", ".html": "html",
-    ".htm": "html", ".xhtml": "html", ".warc": "warc", ".wet": "warc", ".pdf": "pdf",
+    ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json", ".csv": "csv", ".tsv": "tsv", ".parquet": "parquet", ".arrow": "arrow", ".feather": "arrow",
+    ".html": "html", ".htm": "html", ".xhtml": "html", ".warc": "warc", ".wet": "warc", ".pdf": "pdf",
 }
 """Endings of files that are not one text."""
 CUTTABLE: frozenset[Format] = frozenset({"lines", "jsonl", "tsv"})
@@ -32,15 +32,16 @@ ENCODED: frozenset[Format] = frozenset({"text", "lines", "jsonl", "json", "csv",
 BINARY: dict[bytes, Format] = {b"PAR1": "parquet", b"ARROW1\x00\x00": "arrow", b"%PDF-": "pdf", b"WARC/1.": "warc"}
 """How files of formats begin that nothing else begins with."""
 NO_TEXT = {
-    b"\x89PNG\r\n": "a PNG picture", b"\xff\xd8\xff": "a JPEG picture", b"GIF8": "a GIF picture", b"\x00\x00\x01\x00": "an icon", b"OggS": "sound", b"ID3": "sound",
-    b"\x7fELF": "a program", b"MZ": "a program", b"\xca\xfe\xba\xbe": "a program", b"\xa7\r\r\n": "compiled Python", b"SQLite format 3": "a database",
+    b"\x89PNG\r\n": "a PNG picture", b"\xff\xd8\xff": "a JPEG picture", b"GIF8": "a GIF picture", b"\x00\x00\x01\x00": "an icon",
+    b"OggS": "sound", b"ID3": "sound", b"\x7fELF": "a program", b"MZ": "a program", b"\xca\xfe\xba\xbe": "a program",
+    b"\xa7\r\r\n": "compiled Python", b"SQLite format 3": "a database",
     b"PK\x03\x04": "an Office document or the like", b"\xd0\xcf\x11\xe0": "an old Office document", b"7z\xbc\xaf": "a .7z archive", b"Rar!": "a .rar archive",
 }
 """How files begin that are no text, if they are not UTF-8 either."""
 CODE = {
-    ".c": "c", ".h": "c", ".cc": "c++", ".cpp": "c++", ".hpp": "c++", ".cs": "c#", ".css": "css", ".go": "go", ".java": "java", ".js": "javascript", ".mjs": "javascript",
-    ".jl": "julia", ".kt": "kotlin", ".lua": "lua", ".php": "php", ".pl": "perl", ".py": "python", ".pyi": "python", ".r": "r", ".rb": "ruby", ".rs": "rust", ".scala": "scala",
-    ".sh": "shell", ".sql": "sql", ".swift": "swift", ".ts": "typescript", ".tsx": "typescript", ".tex": "latex",
+    ".c": "c", ".h": "c", ".cc": "c++", ".cpp": "c++", ".hpp": "c++", ".cs": "c#", ".css": "css", ".go": "go", ".java": "java", ".js": "javascript",
+    ".mjs": "javascript", ".jl": "julia", ".kt": "kotlin", ".lua": "lua", ".php": "php", ".pl": "perl", ".py": "python", ".pyi": "python", ".r": "r",
+    ".rb": "ruby", ".rs": "rust", ".scala": "scala", ".sh": "shell", ".sql": "sql", ".swift": "swift", ".ts": "typescript", ".tsx": "typescript", ".tex": "latex",
 }
 """Endings of source code → the language, which is the fact `code`."""
 

@@ -100,7 +100,7 @@ def parsed(data: bytes, caps: Caps) -> Any:
     if size_of(data) > caps.row and size_of(STRINGS.sub(b'""', data)) + len(data) > caps.row:
         raise BadRow(f"larger than {caps.row:,} bytes in memory")
     try:
-        return json.loads(text, object_pairs_hook=unique, parse_constant=refused, parse_float=finite)
+        return STRICT.decode(text)
     except BadRow:
         raise
     except (ValueError, RecursionError) as error:
@@ -137,3 +137,6 @@ def finite(number: str) -> float:
     if not math.isfinite(value):
         raise BadRow("a number too large")
     return value
+
+
+STRICT = json.JSONDecoder(object_pairs_hook=unique, parse_constant=refused, parse_float=finite)

@@ -26,7 +26,8 @@ TAG = re.compile(rb"<!--|-->|<(/?)([a-zA-Z][a-zA-Z0-9]*)")
 QUOTED = re.compile(rb"\"[^\"]*\"|'[^']*'")
 BETWEEN = re.compile(rb"[\s/]+")
 CLOSES_ITSELF = frozenset(
-    b"a p li dt dd tr td th thead tbody tfoot colgroup option optgroup rp rt html head body area base br col embed hr img input link meta param source track wbr".split()
+    b"a p li dt dd tr td th thead tbody tfoot colgroup option optgroup rp rt html head body"
+    b" area base br col embed hr img input link meta param source track wbr".split()
 )
 """Elements that need no end, or are ended by the next of their kind."""
 RAW = frozenset((b"script", b"style", b"textarea", b"title"))
@@ -150,7 +151,8 @@ def answer(record: object, kind: str, place: tuple[int, int], wanted: Wanted) ->
         data = record.reader.read(wanted.caps.file + 1)                                   # type: ignore[attr-defined]
         if len(data) > wanted.caps.file:
             raise BadRow(f"more than data.source.largest ({wanted.caps.file:,} bytes)")
-        text, facts = page_text(data, record.http_charset) if kind == "text/plain" else page(data, wanted.caps, record.http_charset)  # type: ignore[attr-defined]
+        charset = record.http_charset                                                     # type: ignore[attr-defined]
+        text, facts = page_text(data, charset) if kind == "text/plain" else page(data, wanted.caps, charset)
         headers = record.headers                                                          # type: ignore[attr-defined]
         facts |= {fact: writable(headers[name]) for fact, name in (("url", "WARC-Target-URI"), ("date", "WARC-Date")) if name in headers}
         return Row(str(place[0]), text or None, facts, *place, len(data))

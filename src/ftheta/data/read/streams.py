@@ -107,7 +107,7 @@ class Inflate:
 
 
 class Unpacked(io.RawIOBase):
-    """What is packed in streams end to end. Python's own classes lose what they have unpacked before damage, and let a .xz file say how much memory it takes."""
+    """What is packed in streams end to end. Python's classes lose what they have unpacked before damage, and let a .xz file say how much memory it takes."""
 
     def __init__(self, packed: BinaryIO, make: Callable[[], Any]):
         self.packed = packed
@@ -134,7 +134,8 @@ class Unpacked(io.RawIOBase):
 
 UNPACK: dict[str, Callable[[BinaryIO], Any]] = {
     ".gz": lambda packed: Unpacked(packed, Inflate), ".bz2": lambda packed: Unpacked(packed, bz2.BZ2Decompressor),
-    ".xz": lambda packed: Unpacked(packed, lambda: lzma.LZMADecompressor(memlimit=MEMORY)), ".zst": lambda packed: pa.CompressedInputStream(pa.PythonFile(packed, "r"), "zstd"),
+    ".xz": lambda packed: Unpacked(packed, lambda: lzma.LZMADecompressor(memlimit=MEMORY)),
+    ".zst": lambda packed: pa.CompressedInputStream(pa.PythonFile(packed, "r"), "zstd"),
 }
 
 

@@ -7,7 +7,7 @@ import glob
 import os
 import stat
 import sysconfig
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -66,7 +66,14 @@ def top_of(path: str) -> str:
 def below(path: str, include: tuple[str, ...], exclude: tuple[str, ...]) -> Found:
     """The files of one path."""
     if path == STDLIB:
-        found, exclude = folder(sysconfig.get_paths()["stdlib"]), exclude + NOT_SOURCE
+        exclude += NOT_SOURCE
+
+    def takes(name: str) -> bool:
+        # archives are looked into whatever `include` says of their own name: it is about what is in them
+        return (matches(name, include) or name.lower().endswith(ARCHIVES)) and not matches(name, exclude)
+
+    if path == STDLIB:
+        found = folder(sysconfig.get_paths()["stdlib"], takes)
     elif is_url(path):
         found = stored(path)
     else:
@@ -75,18 +82,14 @@ def below(path: str, include: tuple[str, ...], exclude: tuple[str, ...]) -> Foun
             yield root, os.path.basename(root), os.path.getsize(root)
             return
         if os.path.isdir(root):
-            found = folder(root)
+            found = folder(root, takes)
         elif glob.has_magic(root):
             found = matching(root)
         else:
             raise DataError(f"data.source.path: {root} does not exist")
-    some = False
-    for place, name, size in found:
-        # archives are looked into whatever `include` says of their own name: it is about what is in them
-        if (matches(name, include) or name.lower().endswith(ARCHIVES)) and not matches(name, exclude):
-            some = True
-            yield place, name, size
-    if not some:
+    taken = [one for one in found if takes(one[1])]
+    yield from taken
+    if not taken:
         raise DataError(f"data.source: no file below {path} matches {list(include)}" + (f" and none of {list(exclude)}" if exclude else ""))
 
 
@@ -95,8 +98,8 @@ def named(path: str) -> Path:
     return place_of(path) if "/" in path else locate(path.removeprefix(NAMED))
 
 
-def folder(root: str) -> Found:
-    """Regular files below a folder; links to folders are not followed, so none leads in a circle."""
+def folder(root: str, takes: Callable[[str], bool]) -> Found:
+    """Regular files below a folder that are wanted; links to folders are not followed, so none leads in a circle."""
     places: list[tuple[str, ...]] = []
     links = 0
     for top, folders, files in os.walk(root):
@@ -107,8 +110,8 @@ def folder(root: str) -> Found:
         logger.warning("data.source: %d links to folders below %s are not followed", links, root)
     for parts in sorted(places):
         place = os.path.join(root, *parts)
-        if (size := size_of(place)) is not None:
-            yield place, "/".join(parts), size
+        if takes(name := "/".join(parts)) and (size := size_of(place)) is not None:
+            yield place, name, size
 
 
 def size_of(place: str) -> int | None:

@@ -60,7 +60,7 @@ class TextFiles(TextSource):
     quarantine: str | None = None
     """Where bad rows are listed, with file, byte offset and reason; none: a file in the cache, named at the end."""
     encoding: str = "utf-8"
-    """What text is written in: `utf-8`, another encoding's name, or `detect`: UTF-8 if a file begins so, else what it looks like, kept as the fact `encoding`."""
+    """What text is written in: `utf-8`, another name, or `detect`: UTF-8 if a file begins so, else what it looks like, kept as the fact `encoding`."""
     called: str | None = None
     """The name of the source, which its documents have as the fact `source`."""
     licence: str | None = None
@@ -100,8 +100,10 @@ class TextFiles(TextSource):
                 cuttable = stored.seekable() and not is_packed(first) and (self.format or format_of(file.name, first)[0]) in CUTTABLE
         except BadFile:                                                                   # which is said when it is read
             return [file]
-        starts = range(0, file.size, PART) if cuttable else [0]
-        return [file._replace(start=start, end=min(start + PART, file.size), size=min(PART, file.size - start)) for start in starts] if cuttable else [file]
+        if not cuttable:
+            return [file]
+        starts = range(0, file.size, PART)
+        return [file._replace(start=start, end=min(start + PART, file.size), size=min(PART, file.size - start)) for start in starts]
 
     def listing(self) -> Path:
         return Path(self.quarantine).expanduser() if self.quarantine else home() / "quarantine" / f"{digest(self.dump())[:16]}.jsonl"
@@ -163,8 +165,8 @@ class TextFiles(TextSource):
 
     def known(self, name: str) -> dict[str, Fact]:
         """The facts of every document of a file."""
-        said = {"source": self.called, "licence": self.licence or licence_of(self.path), "consent": self.consent, "language": self.language, "code": CODE.get(ending(name))}
-        return {fact: value for fact, value in said.items() if value is not None}
+        said = {"source": self.called, "licence": self.licence or licence_of(self.path), "consent": self.consent, "language": self.language}
+        return {fact: value for fact, value in {**said, "code": CODE.get(ending(name))}.items() if value is not None}
 
     def finish(self, accounts: Mapping[str, Account]) -> None:
         [account] = accounts.values()
@@ -172,6 +174,9 @@ class TextFiles(TextSource):
             self.listing().parent.mkdir(parents=True, exist_ok=True)
             write_file(self.listing(), "".join(json.dumps(vars(bad), ensure_ascii=False) + "\n" for bad in account.records).encode())
         account.check(self.most_bad)
+        if not account.good:
+            found = ", ".join(f"{count:,} × {what}" for what, count in {"empty": account.blank, **account.passed, **account.bad}.items() if count)
+            raise DataError(f"data.source: no document in {self.path}, only {found}; looked for files {list(self.include)}, in rows for {self.text!r}")
         for what, count in account.noticed.items():
             logger.warning("data.source: %s: %d files, read as what they hold", what, count)
         if account.bad:
