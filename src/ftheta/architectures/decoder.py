@@ -205,13 +205,13 @@ class Decoder(Architecture):
 
     def outputs(self, tokens: Tensor, context: Context, added: Tensor | None = None) -> Outputs:
         """What the model gives; `added` (B, T, D) goes to the embedded tokens."""
-        hidden, head = self.trunk(tokens, context, added), self.head
+        hidden, head = self.encoded(tokens, context, added), self.head
         ready = {"hidden": hidden}
         if context.auxiliary:
             ready["auxiliary"] = torch.stack(context.auxiliary).sum(0)
         return Outputs(ready, lazy={} if head is None else {"logits": lambda: head(hidden)})
 
-    def trunk(self, tokens: Tensor, context: Context, added: Tensor | None = None) -> Tensor:
+    def encoded(self, tokens: Tensor, context: Context, added: Tensor | None = None) -> Tensor:
         """hidden (B, T, D) after the last norm; the cache remembers these tokens."""
         documents, cache = context.documents, context.cache
         hidden = self.embed(tokens).to(self.compute_dtype)

@@ -41,7 +41,7 @@ class Mixed(Dataset):
 
     def visited(self, draws: torch.Generator) -> Tensor:
         chosen = []
-        for start, dataset, epochs in zip(self.starts.tolist(), self.datasets, self.epochs, strict=True):
+        for start, dataset, epochs in zip(self.starts[:-1].tolist(), self.datasets, self.epochs, strict=True):
             whole, rest = divmod(round(epochs * len(dataset)), len(dataset))
             chosen += [torch.arange(len(dataset)).repeat(whole) + start, torch.randperm(len(dataset), generator=draws)[:rest] + start]
         return torch.cat(chosen)
