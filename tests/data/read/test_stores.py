@@ -5,6 +5,7 @@ import http.server
 import json
 import os
 import threading
+import tracemalloc
 
 import fsspec
 import pytest
@@ -167,3 +168,17 @@ def test_no_document_at_all_says_what_was_looked_for(tmp_path):
     (tmp_path / "c.txt").write_bytes(b"\xff")
     with pytest.raises(DataError, match=r"only 2 × empty, 1 × is not UTF-8"):
         list(source(tmp_path, on_bad="skip", most_bad=1.0).documents())
+
+
+def test_a_huge_line_is_read_once_and_never_held(tmp_path):
+    with (tmp_path / "a.jsonl").open("wb") as file:                                       # a hole: it takes no room on the disk
+        file.write(b'{"text": "before"}\n')
+        file.seek(512 << 20)
+        file.write(b'\n{"text": "after"}\n')
+    files = source(tmp_path).files()
+    assert len(files) == 9
+    tracemalloc.start()
+    documents, account = read(tmp_path)
+    assert tracemalloc.get_traced_memory()[1] < 40 << 20
+    tracemalloc.stop()
+    assert [d.text for d in documents] == ["before", "after"] and account.bad == {"longer than 16,777,216 bytes": 1} and account.rows == 3
