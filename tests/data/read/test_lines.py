@@ -10,8 +10,8 @@ import pytest
 from ftheta.core.errors import ConfigError, DataError
 from ftheta.data.read.account import Account
 from ftheta.data.read.archives import Entry
-from ftheta.data.read.formats import Wanted
 from ftheta.data.read.lines import Caps, lines, nesting
+from ftheta.data.read.row import Wanted
 from ftheta.data.sources.text import TextFiles
 from ftheta.lifecycle.recipe import load
 

@@ -20,7 +20,11 @@ Policy = Literal["error", "skip", "quarantine"]
 
 
 class BadRow(ValueError):
-    """Why a row, or what is left of a file, cannot be used."""
+    """Why a row cannot be used; the next may be."""
+
+
+class BadFile(ValueError):
+    """Why a file, or what is left of it, cannot be used."""
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import PurePosixPath
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
-from ftheta.data.read.account import BadRow
+from ftheta.data.read.account import BadFile
 from ftheta.data.read.lines import Caps
 from ftheta.data.read.streams import PIECE, Budget, Stream, Watched, head, unpacked
 
@@ -19,6 +19,8 @@ DEEPEST = 2
 OTHERS = (".docx", ".xlsx", ".pptx", ".odt", ".ods", ".epub", ".jar", ".whl", ".apk")
 """Endings of files that are .zip files inside and not meant as archives."""
 LONGEST_NAME = 1 << 20
+NAMES = (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE)
+"""Sorts of headers that only say what the next member is called, and the like."""
 
 
 class Entry(NamedTuple):
@@ -38,15 +40,15 @@ class Header(tarfile.TarInfo):
         try:
             return super().frombuf(buf, encoding, errors)                                 # type: ignore[return-value]
         except (tarfile.InvalidHeaderError, tarfile.TruncatedHeaderError) as error:       # type: ignore[attr-defined]
-            raise BadRow(f"damaged .tar ({error})") from None
+            raise BadFile(f"damaged .tar ({error})") from None
 
     def _proc_member(self, tar: tarfile.TarFile) -> tarfile.TarInfo:
-        if self.size > LONGEST_NAME and self.type in (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE):
-            raise BadRow("damaged .tar (a name of a million bytes)")
+        if self.size > LONGEST_NAME and self.type in NAMES:
+            raise BadFile("damaged .tar (a name of a million bytes)")
         return super()._proc_member(tar)                                                  # type: ignore[misc]
 
 
-def entries(name: str, stored: io.RawIOBase, caps: Caps) -> Iterator[Entry]:
+def entries(name: str, stored: BinaryIO, caps: Caps) -> Iterator[Entry]:
     """A stored file, or, if it is an archive, its members; packed ones unpacked. What cannot be read is an entry with a reason."""
     budget = Budget(caps)
 
@@ -61,14 +63,14 @@ def opened(name: str, stream: Stream, budget: Budget, depth: int) -> Iterator[En
         stream, _ = unpacked(stream, budget)
         sort = archive(name, head(stream))
         if sort and depth == DEEPEST:
-            raise BadRow("an archive in an archive in an archive")
+            raise BadFile("an archive in an archive in an archive")
         if not sort:
             yield Entry(name, stream)
         elif sort == "tar":
             yield from tar(name, stream, budget, depth + 1)
         else:
             yield from zipped(name, stream, budget, depth + 1)
-    except BadRow as reason:
+    except BadFile as reason:
         yield Entry(name, None, str(reason))
 
 
@@ -103,14 +105,14 @@ def tar(name: str, stream: Stream, budget: Budget, depth: int) -> Iterator[Entry
                 elif (file := opened_tar.extractfile(info)) is not None:
                     yield from opened(member, io.BufferedReader(Watched(file, lambda _: None, ".tar"), PIECE), budget, depth)  # type: ignore[arg-type]
     except (tarfile.TarError, EOFError) as error:
-        raise BadRow(f"damaged .tar ({error})") from None
+        raise BadFile(f"damaged .tar ({error})") from None
 
 
 def zipped(name: str, stream: Stream, budget: Budget, depth: int) -> Iterator[Entry]:
     if not stream.seekable():                                                             # its table of contents is at its end
         data = stream.read(budget.caps.file + 1)
         if len(data) > budget.caps.file:
-            raise BadRow(f"a packed .zip of more than {budget.caps.file:,} bytes")
+            raise BadFile(f"a packed .zip of more than {budget.caps.file:,} bytes")
         stream = io.BufferedReader(io.BytesIO(data))                                      # type: ignore[arg-type]
     try:
         with zipfile.ZipFile(stream) as opened_zip:
@@ -127,4 +129,4 @@ def zipped(name: str, stream: Stream, budget: Budget, depth: int) -> Iterator[En
                 except (zipfile.BadZipFile, zlib.error, NotImplementedError) as error:    # one damaged member, the others may be whole
                     yield Entry(member, None, f"damaged .zip ({error})")
     except (zipfile.BadZipFile, zlib.error) as error:
-        raise BadRow(f"damaged .zip ({error})") from None
+        raise BadFile(f"damaged .zip ({error})") from None

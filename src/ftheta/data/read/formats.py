@@ -2,230 +2,86 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+import codecs
 from pathlib import PurePosixPath
-from typing import Any, Literal, NamedTuple
+from typing import Literal
 
-from ftheta.data.documents import Fact
-from ftheta.data.read.account import START, BadRow
-from ftheta.data.read.lines import MARK, Caps, Line, decoded, lines, parsed
-from ftheta.data.read.streams import Stream
+from ftheta.data.read.account import BadFile
+from ftheta.data.read.lines import MARK
+from ftheta.data.read.pages import html, warc
+from ftheta.data.read.pdf import pdf
+from ftheta.data.read.row import Reader
+from ftheta.data.read.streams import PACKED
+from ftheta.data.read.tables import arrow, commas, parquet, tabs
+from ftheta.data.read.texts import json_array, json_lines, plain_lines, text
 
-Format = Literal["text", "lines", "jsonl", "json", "csv", "tsv"]
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """What of a file is wanted."""
-
-    text: tuple[str, ...] = ("text",)
-    """Columns, or fields of a JSON object, that hold the text, joined by line ends."""
-    facts: tuple[str, ...] = ()
-    """Columns or fields that are facts about it."""
-    header: bool = True
-    """Whether the first line of a table names its columns; else they are called 1, 2, 3, ..."""
-    caps: Caps = field(default_factory=Caps)
-    start: int = 0
-    """Of a file of lines, those that begin here or later ..."""
-    end: int | None = None
-    """... and before here."""
-
-
-class Row(NamedTuple):
-    """What stands in one place of a file: a text, nothing, or something that cannot be used."""
-
-    place: str
-    """Where in the file, for its name; empty: it is the whole file."""
-    number: int | None
-    offset: int
-    size: int
-    text: str | None
-    facts: Mapping[str, Fact] = {}
-    reason: str = ""
-    """Why it cannot be used."""
-    start: bytes = b""
-
-
-Reader = Callable[[Stream, Wanted], Iterator[Row]]
-
-
-def whole(stream: Stream, wanted: Wanted) -> bytes:
-    """The bytes of a file that has to be in memory whole. Raises BadRow."""
-    data = stream.read(wanted.caps.file + 1)
-    if len(data) > wanted.caps.file:
-        raise BadRow(f"more than data.source.largest ({wanted.caps.file:,} bytes)")
-    return data.removeprefix(MARK)
-
-
-def text(stream: Stream, wanted: Wanted) -> Iterator[Row]:
-    """The whole file, line ends as they are."""
-    data = whole(stream, wanted)
-    yield Row("", None, 0, len(data), decoded(data, "is not UTF-8: byte 0x{byte:02x} at offset {at:,}") if data else None)
-
-
-Read = Callable[[bytes], tuple[str, Mapping[str, Fact]]]
-
-
-def by_line(stream: Stream, wanted: Wanted, read: Read, header: Callable[[bytes], None] | None = None) -> Iterator[Row]:
-    """A row for each line; a line is named by the byte where it begins, so that its name does not depend on how the file was cut."""
-    for line in lines(stream, wanted.caps.line, wanted.start, wanted.end):
-        place = (str(line.offset), line.number, line.offset, line.size)
-        try:
-            data = bytes_of(line, wanted.caps)
-            if header is not None and line.offset == 0:
-                header(data)
-                continue
-            text, facts = read(data) if data.strip() else (None, {})
-            yield Row(*place, text, facts)
-        except BadRow as reason:
-            yield Row(*place, None, {}, str(reason), line.start)
-
-
-def bytes_of(line: Line, caps: Caps) -> bytes:
-    if line.data is None:
-        raise BadRow(f"longer than {caps.line:,} bytes")
-    return line.data.removeprefix(MARK) if line.offset == 0 else line.data
-
-
-def plain_lines(stream: Stream, wanted: Wanted) -> Iterator[Row]:
-    """Every line is a text."""
-    yield from by_line(stream, wanted, lambda data: (decoded(data), {}))
-
-
-def json_lines(stream: Stream, wanted: Wanted) -> Iterator[Row]:
-    """Every line is a JSON object."""
-    yield from by_line(stream, wanted, lambda data: fields(parsed(data, wanted.caps), wanted))
-
-
-def json_array(stream: Stream, wanted: Wanted) -> Iterator[Row]:
-    """An array of JSON objects, or one object."""
-    data = whole(stream, wanted)
-    if not data.strip():
-        yield Row("", None, 0, len(data), None)
-        return
-    value = parsed(data, wanted.caps)
-    for number, one in enumerate(value if isinstance(value, list) else [value], 1):
-        try:
-            yield Row(str(number), number, 0, 0, *fields(one, wanted))
-        except BadRow as reason:
-            yield Row(str(number), number, 0, 0, None, {}, str(reason), json.dumps(one).encode()[:START])
-
-
-def tabs(stream: Stream, wanted: Wanted) -> Iterator[Row]:
-    """Values between tabs, no quoting."""
-    names: list[str] = []
-
-    def header(data: bytes) -> None:
-        names.extend(name.strip() for name in decoded(data).split("\t"))
-
-    def read(data: bytes) -> tuple[str, Mapping[str, Fact]]:
-        return fields(named(decoded(data).split("\t"), names), wanted)
-
-    if wanted.header and wanted.start:                                                    # a part of the file, whose first line is elsewhere
-        header(bytes_of(next(lines(stream, wanted.caps.line)), wanted.caps))
-    yield from by_line(stream, wanted, read, header if wanted.header else None)
-
-
-def named(values: list[str], names: list[str]) -> dict[str, str]:
-    """Values by their columns' names; the first row says how many there are. Raises BadRow."""
-    if not names:
-        names += [str(i + 1) for i in range(len(values))]
-    if len(values) != len(names):
-        raise BadRow(f"{len(values)} values, expected {len(names)}")
-    return dict(zip(names, values, strict=True))
-
-
-def fields(value: Any, wanted: Wanted) -> tuple[str, dict[str, Fact]]:
-    """The text and the facts of a row. Raises BadRow."""
-    if not isinstance(value, dict):
-        raise BadRow("not a JSON object")
-    texts = []
-    for name in wanted.text:
-        if name not in value:
-            raise BadRow(f"no field '{name}'")
-        if not isinstance(value[name], str):
-            raise BadRow(f"field '{name}' is not text")
-        texts.append(storable(name, value[name]))
-    return "\n".join(texts), {name: fact(name, value[name]) for name in wanted.facts if value.get(name) is not None}
-
-
-def storable(name: str, value: str) -> str:
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        raise BadRow(f"field '{name}' holds half a character (a lone surrogate)") from None
-    return value
-
-
-def fact(name: str, value: Any) -> Fact:
-    """Text and numbers as they are, anything else as JSON."""
-    return storable(name, value) if isinstance(value, str) else value if isinstance(value, int | float) and not isinstance(value, bool) else json.dumps(value, default=str)
-
-
-def commas(stream: Stream, wanted: Wanted) -> Iterator[Row]:
-    """Values between commas, quoted as in RFC 4180. A quotation that is never closed costs the line that opens it, not the rest of the file."""
-    csv.field_size_limit(max(csv.field_size_limit(), wanted.caps.line))                   # a setting of the process; a line is never longer
-    names: list[str] = []
-    source = lines(stream, wanted.caps.line)
-    waiting: list[Line] = []
-    head_is_read = not wanted.header
-    while waiting or (waiting := list(one(source))):
-        row, taken = waiting[:1], 1
-        try:
-            while row[-1].data is not None and sum((line.data or b"").count(b'"') for line in row) % 2:
-                if taken == len(waiting):
-                    waiting += one(source)
-                if taken == len(waiting) or taken == LONGEST_ROW or sum(line.size for line in row) > wanted.caps.line:
-                    raise BadRow("a quotation that is not closed")
-                row, taken = waiting[: taken + 1], taken + 1
-            data = b"\n".join(bytes_of(line, wanted.caps) for line in row)
-            values = next(csv.reader(io.StringIO(decoded(data), newline=""), strict=True), [])
-            found: tuple[Any, ...] = (None,)
-            if not head_is_read and values:
-                names, head_is_read = [name.strip() for name in values], True
-                waiting = waiting[taken:]
-                continue
-            if values:
-                found = fields(named(values, names), wanted)
-            yield Row(str(row[0].offset), row[0].number, row[0].offset, sum(line.size for line in row), *found)
-        except (BadRow, csv.Error) as reason:
-            yield Row(str(row[0].offset), row[0].number, row[0].offset, row[0].size, None, {}, str(reason), row[0].start)
-            taken = 1                                                                     # the lines after it are looked at by themselves
-        waiting = waiting[taken:]
-
-
-LONGEST_ROW = 1000
-"""Lines of a row of a .csv file."""
-
-
-def one(source: Iterator[Line]) -> list[Line]:
-    line = next(source, None)
-    return [] if line is None else [line]
-
-
-READERS: dict[Format, Reader] = {"text": text, "lines": plain_lines, "jsonl": json_lines, "json": json_array, "csv": commas, "tsv": tabs}
-ENDINGS: dict[str, Format] = {".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json", ".csv": "csv", ".tsv": "tsv"}
+Format = Literal["text", "lines", "jsonl", "json", "csv", "tsv", "parquet", "arrow", "html", "warc", "pdf"]
+READERS: dict[Format, Reader] = {
+    "text": text, "lines": plain_lines, "jsonl": json_lines, "json": json_array, "csv": commas, "tsv": tabs, "parquet": parquet, "arrow": arrow,
+    "html": html, "warc": warc, "pdf": pdf,
+}
+ENDINGS: dict[str, Format] = {
+    ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json", ".csv": "csv", ".tsv": "tsv", ".parquet": "parquet", ".arrow": "arrow", ".feather": "arrow",
+    ".html": "html", ".htm": "html", ".xhtml": "html", ".warc": "warc", ".wet": "warc", ".pdf": "pdf",
+}
 """Endings of files that are not one text."""
 CUTTABLE: frozenset[Format] = frozenset({"lines", "jsonl", "tsv"})
 """Formats whose rows are lines, so that a range of bytes can be read by itself."""
+ENCODED: frozenset[Format] = frozenset({"text", "lines", "jsonl", "json", "csv", "tsv"})
+"""Formats of plain text; the others say themselves how theirs is written."""
+BINARY: dict[bytes, Format] = {b"PAR1": "parquet", b"ARROW1\x00\x00": "arrow", b"%PDF-": "pdf", b"WARC/1.": "warc"}
+"""How files of formats begin that nothing else begins with."""
+NO_TEXT = {
+    b"\x89PNG\r\n": "a PNG picture", b"\xff\xd8\xff": "a JPEG picture", b"GIF8": "a GIF picture", b"\x00\x00\x01\x00": "an icon",
+    b"OggS": "sound", b"ID3": "sound", b"\x7fELF": "a program", b"MZ": "a program", b"\xca\xfe\xba\xbe": "a program",
+    b"\xa7\r\r\n": "compiled Python", b"SQLite format 3": "a database",
+    b"PK\x03\x04": "an Office document or the like", b"\xd0\xcf\x11\xe0": "an old Office document", b"7z\xbc\xaf": "a .7z archive", b"Rar!": "a .rar archive",
+}
+"""How files begin that are no text, if they are not UTF-8 either."""
+CODE = {
+    ".c": "c", ".h": "c", ".cc": "c++", ".cpp": "c++", ".hpp": "c++", ".cs": "c#", ".css": "css", ".go": "go", ".java": "java", ".js": "javascript",
+    ".mjs": "javascript", ".jl": "julia", ".kt": "kotlin", ".lua": "lua", ".php": "php", ".pl": "perl", ".py": "python", ".pyi": "python", ".r": "r",
+    ".rb": "ruby", ".rs": "rust", ".scala": "scala", ".sh": "shell", ".sql": "sql", ".swift": "swift", ".ts": "typescript", ".tsx": "typescript", ".tex": "latex",
+}
+"""Endings of source code → the language, which is the fact `code`."""
+
+
+def ending(name: str) -> str:
+    """The ending of a file's name, without that of its packing."""
+    for packing in PACKED.values():
+        name = name.removesuffix(packing)
+    return PurePosixPath(name).suffix.lower()
 
 
 def format_of(name: str, first: bytes) -> tuple[Format, str]:
-    """The format of a file by its ending and its first bytes, and, when they do not agree, what was noticed. Raises BadRow for what is no text."""
-    ending = PurePosixPath(name).suffix.lower()
-    said: Format = ENDINGS.get(ending, "text")
+    """The format of a file by its ending and its first bytes, and, where they do not agree, what was noticed. Raises BadFile for what is no text."""
+    called = ending(name)
+    said: Format = ENDINGS.get(called, "text")
     start = first.removeprefix(MARK).lstrip()
+    found: Format | None = next((format for magic, format in BINARY.items() if first.startswith(magic)), None)
+    if found is not None:
+        return found, f"{called or 'a file without ending'} that is {found.upper()}" if found != said else ""
+    if said in BINARY.values() and not (said == "arrow" and first.startswith(b"\xff\xff\xff\xff")):
+        raise BadFile(f"called {called}, but is none")
     if said == "json" and start.startswith(b"{") and objects_by_line(start):
-        return "jsonl", f"{ending} that holds JSON lines"
+        return "jsonl", f"{called} that holds JSON lines"
     if said == "jsonl" and start.startswith(b"[") and start[1:].lstrip().startswith(b"{"):
-        return "json", f"{ending} that holds a JSON array"
+        return "json", f"{called} that holds a JSON array"
+    if (what := next((what for magic, what in NO_TEXT.items() if first.startswith(magic)), "")) and not is_utf8(first):
+        raise BadFile(f"{what}, no text")
+    if said == "text" and not called and start[:9].lower().startswith((b"<!doctype", b"<html")):
+        return "html", "a file without ending that is HTML"
     return said, ""
 
 
 def objects_by_line(start: bytes) -> bool:
     line, end, rest = start.partition(b"\n")
     return bool(end) and line.rstrip().endswith(b"}") and rest.lstrip().startswith(b"{")
+
+
+def is_utf8(first: bytes) -> bool:
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(first)
+    except UnicodeDecodeError:
+        return False
+    return True

@@ -64,24 +64,27 @@ def lines(stream: BinaryIO, longest: int, start: int = 0, end: int | None = None
     offset, number = start, 0 if start == 0 else None
     if start:                                                                             # the line that begins at start, if start - 1 ends one
         stream.seek(start - 1)
-        offset += rest_of_line(stream) - 1
+        size, ended = rest_of_line(stream, None if end is None else end - start)
+        if not ended:                                                                     # none begins in here
+            return
+        offset += size - 1
     while (end is None or offset < end) and (data := stream.readline(longest + 1)):
         number, size = None if number is None else number + 1, len(data)
         whole = size <= longest or data.endswith(b"\n")
         if not whole:
-            size += rest_of_line(stream)
+            size += rest_of_line(stream)[0]
         yield Line(number, offset, size, data.removesuffix(b"\n").removesuffix(b"\r") if whole else None, data[:START])
         offset += size
 
 
-def rest_of_line(stream: BinaryIO) -> int:
-    """Read on to the next line, and how many bytes that took."""
-    size = 0
-    while piece := stream.readline(SKIP):
+def rest_of_line(stream: BinaryIO, most: int | None = None) -> tuple[int, bool]:
+    """Read on to the next line, or `most` bytes: how many that took, and whether the line ended."""
+    size, piece = 0, b""
+    while (most is None or size < most) and (piece := stream.readline(SKIP if most is None else min(SKIP, most - size))):
         size += len(piece)
         if piece.endswith(b"\n"):
-            break
-    return size
+            return size, True
+    return size, False
 
 
 def decoded(data: bytes, complaint: str = "not UTF-8 (byte 0x{byte:02x})") -> str:
@@ -100,7 +103,7 @@ def parsed(data: bytes, caps: Caps) -> Any:
     if size_of(data) > caps.row and size_of(STRINGS.sub(b'""', data)) + len(data) > caps.row:
         raise BadRow(f"larger than {caps.row:,} bytes in memory")
     try:
-        return json.loads(text, object_pairs_hook=unique, parse_constant=refused, parse_float=finite)
+        return STRICT.decode(text)
     except BadRow:
         raise
     except (ValueError, RecursionError) as error:
@@ -137,3 +140,6 @@ def finite(number: str) -> float:
     if not math.isfinite(value):
         raise BadRow("a number too large")
     return value
+
+
+STRICT = json.JSONDecoder(object_pairs_hook=unique, parse_constant=refused, parse_float=finite)

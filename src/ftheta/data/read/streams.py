@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import bz2
-import gzip
 import io
 import lzma
 import zlib
 from collections.abc import Callable
 from typing import Any, BinaryIO, TypeAlias
 
-from ftheta.core.errors import MissingExtraError
-from ftheta.data.read.account import BadRow
+import pyarrow as pa
+
+from ftheta.data.read.account import BadFile
 from ftheta.data.read.lines import Caps
 
 Stream: TypeAlias = "io.BufferedReader[Any]"
 PIECE = 1 << 16
+MOST = 1 << 20
+"""Bytes that are unpacked at once, before they are counted."""
 PACKED = {b"\x1f\x8b": ".gz", b"\xfd7zXZ\x00": ".xz", b"\x28\xb5\x2f\xfd": ".zst", b"BZh": ".bz2"}
 """How packed files begin → their ending."""
+MEMORY = 256 << 20
+"""Bytes that unpacking a .xz file may take."""
 FREE = 64 << 20
 """Bytes that may come out of any file, however small it is packed."""
 
@@ -33,21 +37,22 @@ class Budget:
         """Bytes that were unpacked from it."""
 
     def give(self, count: int) -> None:
-        """Raises BadRow when this is more than may come out."""
+        """Raises BadFile when this is more than may come out."""
         self.given += count
         if self.given > self.caps.unpacked:
-            raise BadRow(f"unpacks to more than {self.caps.unpacked:,} bytes")
+            raise BadFile(f"unpacks to more than {self.caps.unpacked:,} bytes")
         if self.given > FREE and self.given > self.caps.ratio * self.taken:
-            raise BadRow(f"unpacks to more than {self.caps.ratio:,} times its size: a decompression bomb")
+            raise BadFile(f"unpacks to more than {self.caps.ratio:,} times its size: a decompression bomb")
 
 
 class Watched(io.RawIOBase):
-    """A stream that tells how many bytes were read of it, and turns what goes wrong into BadRow."""
+    """A stream that tells how many bytes were read of it, and turns what goes wrong into BadFile."""
 
     def __init__(self, inner: BinaryIO, count: Callable[[int], None], packing: str = ""):
         self.inner = inner
         self.count = count
         self.packing = packing
+        self.failed: BadFile | None = None
 
     def readable(self) -> bool:
         return True
@@ -62,32 +67,52 @@ class Watched(io.RawIOBase):
         return self.inner.tell()
 
     def readinto(self, buffer: bytearray | memoryview) -> int:                            # type: ignore[override]
-        """As much as the buffer holds, less only at the end: so that the first bytes can be looked at whole."""
+        """As much as the buffer holds, less only at the end or before damage: so that the first bytes can be looked at whole, and all good ones are read."""
+        if self.failed:
+            raise self.failed
         view, filled = memoryview(buffer), 0
         try:
-            while filled < len(view) and (data := self.inner.read(len(view) - filled)):
+            while filled < len(view) and (data := self.inner.read(min(len(view) - filled, MOST))):
                 view[filled : filled + len(data)] = data
                 filled += len(data)
-        except (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile) as error:
-            raise BadRow(f"damaged {self.packing} data ({error})") from None
-        except OSError as error:
-            raise BadRow(f"damaged {self.packing} data ({error})" if self.packing else f"cannot be read ({error.strerror or error})") from None
-        except Exception as error:                                                        # zstandard's own, whose class is not known without it
-            if type(error).__module__.startswith("zstandard"):
-                raise BadRow(f"damaged {self.packing} data ({error})") from None
-            raise
-        self.count(filled)
+                self.count(len(data))
+        except (EOFError, zlib.error, lzma.LZMAError, pa.ArrowException, OSError) as error:
+            complaint = f"damaged {self.packing} data ({error})" if self.packing else f"cannot be read ({getattr(error, 'strerror', None) or error})"
+            self.failed = BadFile(complaint)
+            if not filled:
+                raise self.failed from None
         return filled
 
 
-class XZ(io.RawIOBase):
-    """The bytes of a .xz file; `lzma.LZMAFile` would let the file say how much memory it takes."""
+class Inflate:
+    """What unpacks one stream of gzip, as bz2 and lzma have it."""
 
-    MEMORY = 256 << 20
+    def __init__(self) -> None:
+        self.inner = zlib.decompressobj(zlib.MAX_WBITS | 16)
 
-    def __init__(self, packed: BinaryIO):
+    @property
+    def eof(self) -> bool:
+        return self.inner.eof
+
+    @property
+    def needs_input(self) -> bool:
+        return not self.inner.unconsumed_tail
+
+    @property
+    def unused_data(self) -> bytes:
+        return self.inner.unused_data
+
+    def decompress(self, data: bytes, max_length: int) -> bytes:
+        return self.inner.decompress(self.inner.unconsumed_tail + data, max_length)
+
+
+class Unpacked(io.RawIOBase):
+    """What is packed in streams end to end. Python's classes lose what they have unpacked before damage, and let a .xz file say how much memory it takes."""
+
+    def __init__(self, packed: BinaryIO, make: Callable[[], Any]):
         self.packed = packed
-        self.unpack = lzma.LZMADecompressor(memlimit=self.MEMORY)
+        self.make = make
+        self.unpack = make()
 
     def readable(self) -> bool:
         return True
@@ -98,7 +123,7 @@ class XZ(io.RawIOBase):
                 rest = (self.unpack.unused_data or self.packed.read(PIECE)).lstrip(b"\x00")  # between streams there may be padding
                 if not rest:
                     return b""
-                self.unpack = lzma.LZMADecompressor(memlimit=self.MEMORY)
+                self.unpack = self.make()
             else:
                 rest = self.packed.read(PIECE) if self.unpack.needs_input else b""
                 if not rest and self.unpack.needs_input:
@@ -107,25 +132,11 @@ class XZ(io.RawIOBase):
                 return data
 
 
-def zstd(packed: BinaryIO) -> BinaryIO:
-    try:
-        import zstandard
-    except ImportError:
-        raise MissingExtraError("zstandard", "data", "reading .zst files") from None
-    return zstandard.ZstdDecompressor(max_window_size=1 << 27).stream_reader(packed, read_across_frames=True)  # type: ignore[return-value]
-
-
-UNPACK: dict[str, Callable[[BinaryIO], BinaryIO]] = {
-    ".gz": lambda packed: gzip.GzipFile(fileobj=packed), ".xz": XZ, ".zst": zstd, ".bz2": bz2.BZ2File,  # type: ignore[dict-item]
+UNPACK: dict[str, Callable[[BinaryIO], Any]] = {
+    ".gz": lambda packed: Unpacked(packed, Inflate), ".bz2": lambda packed: Unpacked(packed, bz2.BZ2Decompressor),
+    ".xz": lambda packed: Unpacked(packed, lambda: lzma.LZMADecompressor(memlimit=MEMORY)),
+    ".zst": lambda packed: pa.CompressedInputStream(pa.PythonFile(packed, "r"), "zstd"),
 }
-
-
-def store(path: str) -> io.RawIOBase:
-    """A stored file as it lies there. Raises BadRow."""
-    try:
-        return io.FileIO(path)
-    except OSError as error:
-        raise BadRow(f"cannot be read ({error.strerror})") from None
 
 
 def head(stream: Stream, size: int = 4096) -> bytes:
@@ -133,13 +144,17 @@ def head(stream: Stream, size: int = 4096) -> bytes:
     return stream.peek(size)[:size]
 
 
+def is_packed(first: bytes) -> bool:
+    return any(first.startswith(magic) for magic in PACKED)
+
+
 def unpacked(stream: Stream, budget: Budget) -> tuple[Stream, str]:
-    """What is packed in a stream, and the ending that says how; the stream itself and nothing if it is not packed. Raises BadRow."""
+    """What is packed in a stream, and the ending that says how; the stream itself and nothing if it is not packed. Raises BadFile."""
     first = head(stream)
     packing = next((ending for magic, ending in PACKED.items() if first.startswith(magic)), "")
     if not packing:
         return stream, ""
     inner = io.BufferedReader(Watched(UNPACK[packing](stream), budget.give, packing), PIECE)
-    if any(head(inner).startswith(magic) for magic in PACKED):
-        raise BadRow("packed more than once")
+    if is_packed(head(inner)):
+        raise BadFile("packed more than once")
     return inner, packing
