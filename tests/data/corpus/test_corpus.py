@@ -250,7 +250,7 @@ def test_weights_temperature_and_epochs_decide_what_is_seen(folder, tmp_path):
     for wrong, message in (({"even": {"weight": 1.0}}, "odd.weight: is missing"), ({"even": {"weight": 1.0, "epochs": 1.0}, "odd": {"weight": 1.0, "epochs": 1.0}}, "both")):
         with pytest.raises(ConfigError, match=message):
             mixture(folder, **wrong)
-    with pytest.raises(ConfigError, match="gives no plain documents"):
+    with pytest.raises(ConfigError, match="source of documents"):
         Mixture.parse({"kind": "mixture", "sources": {"a": {"source": {"kind": "arithmetic"}}}})
 
 

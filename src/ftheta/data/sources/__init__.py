@@ -28,3 +28,5 @@ SOURCES = Catalogue(
     {"text_lines": "write 'text_files', which reads rows too; its field 'field' is called 'text' there, and .txt files are read by the line with 'format: lines'"},
 )
 PROMPTS = Catalogue("prompt source", {name: SOURCES.entries[name] for name in ("arithmetic", "chat", "prompts")})
+DOCUMENTS = Catalogue("source of documents", {name: SOURCES.entries[name] for name in ("text_files",)})
+"""What a mixture is made of."""

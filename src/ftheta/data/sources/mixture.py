@@ -13,15 +13,14 @@ from ftheta.data.documents import Document
 from ftheta.data.mixed import by_share
 from ftheta.data.read.account import Account
 from ftheta.data.read.walk import File
-from ftheta.data.sources import SOURCES
-from ftheta.data.sources.source_config import SourceConfig, source_name
+from ftheta.data.sources import DOCUMENTS
 from ftheta.data.text import TextSource
 
 
 class Member(Config):
     """One source of a mixture."""
 
-    source: Annotated[SourceConfig, Slot(SOURCES)]
+    source: Annotated[TextSource, Slot(DOCUMENTS)]
     """Where its documents come from."""
     weight: float | None = Field(default=None, gt=0)
     """Its share of the tokens that training sees, relative to the weights of the others; none: as much as it holds, or what `temperature` makes of it."""
@@ -41,9 +40,7 @@ class Mixture(TextSource):
     @model_validator(mode="after")
     def fits(self) -> Mixture:
         found = []
-        for name, member in self.sources.items():
-            if not isinstance(member.source, TextSource) or isinstance(member.source, Mixture):
-                found.append(Problem(("sources", name, "source"), f"'{source_name(member.source)}' gives no plain documents: choose text_files"))
+        for name in self.sources:
             if "/" in name or not name:
                 found.append(Problem(("sources", name), "expected a name without '/'"))
         for field in ("weight", "epochs"):
@@ -57,25 +54,20 @@ class Mixture(TextSource):
             raise ConfigError(found)
         return self
 
-    def member(self, name: str) -> TextSource:
-        source = self.sources[name].source
-        assert isinstance(source, TextSource)
-        return source
-
     def files(self) -> list[File]:
-        return [file._replace(name=f"{name}/{file.name}") for name in self.sources for file in self.member(name).files()]
+        return [file._replace(name=f"{name}/{file.name}") for name in self.sources for file in self.sources[name].source.files()]
 
     def origin(self, file: File) -> str:
         return file.name.partition("/")[0]
 
     def read(self, file: File, account: Account) -> Iterator[Document]:
         name, _, rest = file.name.partition("/")
-        for document in self.member(name).read(file._replace(name=rest), account):
+        for document in self.sources[name].source.read(file._replace(name=rest), account):
             yield Document(f"{name}/{document.name}", document.text, {**document.facts, "source": name})
 
     def finish(self, accounts: Mapping[str, Account]) -> None:
         for name, account in accounts.items():
-            self.member(name).finish({"": account})
+            self.sources[name].source.finish({"": account})
 
     def epochs(self, sizes: Mapping[str, int]) -> Mapping[str, float] | None:
         members = self.sources.items()
