@@ -35,7 +35,9 @@ def runs(words: list[str], length: int) -> set[tuple[str, ...]]:
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.lists(WORDS | CHINESE, min_size=1, max_size=4), st.lists(WORDS | CHINESE, max_size=4), st.integers(2, 5), st.integers(2, 6), st.sampled_from([0.4, 0.75, 1.0]))
+@given(
+    st.lists(WORDS | CHINESE, min_size=1, max_size=4), st.lists(WORDS | CHINESE, max_size=4), st.integers(2, 5), st.integers(2, 6), st.sampled_from([0.4, 0.75, 1.0]),
+)
 def test_documents_dropped_are_those_of_a_loop(tmp_path: Path, asked: list[str], texts: list[str], words: int, characters: int, least: float) -> None:
     path = tmp_path / "asked.jsonl"
     path.write_text("".join(json.dumps({"text": text}) + "\n" for text in asked))
@@ -54,7 +56,8 @@ def test_documents_dropped_are_those_of_a_loop(tmp_path: Path, asked: list[str],
     signature = contamination.signature([Document("", text) for text in texts])
     account = contamination.account([signature])[str(path)]
     assert account == {
-        "rows": len(asked), "looked_for": sum(map(bool, wanted)), "found": sum(bool(run & set().union(*found, set())) for run in wanted), "documents": sum(map(bool, found)),
+        "rows": len(asked), "looked_for": sum(map(bool, wanted)), "found": sum(bool(run & set().union(*found, set())) for run in wanted),
+        "documents": sum(map(bool, found)),
     }
 
 
@@ -62,7 +65,8 @@ def test_found_texts_are_cut_with_a_margin(tmp_path: Path) -> None:
     path = tmp_path / "asked.csv"
     path.write_text("question,answer\nHow many apples are in the red box of Ann?,seven\n")
     text = "Before it. how MANY apples - are in the (red) box of ann? And after."
-    assert decided(config(path, found="cut", margin=0), [text, "How many apples are in the box?"]) == ["Before it. ? And after.", "How many apples are in the box?"]
+    other = "How many apples are in the box?"
+    assert decided(config(path, found="cut", margin=0), [text, other]) == ["Before it. ? And after.", other]
     assert decided(config(path, found="cut", margin=5), [text]) == ["Before after."]
     assert decided(config(path, found="cut"), [text]) == [None]
     assert decided(config(path), [text, "fine"]) == [None, "fine"]
@@ -74,7 +78,7 @@ def test_rows_columns_and_files_are_checked(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"asked.csv, line 2: no text in column 'quesion' \(data.deduplicate.against.columns\); did you mean 'question'"):
         Contamination.parse({"kind": "contamination", "against": [{"path": str(path), "columns": ["quesion"]}]}).signature([Document("", "a")])
     (tmp_path / "empty.jsonl").write_text("")
-    with pytest.raises(DataError, match="empty.jsonl holds no row"):
+    with pytest.raises(DataError, match="holds no row"):
         config(tmp_path / "empty.jsonl").signature([Document("", "a")])
     with pytest.raises(DataError, match="no data set called 'gsm9k'; did you mean 'gsm8k'"):
         config("data:gsm9k/test.jsonl").signature([])
@@ -82,12 +86,16 @@ def test_rows_columns_and_files_are_checked(tmp_path: Path) -> None:
 
 @mirror
 def test_questions_of_real_benchmarks_planted_in_real_documents_are_all_found() -> None:
-    sets = [{"path": "data:gsm8k/test.jsonl", "columns": ["question"]}, {"path": "data:fewclue/eprstmt/test_public.json", "format": "jsonl", "columns": ["sentence"]}]
+    sets = [
+        {"path": "data:gsm8k/test.jsonl", "columns": ["question"]},
+        {"path": "data:fewclue/eprstmt/test_public.json", "format": "jsonl", "columns": ["sentence"]},
+    ]
     contamination = Contamination.parse({"kind": "contamination", "against": sets})
     english, chinese = ([row.columns[one["columns"][0]] for row in read_rows(one["path"], one.get("format"))] for one in sets)  # type: ignore[arg-type,index]
     prose = (Path(os.environ["FTHETA_MIRROR"]) / "tinyshakespeare" / "input.txt").read_text().split("\n\n")[:600]
     chinese = [text for text in chinese if len(text) > 40][:100]
-    texts = [*prose, *(f"{prose[i]} {question.upper()} {prose[i + 1]}" for i, question in enumerate(english[:100])), *(f"{prose[i]}{text}" for i, text in enumerate(chinese))]
+    asked = [f"{prose[i]} {question.upper()} {prose[i + 1]}" for i, question in enumerate(english[:100])] + [prose[i] + text for i, text in enumerate(chinese)]
+    texts = [*prose, *asked]
     signature = contamination.signature([Document("", text) for text in texts])
     decision, = contamination.decide([signature])
     assert decision.keep[:600].all() and not decision.keep[600:].any()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,7 @@ def whole(decisions: list[Decision], sizes: list[int]) -> tuple[list[bool], list
 def test_how_documents_are_cut_into_shards_changes_nothing(fields: dict[str, Any], documents: list[Document], borders: list[int], asked: str) -> None:
     config = parsed(fields, asked)
     edges = [0, *sorted(min(border, len(documents)) for border in borders), len(documents)]
-    shards = [documents[a:b] for a, b in zip(edges[:-1], edges[1:], strict=True)]
+    shards = [documents[a:b] for a, b in pairwise(edges)]
     together = whole(config.decide([config.signature(documents)]), [len(documents)])
     apart = config.decide([config.signature(shard) for shard in shards])
     assert whole(apart, [len(shard) for shard in shards]) == together
@@ -64,7 +65,7 @@ def test_how_documents_are_cut_into_shards_changes_nothing(fields: dict[str, Any
         stands = cluster[number]
         assert cluster[stands] == stands and (stands == number or (keep[stands] and not keep[number]))
     assert all(0 <= start < end for _, start, end in cuts)
-    assert all(document < after or end < later for (document, _, end), (after, later, _) in zip(cuts[:-1], cuts[1:], strict=True))
+    assert all(document < after or end < later for (document, _, end), (after, later, _) in pairwise(cuts))
     for shard, decision in zip(shards, apart, strict=True):
         for number, document in enumerate(shard):
             left = decision.apply(number, document.text)
@@ -74,7 +75,8 @@ def test_how_documents_are_cut_into_shards_changes_nothing(fields: dict[str, Any
 @pytest.mark.parametrize("fields", FIELDS, ids=lambda fields: "-".join(map(str, fields.values())))
 def test_signatures_may_lie_on_disk_and_workers_get_the_config_as_json(fields: dict[str, Any], asked: str, tmp_path: Path) -> None:
     config = parsed(fields, asked)
-    documents = [Document(str(i), text, {"source": "a", "score": i}) for i, text in enumerate(["one two three four", "一二三四一二三四", "one two three four", "", "five\n" * 9] * 3)]
+    texts = ["one two three four", "一二三四一二三四", "one two three four", "", "five\n" * 9] * 3
+    documents = [Document(str(i), text, {"source": "a", "score": i}) for i, text in enumerate(texts)]
     mapped = []
     for number in range(3):
         signature = type(config).parse(config.dump()).signature(documents[5 * number : 5 * number + 5])
@@ -99,7 +101,7 @@ def test_cuts_are_merged_to_the_same_characters(cuts: list[tuple[int, int, int]]
     found = merged(given_).tolist()
     assert {(d, at) for d, a, b in found for at in range(a, b)} == {(d, at) for d, a, b in given_.tolist() for at in range(a, b)}
     assert sum(b - a for _, a, b in found) == len({(d, at) for d, a, b in found for at in range(a, b)}) and found == sorted(found)
-    assert all(d != e or b < c for (d, _, b), (e, c, _) in zip(found[:-1], found[1:], strict=True))
+    assert all(d != e or b < c for (d, _, b), (e, c, _) in pairwise(found))
 
 
 def test_numbers_are_kept_in_32_bits_where_they_fit() -> None:

@@ -67,7 +67,8 @@ def test_paragraphs_go_with_the_empty_lines_after_them() -> None:
 
 
 def test_the_copy_that_is_wished_for_stays() -> None:
-    texts, facts = ["a b", "a  b", "a   b", "a b"], [{"source": "web", "score": 1}, {"source": "web", "score": 3.5}, {"source": "books"}, {"source": "books", "score": 2}]
+    texts = ["a b", "a  b", "a   b", "a b"]
+    facts = [{"source": "web", "score": 1}, {"source": "web", "score": 3.5}, {"source": "books"}, {"source": "books", "score": 2}]
 
     def which(**fields: Any) -> list[int]:
         return [i for i, text in enumerate(kept(config(**fields), texts, facts)) if text is not None]

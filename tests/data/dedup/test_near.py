@@ -12,11 +12,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from benchmarks.near_copies import EDITS
 from datasketch import MinHash, MinHashLSH
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks.near_copies import EDITS
 from ftheta.data.dedup.minhash import alike, candidate
 from ftheta.data.dedup.near import NEIGHBOURS, Near, clusters
 from ftheta.data.documents import Document
@@ -42,7 +42,8 @@ def jaccard(a: set[tuple[str, ...]], b: set[tuple[str, ...]]) -> float:
 def prose() -> list[str]:
     """Docstrings and comments of the standard library: real text that is always there."""
     folder = Path(sysconfig.get_paths()["stdlib"])
-    texts = [text for name in ("argparse", "doctest", "inspect", "tarfile", "typing", "subprocess") for text in re.findall(r'"""(.+?)"""', (folder / f"{name}.py").read_text(), re.S)]
+    modules = [(folder / f"{name}.py").read_text() for name in ("argparse", "doctest", "inspect", "tarfile", "typing", "subprocess")]
+    texts = [text for module in modules for text in re.findall(r'"""(.+?)"""', module, re.S)]
     return sorted({text for text in texts if 40 <= len(text.split()) < 400})
 
 
