@@ -320,9 +320,10 @@ TEXTS = [
 ]
 
 
+NEAR = [*(text.upper() for text in TEXTS), *(f"{text}\n\nand {text[:80]}" for text in TEXTS)]
 DOCUMENTS = [
     Document(str(number), text, {"source": "ab"[number % 2], "score": number % 3})
-    for number, text in enumerate([*TEXTS, *(text.upper() for text in TEXTS), *(f"{text}\n\nand {text[:80]}" for text in TEXTS), "老虎吃草老虎吃草老虎吃草", "what follows: a film of 3 words, and more"])
+    for number, text in enumerate([*TEXTS, *NEAR, "老虎吃草老虎吃草老虎吃草", "what follows: a film of 3 words, and more"])
 ]
 """Documents, copies of them with other capitals, and copies with something added."""
 

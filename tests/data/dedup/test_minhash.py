@@ -23,12 +23,12 @@ def test_the_least_numbers_are_those_of_the_definition(monkeypatch) -> None:
     draws = np.random.default_rng(0)
     counts = draws.integers(0, 9, size=50)
     things = draws.integers(1 << 32, size=counts.sum(), dtype=np.uint32)
-    a, b = orders(7)
-    assert (a % 2 == 1).all()
+    factors = orders(7)
+    assert (factors % 2 == 1).all()
     expected, at = np.full((7, 50), (1 << 32) - 1), 0
     for number, count in enumerate(counts.tolist()):
         for order in range(7):
-            ordered = [(int(a[order]) * int(x) + int(b[order])) % (1 << 32) for x in things[at : at + count]]
+            ordered = [int(factors[order]) * int(x) % (1 << 32) for x in things[at : at + count]]
             expected[order, number] = min(ordered, default=(1 << 32) - 1)
         at += count
     for block in (1, 20, 1 << 16):

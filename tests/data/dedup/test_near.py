@@ -104,7 +104,7 @@ def test_the_order_of_documents_changes_who_stays_but_not_the_clusters(draws: ra
 
 
 def test_as_many_planted_copies_as_datasketch_finds_at_the_same_bands() -> None:
-    texts, origin = planted(prose())
+    texts, _ = planted(prose())
     config = near(threshold=0.7, permutations=128, balance=0.5, verify=False)
     bands, rows = config.bands_and_rows
     decision, = config.decide([config.signature(documents(texts))])
@@ -117,9 +117,11 @@ def test_as_many_planted_copies_as_datasketch_finds_at_the_same_bands() -> None:
     theirs = [str(i) in lsh.query(hashes[half + i]) for i in range(half)]
     signature = config.signature(documents(texts))["bands"]
     ours = (signature[:, :half] == signature[:, half:]).any(axis=0)
-    assert ours.mean() == pytest.approx(np.mean(theirs), abs=0.04)
+    likely = np.array([candidate(jaccard(shingles(texts[i], 5), shingles(texts[half + i], 5)), bands, rows) for i in range(half)])
+    spread = (likely * (1 - likely)).sum() ** 0.5 / half
+    for found in (ours, theirs):
+        assert abs(np.mean(found) - likely.mean()) < 3.5 * spread
     assert (decision.cluster[half:] == decision.cluster[:half]).mean() >= ours.mean()
-    assert origin[half] == 0
 
 
 def test_many_copies_of_one_text_are_one_cluster() -> None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-BATCH = 1 << 18
+BATCH = 1 << 19
 """Characters hashed at once: their arrays stay in the processor's cache."""
 BASE = 0x9E3779B97F4A7C15
 UNSPACED = (
@@ -113,7 +113,7 @@ class Words:
 def words_of(texts: Sequence[str], unit: str = "word") -> Words:
     """All words of some texts; with the unit `character` every letter, mark and digit is a word."""
     codes, bounds = codes_of(texts)
-    values = letters()[codes]
+    values = np.take(letters(), codes)
     inside = values != 0
     if unit == "character" or (len(codes) and codes.max() >= UNSPACED[0][0]):
         alone = inside if unit == "character" else (values & np.uint64(1)).astype(bool)
