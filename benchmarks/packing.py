@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.common import Row, alternate, arguments, arm, publish, ratio
+from ftheta.core.best_fit import best_fit
 
 ROOM = 2048
 
@@ -25,8 +26,6 @@ def documents(count: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def ours(lengths: np.ndarray, tokens: np.ndarray) -> list[np.ndarray]:
-    from ftheta.core.best_fit import best_fit
-
     ends = np.cumsum(lengths).tolist()
     starts = [0, *ends]
     return [np.concatenate([tokens[starts[index] : ends[index]] for index in row]) for row in best_fit(lengths, ROOM)]
@@ -50,9 +49,12 @@ def side(name: str, count: int) -> dict[str, Any]:
     start = time.perf_counter()
     rows = SIDES[name](lengths, tokens)
     seconds = time.perf_counter() - start
+    start = time.perf_counter()
+    best_fit(lengths, ROOM)
+    finding = time.perf_counter() - start
     assert max(map(len, rows)) <= ROOM and sum(map(len, rows)) == len(tokens)
     assert np.array_equal(np.sort(np.concatenate(rows)), np.sort(tokens)), "not the same tokens"
-    return {"seconds": seconds, "filled": len(tokens) / (len(rows) * ROOM), "rows": len(rows), "fill": sorted(map(len, rows))[:1000]}
+    return {"seconds": seconds, "finding": finding, "filled": len(tokens) / (len(rows) * ROOM), "rows": len(rows)}
 
 
 def main() -> None:
@@ -63,13 +65,15 @@ def main() -> None:
     found = alternate({name: functools.partial(arm, side, name=name, count=count) for name in SIDES}, passes, lambda r: f"{r['seconds']:.3f} s, {r['filled']:.4%} filled")
     first = {name: results[0] for name, results in found.items()}
     share = ratio([r["seconds"] for r in found["ftheta"]], [r["seconds"] for r in found["TRL"]])
+    finding = ratio([r["finding"] for r in found["ftheta"]], [r["seconds"] for r in found["TRL"]])
     times = {name: statistics.median(r["seconds"] for r in results) for name, results in found.items()}
     rows = [
         Row(f"share of rows of {ROOM:,} that is filled, {count:,} documents", "≥ 99.5 %, as TRL's", f"{first['ftheta']['filled']:.3%}; TRL {first['TRL']['filled']:.3%}",
             first["ftheta"]["filled"] >= 0.995 and first["ftheta"]["rows"] <= first["TRL"]["rows"]),
-        Row("time to lay them into rows", "≤ 0.10× TRL's", f"{share}: {times['ftheta']:.2f} against {times['TRL']:.2f} s", share.median <= 0.1),
+        Row("time to find rows and lay the tokens into them", "≤ 0.10× TRL's", f"{share}: {times['ftheta']:.2f} against {times['TRL']:.2f} s", share.median <= 0.1),
+        Row("time to find rows, all that is done before training, beside that", "", str(finding)),
     ]
-    publish("packing", "Packing", rows, {"results": {name: [{k: v for k, v in r.items() if k != "fill"} for r in results] for name, results in found.items()}}, options.quick)
+    publish("packing", "Packing", rows, {"results": found}, options.quick)
 
 
 if __name__ == "__main__":
