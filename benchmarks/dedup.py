@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from benchmarks.common import Row, alternate, arguments, arm, publish, ratio
+from benchmarks.common import Row, alternate, arguments, arm, publish, ratio, spread
 from benchmarks.near_copies import EDITS, classics
 
 PERMUTATIONS, BANDS, ROWS, SHINGLE, THRESHOLD = 126, 21, 6, 5, 0.7
@@ -115,6 +115,28 @@ def side(name: str, count: int) -> dict[str, Any]:
     }
 
 
+OTHERS: dict[str, dict[str, Any]] = {
+    "exact, documents": {"kind": "exact"}, "exact, lines": {"kind": "exact", "unit": "line", "shortest": 30}, "substrings of 200": {"kind": "substring"},
+    "evaluation set (gsm8k)": {"kind": "contamination", "against": [{"path": "data:gsm8k/test.jsonl"}]},
+}
+
+
+def rate(fields: dict[str, Any], count: int) -> dict[str, Any]:
+    """Bytes a second of another way to find copies."""
+    from ftheta.core.config import Slot
+    from ftheta.data.dedup import DEDUPLICATIONS
+    from ftheta.data.dedup.deduplication import Deduplication
+    from ftheta.data.documents import Document
+
+    documents = [Document("", text) for text in texts(count)[0]]
+    config = Slot(DEDUPLICATIONS).parse(fields)
+    assert isinstance(config, Deduplication)
+    config.signature(documents[:20])
+    start = time.perf_counter()
+    config.decide([config.signature(documents)])
+    return {"megabytes_per_second": sum(len(document.text.encode()) for document in documents) / 1e6 / (time.perf_counter() - start)}
+
+
 def main() -> None:
     parser = arguments(__doc__ or "")
     parser.add_argument("--count", type=int, default=4000, help="texts before the copies (default: %(default)s)")
@@ -131,7 +153,10 @@ def main() -> None:
         quotient = ratio(speeds["ftheta"], speeds[name])
         figures = f"{quotient}: {statistics.median(speeds['ftheta']):.1f} against {statistics.median(speeds[name]):.2f} MB/s a core"
         rows.append(Row(f"speed beside {name}", f"≥ {target}×" if target else "", figures, quotient.median >= target if target else None))
-    publish("dedup", "Near-duplicate removal", rows, {"results": found}, options.quick)
+    others = alternate({name: functools.partial(arm, rate, fields=fields, count=count) for name, fields in OTHERS.items()}, passes,
+                       lambda result: f"{result['megabytes_per_second']:.1f} MB/s")
+    rows += [Row(f"{name}, MB/s a core", "", spread([result["megabytes_per_second"] for result in results])) for name, results in others.items()]
+    publish("dedup", "Near-duplicate removal", rows, {"results": found, "others": others}, options.quick)
 
 
 if __name__ == "__main__":

@@ -27,9 +27,9 @@ from ftheta.training.optimizers import OPTIMIZERS
 from ftheta.training.schedules import SCHEDULES
 
 CATALOGUES: dict[str, Catalogue] = {
-    "architectures": ARCHITECTURES, "augmentations": AUGMENTATIONS, "cleaning rules": RULES, "cross mixers": CROSS_MIXERS, "deduplications": DEDUPLICATIONS, "environments": ENVIRONMENTS,
-    "feedforwards": FEEDFORWARDS, "message passing": MESSAGE_PASSING, "metrics": METRICS, "mixers": MIXERS, "norms": NORMS, "objectives": OBJECTIVES, "optimizers": OPTIMIZERS,
-    "outside families": FAMILIES, "positions": POSITIONS, "rewards": REWARDS, "rotary scalings": ROTARY_SCALINGS,
+    "architectures": ARCHITECTURES, "augmentations": AUGMENTATIONS, "cleaning rules": RULES, "cross mixers": CROSS_MIXERS, "deduplications": DEDUPLICATIONS,
+    "environments": ENVIRONMENTS, "feedforwards": FEEDFORWARDS, "message passing": MESSAGE_PASSING, "metrics": METRICS, "mixers": MIXERS, "norms": NORMS,
+    "objectives": OBJECTIVES, "optimizers": OPTIMIZERS, "outside families": FAMILIES, "positions": POSITIONS, "rewards": REWARDS, "rotary scalings": ROTARY_SCALINGS,
     "schedules": SCHEDULES, "sources": ALL_SOURCES, "tasks": TASKS, "tokenizers": TOKENIZERS,
 }
 

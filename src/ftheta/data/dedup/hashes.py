@@ -109,6 +109,10 @@ class Words:
     def counts(self) -> np.ndarray:
         return np.diff(self.bounds)
 
+    @functools.cached_property
+    def running(self) -> tuple[np.ndarray, np.ndarray]:
+        return running(self.hashes)
+
 
 def words_of(texts: Sequence[str], unit: str = "word") -> Words:
     """All words of some texts; with the unit `character` every letter, mark and digit is a word."""
@@ -138,7 +142,7 @@ def runs_of_words(words: Words, length: int) -> tuple[np.ndarray, np.ndarray, np
 
     A text of fewer words, but one at least, has one run: all of them.
     """
-    sums, inverse = running(words.hashes)
+    sums, inverse = words.running
     counts, bounds = words.counts, words.bounds
     whole = np.ones(len(words.hashes), dtype=bool)
     for back in range(1, length):
