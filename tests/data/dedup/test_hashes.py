@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from unittest import mock
 
 import numpy as np
 from hypothesis import given, settings
@@ -79,6 +80,22 @@ def test_a_hash_does_not_depend_on_batch_or_place(monkeypatch) -> None:
     parts = list(batches(texts))
     assert len(parts) > 50 and [first for first, _ in parts] == np.cumsum([0, *(len(some) for _, some in parts[:-1])]).tolist()
     assert np.array_equal(np.concatenate([words_of(some).hashes for _, some in parts]), whole)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.text("ab 中\n.", max_size=60), max_size=4), st.integers(2, 12), st.integers(1, 9), st.integers(1, 4), st.sampled_from(["word", "character"]))
+def test_long_texts_in_pieces_are_as_whole_ones(texts: list[str], long: int, batch: int, length: int, unit: str) -> None:
+    texts = [re.sub(r"([ab]{1,2})[ab]*", r"\1", text) for text in texts]                       # words longer than half a piece may be cut: there are none
+    whole = words_of(texts, unit)
+    with mock.patch.object(hashes, "LONG", 2 * long + 4), mock.patch.object(hashes, "BATCH", batch):
+        parts = words_of(texts, unit)
+        runs = runs_of_words(parts, length), runs_of_characters(texts, length)
+    for name in ("hashes", "starts", "ends", "bounds", "alone"):
+        assert np.array_equal(getattr(parts, name), getattr(whole, name)), name
+    for found, expected in zip(runs[0], runs_of_words(whole, length), strict=True):
+        assert np.array_equal(found, expected)
+    for found, expected in zip(runs[1], runs_of_characters(texts, length), strict=True):
+        assert np.array_equal(found, expected)
 
 
 def test_no_two_words_of_a_large_vocabulary_share_a_hash_or_half_of_one_too_often() -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import random
+from unittest import mock
 
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ftheta.data.dedup import substring
 from ftheta.data.dedup.hashes import runs_of_characters
 from ftheta.data.dedup.substring import Substring, winnowed
 from ftheta.data.documents import Document
@@ -69,6 +71,16 @@ def test_copied_passages_are_cut_but_for_their_ends_and_first_copies_stay() -> N
         left = decision.apply(40 + i, texts[40 + i])
         assert left is not None and left.startswith(f"own text number {i} begins.") and left.endswith(f"And ends {i * i}.")
         assert len(left) - (len(texts[40 + i]) - len(passages[i])) <= 2 * 25
+
+
+@settings(max_examples=100, deadline=None)
+@given(LETTERS, st.integers(8, 13), st.integers(1, 12))
+def test_long_texts_in_pieces_are_as_whole_ones(texts: list[str], length: int, long: int) -> None:
+    documents = [Document("", text * 3) for text in texts]
+    whole = Substring(length=length).signature(documents)
+    with mock.patch.object(substring, "LONG", long):
+        parts = Substring(length=length).signature(documents)
+    assert all(np.array_equal(parts[name], whole[name]) for name in ("hash", "place", "count"))
 
 
 def test_few_of_the_runs_are_kept() -> None:
