@@ -29,7 +29,9 @@ ENVIRONMENT = {
     "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1", "PYTHONWARNINGS": "ignore", "TRANSFORMERS_VERBOSITY": "error",
 }
 """The same for all arms: two threads that sleep while they wait."""
-PACKAGES = ("torch", "numpy", "safetensors", "tokenizers", "transformers", "accelerate", "torch-geometric", "scikit-learn")
+PACKAGES = (
+    "torch", "numpy", "safetensors", "tokenizers", "transformers", "accelerate", "torch-geometric", "scikit-learn", "rensa", "datasketch", "datatrove", "trl",
+)
 
 
 class Row(NamedTuple):

@@ -278,6 +278,7 @@ OBSERVERS: dict[str, Callable[[Any], Any]] = {
     "reward": reward,
     "schedule": lambda config: plain([config.factor(step / 40) for step in range(41)]),
     "cleaning rule": lambda config: plain([config.apply(Document("one", text)) for text in TEXTS]),
+    "deduplication": lambda config: plain([(signature := config.signature(DOCUMENTS)), config.decide([signature]), config.account([signature])]),
     "tokenizer": lambda config: plain([(made := config.train(TEXTS * 20)).to_str(), config.roles(made)]),
     "augmentation": lambda config: plain(config.change(torch.rand(16, 1, 9, 9, generator=generator("pictures")), Draws(torch.arange(16), 16, "observe"))),
 }
@@ -317,6 +318,14 @@ TEXTS = [
     "def f(x):\n    return [x[0] + 1, {}]\n" * 3,
     "1234 5678 90 -- 12 // 34 == 56 ;; 78", SHARED + "and some words of its own, nine of them\n", "nothing in common with anything else at all\n",
 ]
+
+
+NEAR = [*(text.upper() for text in TEXTS), *(f"{text}\n\nand {text[:80]}" for text in TEXTS)]
+DOCUMENTS = [
+    Document(str(number), text, {"source": "ab"[number % 2], "score": number % 3})
+    for number, text in enumerate([*TEXTS, *NEAR, "老虎吃草老虎吃草老虎吃草", "what follows: a film of 3 words, and more"])
+]
+"""Documents, copies of them with other capitals, and copies with something added."""
 
 
 WORDED = TextProcessor(Bytes().train([]))

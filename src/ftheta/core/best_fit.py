@@ -1,61 +1,49 @@
 """Best fit, longest first: things of unlike lengths into as few equal rooms as may be.
 
-Each goes into the fullest room that it still fits into (Johnson 1973; for language models Ding et al. 2024, arXiv:2404.10830),
-found by counting rooms by what they have left, so it takes time in proportion to things × log(length).
+Each goes into the fullest room that it still fits into (Johnson 1973; for language models Ding et al. 2024, arXiv:2404.10830). Things
+of one length go all at once into all rooms with the same space left, so it takes time in proportion to lengths × spaces, not to things.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 
 
 def best_fit(lengths: Sequence[int] | np.ndarray, room: int) -> list[list[int]]:
-    """Indices of the things in every room; one longer than `room` counts as `room`. Deterministic."""
+    """Indices of the things in every room; one longer than `room` counts as `room`. Deterministic: of equally full rooms the last to become so is taken."""
     lengths = np.minimum(np.asarray(lengths, dtype=np.int64), room)
     order = np.argsort(-lengths, kind="stable")
-    rows: list[list[int]] = []
-    by_room: list[list[int]] = [[] for _ in range(room + 1)]                              # room left → rows with it
-    fullest = Fullest(room + 1)
-    for index in order.tolist():
-        need = int(lengths[index])
-        left = fullest.at_least(need)
-        if left is None:
-            row, left = len(rows), room
-            rows.append([])
-        else:
-            row = by_room[left].pop()
-            fullest.add(left, -1)
-        rows[row].append(index)
-        by_room[left - need].append(row)
-        fullest.add(left - need, 1)
-    return rows
-
-
-class Fullest:
-    """How many rows have each room left, as a tree, to find the least room that is enough."""
-
-    def __init__(self, size: int):
-        self.width = 1 << (size - 1).bit_length()
-        self.counts = [0] * (2 * self.width)
-
-    def add(self, room: int, change: int) -> None:
-        place = self.width + room
-        while place:
-            self.counts[place] += change
-            place //= 2
-
-    def at_least(self, room: int) -> int | None:
-        """The least room of any row that is at least this much; none: no row has it."""
-        place = self.width + room
-        if self.counts[place]:
-            return room
-        while place > 1:
-            if place % 2 == 0 and self.counts[place + 1]:
-                place += 1
-                while place < self.width:
-                    place = 2 * place if self.counts[2 * place] else 2 * place + 1
-                return place - self.width
-            place //= 2
-        return None
+    descending = lengths[order]
+    row_of = np.empty(len(lengths), dtype=np.int64)                                       # by place in the order
+    by_space: list[list[int]] = [[] for _ in range(room + 1)]                             # space left → rows with it, the last to be taken first
+    spaces, rows = 0, 0                                                                   # bit s: some row has space s; how many rows there are
+    borders = np.flatnonzero(np.diff(descending, prepend=-1, append=-1)).tolist()
+    for place, end in pairwise(borders):
+        length = int(descending[place])
+        while place < end:
+            enough = spaces >> length
+            space = length + (enough & -enough).bit_length() - 1 if enough else room
+            each = space // length if length else end - place                              # a row takes things of this length until none fits
+            wanted = -(-(end - place) // each)
+            if enough:
+                taken = by_space[space][: -wanted - 1 : -1]
+                del by_space[space][-len(taken) :]
+                if not by_space[space]:
+                    spaces ^= 1 << space
+            else:
+                taken = list(range(rows, rows + wanted))
+                rows += wanted
+            count = min(end - place, each * len(taken))
+            row_of[place : place + count] = np.repeat(taken, each)[:count]
+            place += count
+            last = count - each * (len(taken) - 1)                                        # how many the last of them took
+            for left, some in ((space - each * length, taken[:-1]), (space - last * length, taken[-1:])):
+                if some:
+                    by_space[left] += some
+                    spaces |= 1 << left
+    grouped = order[np.argsort(row_of, kind="stable")].tolist()
+    edges = np.cumsum(np.bincount(row_of, minlength=rows)).tolist()
+    return [grouped[start:end] for start, end in zip([0, *edges], edges, strict=False)]

@@ -11,6 +11,7 @@ from ftheta.core.catalog import Catalogue
 from ftheta.core.errors import UsageError, suggest
 from ftheta.data.augment import AUGMENTATIONS
 from ftheta.data.clean import RULES
+from ftheta.data.dedup import DEDUPLICATIONS
 from ftheta.data.tokenizers import TOKENIZERS
 from ftheta.evaluation.benchmarks.benchmark import read_benchmark
 from ftheta.evaluation.benchmarks.benchmark import shipped as shipped_benchmarks
@@ -26,9 +27,9 @@ from ftheta.training.optimizers import OPTIMIZERS
 from ftheta.training.schedules import SCHEDULES
 
 CATALOGUES: dict[str, Catalogue] = {
-    "architectures": ARCHITECTURES, "augmentations": AUGMENTATIONS, "cleaning rules": RULES, "cross mixers": CROSS_MIXERS, "environments": ENVIRONMENTS,
-    "feedforwards": FEEDFORWARDS, "message passing": MESSAGE_PASSING, "metrics": METRICS, "mixers": MIXERS, "norms": NORMS, "objectives": OBJECTIVES, "optimizers": OPTIMIZERS,
-    "outside families": FAMILIES, "positions": POSITIONS, "rewards": REWARDS, "rotary scalings": ROTARY_SCALINGS,
+    "architectures": ARCHITECTURES, "augmentations": AUGMENTATIONS, "cleaning rules": RULES, "cross mixers": CROSS_MIXERS, "deduplications": DEDUPLICATIONS,
+    "environments": ENVIRONMENTS, "feedforwards": FEEDFORWARDS, "message passing": MESSAGE_PASSING, "metrics": METRICS, "mixers": MIXERS, "norms": NORMS,
+    "objectives": OBJECTIVES, "optimizers": OPTIMIZERS, "outside families": FAMILIES, "positions": POSITIONS, "rewards": REWARDS, "rotary scalings": ROTARY_SCALINGS,
     "schedules": SCHEDULES, "sources": ALL_SOURCES, "tasks": TASKS, "tokenizers": TOKENIZERS,
 }
 

@@ -6,6 +6,7 @@ import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
@@ -46,7 +47,8 @@ class EvaluationSet(Config):
     @staticmethod
     def text(row: Row, column: str) -> str:
         if not isinstance(value := row.columns.get(column), str):
-            raise DataError(f"{row.place}: no text in column '{column}' (data.deduplicate.against.columns){suggest(column, EvaluationSet.textual(row), 'columns of text')}")
+            near = suggest(column, EvaluationSet.textual(row), "columns of text")
+            raise DataError(f"{row.place}: no text in column '{column}' (data.deduplicate.against.columns){near}")
         return value
 
 
@@ -83,8 +85,8 @@ class Wanted:
 class Contamination(Deduplication):
     """Documents that hold a text of an evaluation set: 13 words of it in a row (Brown et al. 2020, arXiv:2005.14165), or 20 Chinese characters.
 
-    13 words is the longest run GPT-3's filter asks for; shorter ones are common in texts that have nothing to do with each other. A Chinese word is about one and a
-    half characters long, so 20 characters are as much. Words are compared as letters and digits, capital or not.
+    13 words is the longest run GPT-3's filter asks for; shorter ones are common in texts that have nothing to do with each other. A Chinese word is
+    about one and a half characters long, so 20 characters are as much. Words are compared as letters and digits, capital or not.
     """
 
     kind: Literal["contamination"] = "contamination"
@@ -101,16 +103,19 @@ class Contamination(Deduplication):
     margin: int = Field(default=200, ge=0)
     """For `cut`: how many characters before and after go with it; GPT-3's filter takes 200."""
 
+    def wanted(self) -> Wanted:
+        return runs_wanted(self.against, self.words, self.characters, self.least)
+
     def signature(self, documents: Sequence[Document]) -> dict[str, np.ndarray]:
         """`hits` (m, 4) int64 (document, start, end, run) and the `count` of documents. Raises DataError for an evaluation set that cannot be read."""
-        wanted, found = runs_wanted(self), [np.empty((0, 4), dtype=np.int64)]
+        wanted, found = self.wanted(), [np.empty((0, 4), dtype=np.int64)]
         for first, texts in batches([document.text for document in documents]):
             found.append(wanted.hits(words_of(texts)) + np.array([first, 0, 0, 0]))
         return {"hits": np.concatenate(found), "count": np.array([len(documents)])}
 
     def decide(self, shards: Sequence[Signature]) -> list[Decision]:
         first, decisions = offsets([int(shard["count"][0]) for shard in shards]).tolist(), []
-        for shard, start, end in zip(shards, first[:-1], first[1:], strict=True):
+        for shard, (start, end) in zip(shards, pairwise(first), strict=True):
             decision, hits = uncut(end - start, start), np.asarray(shard["hits"])
             if self.found == "drop":
                 decision.keep[hits[:, 0]] = False
@@ -121,8 +126,9 @@ class Contamination(Deduplication):
 
     def account(self, shards: Sequence[Signature]) -> dict[str, Any]:
         """For every evaluation set: its rows, how many are long enough to be looked for, how many were found, and in how many documents."""
-        wanted, first = runs_wanted(self), offsets([int(shard["count"][0]) for shard in shards]).tolist()
-        hits = np.concatenate([np.empty((0, 2), dtype=np.int64), *(np.asarray(s["hits"])[:, [0, 3]] + [start, 0] for s, start in zip(shards, first, strict=False))])
+        wanted, first = self.wanted(), offsets([int(shard["count"][0]) for shard in shards]).tolist()
+        pairs = [np.asarray(shard["hits"])[:, [0, 3]] + [start, 0] for shard, start in zip(shards, first, strict=False)]
+        hits = np.concatenate([np.empty((0, 2), dtype=np.int64), *pairs])
         runs, report = np.unique(hits[:, 1]), {}
         for number, one in enumerate(self.against):
             low, high = wanted.rows[number : number + 2]
@@ -139,16 +145,16 @@ class Contamination(Deduplication):
 
 
 @functools.lru_cache(maxsize=4)
-def runs_wanted(config: Contamination) -> Wanted:
+def runs_wanted(against: tuple[EvaluationSet, ...], words: int, characters: int, least: float) -> Wanted:
     """What is looked for; read once a process. Raises DataError."""
-    sets = [one.texts() for one in config.against]
+    sets = [one.texts() for one in against]
     rows = offsets([len(one) for one in sets])
     pairs = [(number, text) for number, texts in enumerate(texts for one in sets for texts in one) for text in texts]
     owner, texts = np.array([number for number, _ in pairs], dtype=np.int64), [text for _, text in pairs]
-    words = words_of(texts)
-    counts, places = words.counts, np.repeat(np.arange(len(texts)), words.counts)
-    whole = np.where(np.bincount(places, weights=words.alone, minlength=len(texts)) > counts / 2, config.characters, config.words)
-    enough = counts >= np.array([math.ceil(config.least * n) for n in whole.tolist()], dtype=np.int64)
+    spelled = words_of(texts)
+    counts, places = spelled.counts, np.repeat(np.arange(len(texts)), spelled.counts)
+    whole = np.where(np.bincount(places, weights=spelled.alone, minlength=len(texts)) > counts / 2, characters, words)
+    enough = counts >= np.array([math.ceil(least * n) for n in whole.tolist()], dtype=np.int64)
     lengths = np.where(enough, np.minimum(counts, whole), 0)
     hashes, sieves, first, asked, total = {}, {}, {}, [np.empty((0, 2), dtype=np.int64)], 0
     for length in np.unique(lengths[lengths > 0]).tolist():

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -51,10 +51,10 @@ class Copies(Deduplication):
 
 
 def chosen(cluster: np.ndarray, shards: Sequence[Signature], owner: np.ndarray | None = None) -> np.ndarray:
-    """(n,): for everything the number of what stands for its cluster, given any one number of every cluster; `owner` are their documents, if they are not documents."""
+    """(n,): the number of what stands for everything's cluster, given any number of each cluster; `owner` (n,) are the documents of what is in documents."""
     sizes = np.bincount(cluster, minlength=len(cluster))
     members = np.flatnonzero(sizes[cluster] > 1)
-    keys = [members]
+    keys: list[np.ndarray] = [members]
     for name, sign in (("worth", -1.0), ("rank", 1.0)):                                    # lexsort: the last key counts most
         if shards and name in shards[0]:
             values = np.concatenate([shard[name] for shard in shards]) * sign
@@ -72,7 +72,7 @@ def one_of_each(cluster: np.ndarray, shards: Sequence[Signature], lengths: Seque
     """Of every cluster of documents one is kept."""
     stands, decisions = chosen(cluster, shards), []
     first = offsets(lengths).tolist()
-    for start, end in itertools.pairwise(first):
+    for start, end in pairwise(first):
         decision = uncut(end - start, start)
         decision.cluster = stands[start:end].copy()
         decision.keep = decision.cluster == np.arange(start, end)

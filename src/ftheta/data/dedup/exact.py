@@ -53,7 +53,8 @@ class Exact(Copies):
             return {"hash": np.array([self.hash(document.text) for document in documents], dtype=np.uint64), **self.worth(documents)}
         found = list(self.units(documents))
         places = np.array([place for _, *place in found], dtype=np.int64).reshape(-1, 3)
-        return {"hash": np.array([hash for hash, *_ in found], dtype=np.uint64), "place": compact(places), "count": np.array([len(documents)]), **self.worth(documents)}
+        hashes = np.array([hash for hash, *_ in found], dtype=np.uint64)
+        return {"hash": hashes, "place": compact(places), "count": np.array([len(documents)]), **self.worth(documents)}
 
     def decide(self, shards: Sequence[Signature]) -> list[Decision]:
         hashes = [shard["hash"] for shard in shards]

@@ -8,14 +8,14 @@ import numpy as np
 
 from ftheta.data.dedup.deduplication import offsets
 
-MOST = 1 << 25
+MOST = 1 << 23
 """Hashes compared at once; of more, those with the same leading bits at a time."""
 
 
 def groups(hashes: Sequence[np.ndarray], most: int = MOST) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Numbers, over all shards, of things whose hash others have too, and which of them begins a group; every group whole, in order of number.
 
-    Hash 0 stands for nothing to compare. About `most` · 24 bytes of memory at once, however many there are.
+    Hash 0 stands for nothing to compare. About `most` · 40 bytes of memory at once, however many there are.
     """
     first = offsets([len(piece) for piece in hashes])
     bits = max(0, int(first[-1] - 1) // most).bit_length()

@@ -15,8 +15,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-BATCH = 1 << 18
+BATCH = 1 << 19
 """Characters hashed at once: their arrays stay in the processor's cache."""
+LONG = 1 << 20
+"""Characters from which on a text is hashed piece by piece."""
 BASE = 0x9E3779B97F4A7C15
 UNSPACED = (
     (0x0E00, 0x0EFF), (0x1000, 0x109F), (0x1780, 0x17FF), (0x3005, 0x3007), (0x3040, 0x30FF), (0x3400, 0x4DBF), (0x4E00, 0x9FFF), (0xF900, 0xFAFF),
@@ -60,15 +62,22 @@ def powers(count: int) -> tuple[np.ndarray, np.ndarray]:
     return tables[0], tables[1]
 
 
-def running(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """H, (n + 1,), and B^-i for i ≤ n."""
-    size = max(BATCH, 1 << len(values).bit_length()) + 1
-    table, inverse = powers(size)
-    sums = np.empty(len(values) + 1, dtype=np.uint64)
-    sums[0] = 0
-    np.multiply(values, table[: len(values)], out=sums[1:])
-    np.cumsum(sums[1:], out=sums[1:])
-    return sums, inverse
+def stretches(values: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
+    """Hashes of values[start:end] for starts and ends (m,) that ascend; about BATCH values summed at once."""
+    found, first = np.empty(len(starts), dtype=np.uint64), 0
+    while first < len(starts):
+        begin = starts[first]
+        last = max(first + 1, int(np.searchsorted(ends, begin + BATCH, "right")))
+        some = values[begin : ends[last - 1]]
+        table, inverse = powers(max(BATCH, 1 << len(some).bit_length()) + 1)
+        sums = np.empty(len(some) + 1, dtype=np.uint64)
+        sums[0] = 0
+        np.multiply(some, table[: len(some)], out=sums[1:])
+        np.cumsum(sums[1:], out=sums[1:])
+        here = starts[first:last] - begin
+        found[first:last] = mix((sums[ends[first:last] - begin] - sums[here]) * inverse[here])
+        first = last
+    return found
 
 
 def codes_of(texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
@@ -112,8 +121,10 @@ class Words:
 
 def words_of(texts: Sequence[str], unit: str = "word") -> Words:
     """All words of some texts; with the unit `character` every letter, mark and digit is a word."""
+    if any(len(text) > LONG for text in texts):
+        return words_of_long(texts, unit)
     codes, bounds = codes_of(texts)
-    values = letters()[codes]
+    values = np.take(letters(), codes)
     inside = values != 0
     if unit == "character" or (len(codes) and codes.max() >= UNSPACED[0][0]):
         alone = inside if unit == "character" else (values & np.uint64(1)).astype(bool)
@@ -126,11 +137,34 @@ def words_of(texts: Sequence[str], unit: str = "word") -> Words:
         edges = np.flatnonzero(np.diff(inside, prepend=False))                             # in and out of words in turn: a line end is last
         starts, ends = edges[::2], edges[1::2]
         by_itself = np.zeros(len(starts), dtype=bool)
-    sums, inverse = running(values)
-    hashes = mix((sums[ends] - sums[starts]) * inverse[starts])
+    hashes = stretches(values, starts, ends)
     places = np.searchsorted(starts, bounds)
     shift = np.repeat(bounds[:-1], np.diff(places))
     return Words(hashes, starts - shift, ends - shift, places, by_itself)
+
+
+def words_of_long(texts: Sequence[str], unit: str) -> Words:
+    """The same, long texts in pieces; a word is cut only if it is longer than half a piece."""
+    owners, places, pieces = [], [], []
+    for number, text in enumerate(texts):
+        start = 0
+        while start < len(text):
+            end = min(len(text), start + LONG)
+            if end < len(text):
+                half = start + LONG // 2
+                values = np.take(letters(), codes_of([text[half:end]])[0][:-1])
+                apart = np.flatnonzero((values == 0) | (values & np.uint64(1) == 1))       # after these a word may begin
+                end = half + int(apart[-1]) + 1 if len(apart) else end
+            owners.append(number)
+            places.append(start)
+            pieces.append(text[start:end])
+            start = end
+    found = [words_of(some, unit) for _, some in batches(pieces)]
+    counts = np.concatenate([words.counts for words in found])
+    shift = np.repeat(np.array(places), counts)
+    starts, ends, alone, hashes = (np.concatenate([getattr(words, name) for words in found]) for name in ("starts", "ends", "alone", "hashes"))
+    bounds = np.concatenate([[0], np.cumsum(np.bincount(owners, weights=counts, minlength=len(texts)).astype(np.int64))])
+    return Words(hashes, starts + shift, ends + shift, bounds, alone)
 
 
 def runs_of_words(words: Words, length: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -138,7 +172,6 @@ def runs_of_words(words: Words, length: int) -> tuple[np.ndarray, np.ndarray, np
 
     A text of fewer words, but one at least, has one run: all of them.
     """
-    sums, inverse = running(words.hashes)
     counts, bounds = words.counts, words.bounds
     whole = np.ones(len(words.hashes), dtype=bool)
     for back in range(1, length):
@@ -152,8 +185,7 @@ def runs_of_words(words: Words, length: int) -> tuple[np.ndarray, np.ndarray, np
         lasts = np.concatenate([lasts, bounds[1:][few]])
         order = np.argsort(firsts, kind="stable")
         firsts, lasts = firsts[order], lasts[order]
-    found = mix((sums[lasts] - sums[firsts]) * inverse[firsts])
-    return found, firsts, np.where(few, 1, np.maximum(counts - length + 1, 0))
+    return stretches(words.hashes, firsts, lasts), firsts, np.where(few, 1, np.maximum(counts - length + 1, 0))
 
 
 def runs_of_characters(texts: Sequence[str], length: int) -> tuple[np.ndarray, np.ndarray]:
@@ -162,10 +194,9 @@ def runs_of_characters(texts: Sequence[str], length: int) -> tuple[np.ndarray, n
     A run that would go over the end of its text is 0.
     """
     codes, bounds = codes_of(texts)
-    sums, inverse = running(mix(codes.astype(np.uint64) + np.uint64(1)))
     found = np.zeros(len(codes), dtype=np.uint64)
-    count = max(0, len(codes) - length + 1)
-    found[:count] = mix((sums[length : length + count] - sums[:count]) * inverse[:count])
+    starts = np.arange(max(0, len(codes) - length + 1))
+    found[: len(starts)] = stretches(mix(codes.astype(np.uint64) + np.uint64(1)), starts, starts + length)
     for start, end in zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True):
         found[max(start, end - length) : end] = 0
     return found, bounds

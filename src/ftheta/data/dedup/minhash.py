@@ -15,28 +15,27 @@ import numpy as np
 from ftheta.core.random import key
 from ftheta.data.dedup.hashes import batches, runs_of_words, words_of
 
-BLOCK = 1 << 16
+BLOCK = 1 << 17
 """Shingles that are put in one order at once."""
 LEVELS = 1 << 8
-"""A number of a sketch keeps its lowest 8 bits: 255 of 256 unequal numbers are still seen to be (b-bit minwise hashing, Li and König 2010, arXiv:0910.3349)."""
+"""Numbers kept of 8 bits: 255 of 256 unequal ones are still seen to be unequal (b-bit minwise hashing, Li and König 2010, arXiv:0910.3349)."""
 
 
 @functools.cache
-def orders(count: int) -> tuple[np.ndarray, np.ndarray]:
-    """a (odd) and b, (k,) each: x → a x + b (mod 2^32) goes through all 32-bit numbers in another order for each."""
-    draws = np.random.default_rng(key("minhash"))
-    return draws.integers(1 << 31, size=count, dtype=np.uint32) * 2 + 1, draws.integers(1 << 32, size=count, dtype=np.uint32)
+def orders(count: int) -> np.ndarray:
+    """(k,) odd numbers a: x → a x (mod 2^32) goes through all 32-bit numbers in another order for each (Dietzfelbinger et al. 1997); the x are random."""
+    return np.random.default_rng(key("minhash")).integers(1 << 31, size=count, dtype=np.uint32) * 2 + 1
 
 
 def least(things: np.ndarray, counts: np.ndarray, count: int) -> np.ndarray:
-    """(k, n): the least number of each set in every order; things (M,) are 32-bit hashes, set after set, counts (n,) says how many; an empty set has 2^32 - 1."""
+    """(k, n): the least number of each set in every order, of an empty set 2^32 - 1; things (M,) are 32-bit hashes, set after set, counts (n,) how many."""
     found = np.full((count, len(counts)), np.iinfo(np.uint32).max, dtype=np.uint32)
     some = np.flatnonzero(counts)
     ends = np.cumsum(counts[some])
     if not len(some):
         return found
     starts = ends - counts[some]
-    a, b = orders(count)
+    factors = orders(count)
     room = np.empty(min(len(things), BLOCK + int(counts.max())), dtype=np.uint32)
     lowest = np.empty((count, len(some)), dtype=np.uint32)
     first = 0
@@ -45,8 +44,7 @@ def least(things: np.ndarray, counts: np.ndarray, count: int) -> np.ndarray:
         block, cuts = things[starts[first] : ends[last - 1]], starts[first:last] - starts[first]
         ordered = room[: len(block)]
         for i in range(count):
-            np.multiply(block, a[i], out=ordered)
-            np.add(ordered, b[i], out=ordered)
+            np.multiply(block, factors[i], out=ordered)
             np.minimum.reduceat(ordered, cuts, out=lowest[i, first:last])
         first = last
     found[:, some] = lowest
@@ -86,7 +84,7 @@ def candidate(similarity: np.ndarray | float, bands: int, rows: int) -> np.ndarr
 
 @functools.cache
 def banding(threshold: float, permutations: int, balance: float) -> tuple[int, int]:
-    """Bands b and rows r, b · r ≤ permutations, with the least balance · ∫_0^t p ds + (1 - balance) · ∫_t^1 (1 - p) ds: unlike pairs found and like ones missed."""
+    """Bands b and rows r, b · r ≤ permutations, for which balance · ∫_0^t p ds + (1 - balance) · ∫_t^1 (1 - p) ds is least: unlike pairs found, like ones missed."""
     low, high = (np.arange(0.0005, 1, 0.001) * width + start for width, start in ((threshold, 0.0), (1 - threshold, threshold)))
     best = (np.inf, 1, 1)
     for rows in range(1, permutations + 1):

@@ -14,7 +14,7 @@ from pydantic import Field
 
 from ftheta.data.dedup.deduplication import Decision, Deduplication, Signature, compact, merged, offsets, uncut
 from ftheta.data.dedup.groups import groups
-from ftheta.data.dedup.hashes import batches, runs_of_characters
+from ftheta.data.dedup.hashes import LONG, batches, runs_of_characters
 from ftheta.data.documents import Document
 
 
@@ -36,17 +36,21 @@ class Substring(Deduplication):
 
     def signature(self, documents: Sequence[Document]) -> dict[str, np.ndarray]:
         """`hash` (m,) uint64 of the kept runs, `place` (m, 2) document and character, and the `count` of documents."""
-        hashes, places = [], []
-        for first, texts in batches([document.text for document in documents]):
+        begins = [(number, at) for number, document in enumerate(documents) for at in range(0, max(1, len(document.text)), LONG)]
+        pieces = [documents[number].text[at : at + LONG + self.length - 1] for number, at in begins]       # every window is whole in one of them
+        begin = np.array(begins, dtype=np.int64).reshape(-1, 2)
+        hashes, places = [np.empty(0, dtype=np.uint64)], [np.empty((0, 2), dtype=np.int64)]
+        for first, texts in batches(pieces):
             runs, bounds = runs_of_characters(texts, self.run)
             kept = winnowed(runs, self.length - self.run + 1)
-            document = np.searchsorted(bounds, kept, "right") - 1
+            piece = np.searchsorted(bounds, kept, "right") - 1
             hashes.append(runs[kept])
-            places.append(np.stack([document + first, kept - bounds[document]], axis=1))
-        return {
-            "hash": np.concatenate(hashes) if hashes else np.empty(0, dtype=np.uint64),
-            "place": compact(np.concatenate(places) if places else np.empty((0, 2), dtype=np.int64)), "count": np.array([len(documents)]),
-        }
+            places.append(np.column_stack([begin[piece + first, 0], begin[piece + first, 1] + kept - bounds[piece]]))
+        hash, place = np.concatenate(hashes), np.concatenate(places)
+        if len(pieces) > len(documents):                                                   # what two pieces share was kept twice
+            place, once = np.unique(place, axis=0, return_index=True)
+            hash = hash[once]
+        return {"hash": hash, "place": compact(place), "count": np.array([len(documents)])}
 
     def decide(self, shards: Sequence[Signature]) -> list[Decision]:
         hashes = [shard["hash"] for shard in shards]
