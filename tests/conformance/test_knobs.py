@@ -66,6 +66,13 @@ ENTRIES: dict[str, dict[str, Any]] = {
     "adaptation lora.base.double": {"base": {"bits": 4}},
     "adaptation prompting.draws": {"shots": 1},
     "adaptation prompting.rows": {"rows": 4},
+    "deduplication contamination": {"against": [{"path": "FILES/evaluation.csv"}], "words": 4, "characters": 3, "found": "cut", "margin": 2},
+    "deduplication contamination.least": {"against": [{"path": "FILES/evaluation.csv"}], "words": 10, "characters": 10},
+    "deduplication exact": {"shortest": 20, "ignore": "signs"},
+    "deduplication exact.fact": {"ignore": "signs", "keep": "best", "fact": "score"},
+    "deduplication near": {"threshold": 0.5, "shingle": 1, "permutations": 16},
+    "deduplication near.fact": {"keep": "best", "fact": "score"},
+    "deduplication substring": {"length": 20},
     "environment cartpole": {"limit": 4},
     "objective distillation": {"teacher": "teacher"},
     "objective preference.margin": {"form": "simpo"},
@@ -149,6 +156,14 @@ VALUES: dict[str, list[Any]] = {
     "architecture prompted.template": [["text", [1], "answer", [2]]],
     "architecture prompted.words": [[[2], [5]]],
     "arms": [[{"adapt": "probe"}]],
+    "deduplication contamination.against": [[{"path": "FILES/reviews.csv"}]],
+    "deduplication contamination.against.columns": [["answer"]],
+    "deduplication contamination.against.format": ["tsv"],
+    "deduplication contamination.against.path": ["FILES/reviews.csv"],
+    "deduplication exact.fact": ["other"],
+    "deduplication near.fact": ["other"],
+    "deduplication exact.sources": [["b"]],
+    "deduplication near.sources": [["b"]],
     "objective preference.smoothing": [0.2],
     **{f"{sort} {name}": values for sort in ("source", "prompt source") for name, values in {
         "arithmetic.template": ["chatml"], "chat.largest": [10], "chat.path": ["FILES/pairs.jsonl"], "chat.template": ["chatml"],
@@ -387,6 +402,7 @@ def files() -> Path:
     reviews = [{"text": f"a film of {i} words", "other": f"row {i}", "stars": str(i % 3), "label": "bad" if i % 2 else "good"} for i in range(24)]
     (folder / "reviews.csv").write_text("\n".join([",".join(reviews[0]), *(",".join(row.values()) for row in reviews)]) + "\n")
     (folder / "reviews.jsonl").write_text("\n".join(json.dumps(row) for row in reviews[::-1]) + "\n")
+    (folder / "evaluation.csv").write_text("question,answer\na film of 3 words,老虎吃草\n")
     alike = [
         {"first": f"a film of {i} words", "second": f"{i} words in a film", "negative": "a book", "other": f"row {i}", "score": str(i % 6), "level": str(i % 4)}
         for i in range(24)
