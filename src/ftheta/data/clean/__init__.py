@@ -2,4 +2,7 @@
 
 from ftheta.core.catalog import Catalogue
 
-RULES = Catalogue("cleaning rule", {"normalise": "ftheta.data.clean.rules:Normalise", "quality": "ftheta.data.clean.rules:Quality"})
+RULES = Catalogue("cleaning rule", {
+    "normalise": "ftheta.data.clean.normalise:Normalise",
+    "quality": "ftheta.data.clean.quality:Quality",
+})
