@@ -3,6 +3,9 @@
 from ftheta.core.catalog import Catalogue
 
 RULES = Catalogue("cleaning rule", {
+    "language": "ftheta.data.clean.language:Language",
+    "lines": "ftheta.data.clean.lines:Lines",
     "normalise": "ftheta.data.clean.normalise:Normalise",
     "quality": "ftheta.data.clean.quality:Quality",
+    "repair": "ftheta.data.clean.repair:Repair",
 })

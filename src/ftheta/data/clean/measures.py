@@ -159,7 +159,7 @@ class Measures:
 
     def letters(self) -> float:
         """Share of letters among the characters that are no white space."""
-        return share(np.count_nonzero(self.kinds & LETTER), len(self.kinds) - np.count_nonzero(self.kinds == SPACE))
+        return share(int(np.count_nonzero(self.kinds & LETTER)), len(self.kinds) - int(np.count_nonzero(self.kinds == SPACE)))
 
     # words
 
@@ -203,7 +203,7 @@ class Measures:
         return count, share(int(self.lengths[chosen].sum()), count)
 
     def alphabetic_words(self) -> float:
-        return share(np.count_nonzero(self.words.kinds & LETTER), len(self.words.begin))
+        return share(int(np.count_nonzero(self.words.kinds & LETTER)), len(self.words.begin))
 
     def per_word(self, marks: Sequence[str]) -> float:
         """How often any of `marks` stands in the text, by word."""

@@ -55,11 +55,11 @@ class Thresholds(Config):
     """Words that running text always has."""
     ended_lines: Bounds = None
     """Share of lines that end with one of the characters of `ends`."""
-    ends: str | None = Field(None, min_length=1)
+    ends: str | None = Field(default=None, min_length=1)
     """Characters that end a sentence."""
     short_lines: Bounds = None
     """Share of lines of at most `short` characters."""
-    short: int | None = Field(None, ge=0)
+    short: int | None = Field(default=None, ge=0)
     """Characters of a short line."""
     repeated_characters: Bounds = None
     """Share of characters in lines that equal an earlier one."""
