@@ -6,6 +6,8 @@ RULES = Catalogue("cleaning rule", {
     "language": "ftheta.data.clean.language:Language",
     "lines": "ftheta.data.clean.lines:Lines",
     "normalise": "ftheta.data.clean.normalise:Normalise",
+    "personal": "ftheta.data.clean.personal:Personal",
     "quality": "ftheta.data.clean.quality:Quality",
     "repair": "ftheta.data.clean.repair:Repair",
+    "secrets": "ftheta.data.clean.secrets:Secrets",
 })
