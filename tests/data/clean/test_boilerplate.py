@@ -22,8 +22,11 @@ def test_the_kept_texts_of_c4_are_those_of_datatrove():
     from datatrove.data import Document as Theirs
     from datatrove.pipeline.filters import c4_filters
 
-    draws, phrases = random.Random(0), ["lorem ipsum.", "Use javascript {here}.", "{ a brace.", "Our Privacy Policy applies here.", "x" * 1001 + " a b.", "Some [12] words [edit].", "no[1]"]
-    texts = real() + noisy(200) + ["\n".join(draws.sample(phrases, 3) + [f"A sentence of words, number {i}." for i in range(draws.randint(2, 9))]) for _ in range(100)]
+    draws = random.Random(0)
+    phrases = ["lorem ipsum.", "Use javascript {here}.", "{ a brace.", "Our Privacy Policy applies here.",
+               "x" * 1001 + " a b.", "Some [12] words [edit].", "no[1]"]
+    pages = [draws.sample(phrases, 3) + [f"A sentence of words, number {i}." for i in range(draws.randint(2, 9))] for _ in range(100)]
+    texts = real() + noisy(200) + ["\n".join(page) for page in pages]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(c4_filters, "split_into_sentences", lambda line, language: [line] * Measures(line).sentences)
         peer, mine, theirs = c4_filters.C4QualityFilter(), [], []

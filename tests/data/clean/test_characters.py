@@ -34,7 +34,9 @@ def test_halves_of_surrogate_pairs_become_the_sign_for_unknown():
 
 
 @pytest.mark.parametrize(("width", "text", "expected"), [
-    ("keep", "ＡＢ，１２！", "ＡＢ，１２！"), ("letters", "ＡＢ，１２！　中", "AB，12！　中"), ("half", "ＡＢ，１２！　中。", "AB,12! 中。"), ("full", "AB,12! 中", "ＡＢ，１２！　中"),
+    ("keep", "ＡＢ，１２！", "ＡＢ，１２！"),
+    ("letters", "ＡＢ，１２！　中", "AB，12！　中"),
+    ("half", "ＡＢ，１２！　中。", "AB,12! 中。"), ("full", "AB,12! 中", "ＡＢ，１２！　中"),
 ])
 def test_widths(width, text, expected):
     assert normalised(text, width=width) == expected

@@ -132,7 +132,7 @@ def test_counted_masked_or_dropped():
 
 
 def test_a_bad_mask_is_named():
-    with pytest.raises(ConfigError, match="mask: expected a text in which {kind} may stand"):
+    with pytest.raises(ConfigError, match=r"mask: expected a text in which \{kind\} may stand"):
         Slot(RULES).parse({"kind": "secrets", "mask": "<{sort}>"})
 
 

@@ -20,7 +20,8 @@ CODE = "import os\n\nclass A:\n    def f(self, x):\n        return x[0] + 1\n\np
 
 
 @pytest.mark.parametrize(("text", "code"), [
-    (CHINESE, "zh"), ("今年北京GDP增长5%", "zh"), ("これは日本語の文章です。", "ja"), ("한국어 문장입니다.", "ko"), ("漢語繁體字的文章", "zh"), ("123 456 -- !", "und"), ("", "und"),
+    (CHINESE, "zh"), ("今年北京GDP增长5%", "zh"), ("これは日本語の文章です。", "ja"), ("한국어 문장입니다.", "ko"),
+    ("漢語繁體字的文章", "zh"), ("123 456 -- !", "und"), ("", "und"),
 ])
 def test_scripts_are_counted(text, code):
     assert language_of(text)[0] == code

@@ -3,6 +3,7 @@
 from ftheta.core.catalog import Catalogue
 
 RULES = Catalogue("cleaning rule", {
+    "classifier": "ftheta.data.clean.classifier:Classifier",
     "language": "ftheta.data.clean.language:Language",
     "lines": "ftheta.data.clean.lines:Lines",
     "normalise": "ftheta.data.clean.normalise:Normalise",

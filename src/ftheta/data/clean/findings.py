@@ -36,8 +36,8 @@ NUMBER = re.compile(r"[0-9](?:[ .()（）-]{0,2}[0-9]){6}|[0-9]\.[0-9]{1,3}\.[0-
 
 
 def pattern(kind: str, expression: str, true: Callable[[str], bool] = bool, needs: tuple[str, ...] = (), number: bool = False) -> Pattern:
-    """A pattern of an expression; of a match with a group `value` only that is what was found."""
-    return Pattern(kind, re.compile(expression), true, needs, number)
+    """A pattern of an expression, in which \\d and \\w are those of ASCII; of a match with a group `value` only that is what was found."""
+    return Pattern(kind, re.compile(expression, re.ASCII), true, needs, number)
 
 
 class Finder(Rule):

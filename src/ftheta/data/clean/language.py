@@ -26,9 +26,9 @@ CODE = "code"
 IDEOGRAPH = 3
 """Letters that a Han character is worth when a text mixes scripts."""
 ENDINGS = {
-    ".c": "c", ".cc": "c++", ".cpp": "c++", ".cs": "c#", ".css": "css", ".go": "go", ".h": "c", ".hpp": "c++", ".java": "java", ".jl": "julia", ".js": "javascript",
-    ".kt": "kotlin", ".lua": "lua", ".php": "php", ".pl": "perl", ".py": "python", ".pyi": "python", ".r": "r", ".rb": "ruby", ".rs": "rust", ".scala": "scala",
-    ".sh": "shell", ".sql": "sql", ".swift": "swift", ".ts": "typescript", ".tsx": "typescript",
+    ".c": "c", ".cc": "c++", ".cpp": "c++", ".cs": "c#", ".css": "css", ".go": "go", ".h": "c", ".hpp": "c++", ".java": "java",
+    ".jl": "julia", ".js": "javascript", ".kt": "kotlin", ".lua": "lua", ".php": "php", ".pl": "perl", ".py": "python", ".pyi": "python", ".r": "r",
+    ".rb": "ruby", ".rs": "rust", ".scala": "scala", ".sh": "shell", ".sql": "sql", ".swift": "swift", ".ts": "typescript", ".tsx": "typescript",
 }
 """Endings of files that hold a programming language."""
 STATEMENT = re.compile(

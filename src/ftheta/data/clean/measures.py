@@ -215,20 +215,25 @@ class Measures:
 
     # grams
 
+    def gram_hashes(self, size: int) -> np.ndarray:
+        """The hash of every gram of `size` words."""
+        hashes, count = self.words.hashes, max(0, len(self.words.begin) - size + 1)
+        found = np.zeros(count, dtype=np.uint64)
+        for i in range(size):
+            found += hashes[i : i + count] * weights()[i]
+        return found
+
     def repeats(self, size: int) -> Repeats:
         """Grams of `size` words that occur more than once, found among those of size - 1 where these are known."""
         if size not in self.grams:
             hashes, count = self.words.hashes, len(self.words.begin) - size + 1
-            factors = weights()
             if size - 1 in self.grams:
                 known = self.grams[size - 1]
                 inside = known.positions < count
                 positions = known.positions[inside]
-                grams = known.hashes[inside] + hashes[positions + size - 1] * factors[size - 1]
+                grams = known.hashes[inside] + hashes[positions + size - 1] * weights()[size - 1]
             else:
-                positions, grams = np.arange(max(0, count)), np.zeros(max(0, count), dtype=np.uint64)
-                for i in range(size if count > 0 else 0):
-                    grams += hashes[i : i + count] * factors[i]
+                positions, grams = np.arange(max(0, count)), self.gram_hashes(size)
             self.grams[size] = grouped(positions, grams)
         return self.grams[size]
 

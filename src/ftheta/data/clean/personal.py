@@ -19,8 +19,8 @@ IBAN_LENGTHS = {
 }
 """Characters of an account number by country (SWIFT's registry)."""
 ID_WEIGHTS = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)
-CARD_LENGTHS = {"4": (13, 16, 19), "5": (16,), "2": (16,), "34": (15,), "37": (15,), "30": (14,), "36": (14,), "38": (14,), "35": (16,), "60": (16,), "65": (16,),
-                "62": (16, 17, 18, 19)}
+CARD_LENGTHS = {"4": (13, 16, 19), "5": (16,), "2": (16,), "34": (15,), "37": (15,), "30": (14,), "36": (14,), "38": (14,), "35": (16,),
+                "60": (16,), "65": (16,), "62": (16, 17, 18, 19)}
 """Digits of a card by how its number begins (issuer identification numbers, ISO/IEC 7812)."""
 
 
@@ -61,20 +61,23 @@ def enough_digits(text: str) -> bool:
     return 8 <= len(digits_of(text)) <= 15
 
 
-ALONE, DIGITS_END = r"(?<![0-9A-Za-z_.+-])", r"(?![0-9A-Za-z])(?![.-][0-9])"
+ALONE, APART, END, NUMBER_END = r"(?<![0-9A-Za-z_.+-])", r"(?<![0-9A-Za-z])", r"(?![0-9A-Za-z])", r"(?![0-9A-Za-z])(?![.-]\d)"
 PATTERNS = (
-    pattern("email", r"(?<![0-9A-Za-z._+%-])[0-9A-Za-z._+%-]{1,64}@(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,62})\.){1,8}[A-Za-z]{2,24}(?![A-Za-z0-9-])", needs=("@",)),
-    pattern("iban", r"(?<![0-9A-Za-z])[A-Z]{2}[0-9]{2}(?:[0-9A-Z]{11,27}|(?: [0-9A-Z]{4}){2,7}(?: [0-9A-Z]{1,4})?)(?![0-9A-Za-z])", mod_97),
-    pattern("id_card", r"(?<![0-9A-Za-z])[1-9][0-9]{5}(?:18|19|20)[0-9]{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12][0-9]|3[01])[0-9]{3}[0-9Xx](?![0-9A-Za-z])", id_checksum, number=True),
-    pattern("card", ALONE + r"[2-6](?:[0-9]{12,18}|[0-9]{3}([ -])[0-9]{4}\1[0-9]{4}\1[0-9]{4}(?:\1[0-9]{1,3})?|[0-9]{3}([ -])[0-9]{6}\2[0-9]{4,5})" + DIGITS_END, luhn, number=True),
-    pattern("ssn", ALONE + r"(?!000|666|9)[0-9]{3}-(?!00)[0-9]{2}-(?!0000)[0-9]{4}" + DIGITS_END, needs=("-",), number=True),
-    pattern("ip", ALONE + r"(?:[0-9]{1,3}\.){3}[0-9]{1,3}(?![0-9A-Za-z])(?!\.[0-9])", public_address, needs=(".",), number=True),
+    pattern("email", r"(?<![0-9A-Za-z._+%-])[0-9A-Za-z._+%-]{1,64}@(?:[0-9A-Za-z][0-9A-Za-z-]{0,62}\.){1,8}[A-Za-z]{2,24}(?![0-9A-Za-z-])", needs=("@",)),
+    pattern("iban", APART + r"[A-Z]{2}\d{2}(?:[0-9A-Z]{11,27}|(?: [0-9A-Z]{4}){2,7}(?: [0-9A-Z]{1,4})?)" + END, mod_97),
+    pattern("id_card", APART + r"[1-9]\d{5}(?:18|19|20)\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])\d{3}[\dXx]" + END, id_checksum, number=True),
+    pattern("card", ALONE + r"[2-6]\d{12,18}" + NUMBER_END, luhn, number=True),
+    pattern("card", ALONE + r"[2-6]\d{3}([ -])\d{4}\1\d{4}\1\d{4}(?:\1\d{1,3})?" + NUMBER_END, luhn, number=True),
+    pattern("card", ALONE + r"3\d{3}([ -])\d{6}\1\d{4,5}" + NUMBER_END, luhn, number=True),
+    pattern("ssn", ALONE + r"(?!000|666|9)\d{3}-(?!00)\d\d-(?!0000)\d{4}" + NUMBER_END, needs=("-",), number=True),
+    pattern("ip", ALONE + r"(?:\d{1,3}\.){3}\d{1,3}(?![0-9A-Za-z])(?!\.\d)", public_address, needs=(".",), number=True),
     pattern("ip", r"(?<![0-9A-Za-z:.])[23][0-9A-Fa-f]{3}:[0-9A-Fa-f:]{2,34}(?![0-9A-Za-z:])", public_address, needs=(":",)),
-    pattern("phone", r"(?<![0-9A-Za-z+])(?:\+|00)[1-9](?:[0-9]{7,14}|[0-9]{0,2}+(?:[ .-]?+(?:\([0-9]{1,4}\)|[0-9]{2,4}+)){2,5}+)(?![0-9])", enough_digits, needs=("+", "00"), number=True),
-    pattern("phone", ALONE + r"(?:86[ -]?)?1[3-9][0-9](?:[0-9]{8}|[ -][0-9]{4}[ -][0-9]{4})" + DIGITS_END, number=True),
-    pattern("phone", ALONE + r"(?:\(0[1-9][0-9]{1,2}\)|（0[1-9][0-9]{1,2}）|0[1-9][0-9]{1,2}-)[ ]?[2-9][0-9]{6,7}(?:-[0-9]{1,5})?" + DIGITS_END, needs=("-", ")", "）"), number=True),
-    pattern("phone", ALONE + r"[48]00-[0-9]{3}-[0-9]{4}" + DIGITS_END, needs=("00-",), number=True),
-    pattern("phone", r"(?<![0-9A-Za-z_.+-])(?:1[ .-])?(?:\([2-9][0-9]{2}\) ?|[2-9][0-9]{2}([-. ]))[2-9][0-9]{2}(?(1)\1|[-. ])[0-9]{4}" + DIGITS_END, needs=("-", ".", ")"), number=True),
+    pattern("phone", r"(?<![0-9A-Za-z+])(?:\+|00)[1-9]\d{7,14}(?!\d)", needs=("+", "00"), number=True),
+    pattern("phone", r"(?<![0-9A-Za-z+])(?:\+|00)[1-9]\d{0,2}+(?:[ .-]?+(?:\(\d{1,4}\)|\d{2,4}+)){2,5}+(?!\d)", enough_digits, ("+", "00"), number=True),
+    pattern("phone", ALONE + r"(?:86[ -]?)?1[3-9]\d(?:\d{8}|[ -]\d{4}[ -]\d{4})" + NUMBER_END, number=True),
+    pattern("phone", ALONE + r"(?:\(0[1-9]\d{1,2}\)|（0[1-9]\d{1,2}）|0[1-9]\d{1,2}-) ?[2-9]\d{6,7}(?:-\d{1,5})?" + NUMBER_END, number=True),
+    pattern("phone", ALONE + r"[48]00-\d{3}-\d{4}" + NUMBER_END, needs=("00-",), number=True),
+    pattern("phone", ALONE + r"(?:1[ .-])?(?:\([2-9]\d\d\) ?|[2-9]\d\d([-. ]))[2-9]\d\d(?(1)\1|[-. ])\d{4}" + NUMBER_END, needs=("-", ".", ")"), number=True),
 )
 """Telephone numbers: international, Chinese mobile, Chinese landline, service lines, North American."""
 

@@ -34,9 +34,11 @@ def several_sorts(text: str) -> bool:
 
 ALONE, END = r"(?<![0-9A-Za-z_-])", r"(?![0-9A-Za-z_-])"
 PATTERNS = (
-    pattern("private_key", r"-----BEGIN [A-Z ]{0,30}PRIVATE KEY-----(?:[^-]|-(?!-)){0,20000}+(?:-----END [A-Z ]{0,30}PRIVATE KEY-----)?", needs=("private key-----",)),
+    pattern("private_key",
+            r"-----BEGIN [A-Z ]{0,30}PRIVATE KEY-----(?:[^-]|-(?!-)){0,20000}+(?:-----END [A-Z ]{0,30}PRIVATE KEY-----)?", needs=("private key-----",)),
     pattern("aws", r"(?<![0-9A-Za-z])(?:AKIA|ASIA|AGPA|AIDA|AROA)[0-9A-Z]{16}(?![0-9A-Za-z])", needs=("akia", "asia", "agpa", "aida", "aroa")),
-    pattern("github", ALONE + r"(?:gh[pousr]_[0-9A-Za-z]{36,255}|github_pat_[0-9A-Za-z_]{60,255})" + END, needs=("ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_")),
+    pattern("github",
+            ALONE + r"(?:gh[pousr]_[0-9A-Za-z]{36,255}|github_pat_[0-9A-Za-z_]{60,255})" + END, needs=("ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_")),
     pattern("openai", ALONE + r"sk-[0-9A-Za-z_-]{20,250}" + END, several_sorts, needs=("sk-",)),
     pattern("slack", ALONE + r"(?:xox[abeoprs]-[0-9A-Za-z-]{10,250}|xapp-[0-9A-Za-z-]{10,250})" + END, needs=("xox", "xapp-")),
     pattern("google", ALONE + r"AIza[0-9A-Za-z_-]{35}" + END, needs=("aiza",)),
