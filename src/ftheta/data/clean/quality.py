@@ -68,7 +68,7 @@ class Thresholds(Config):
     sentences: Bounds = None
     """Sentences; a line that ends without a mark is one."""
     duplicate_lines: Bounds = None
-    """Share of lines that equal an earlier one; Gopher's count, of all texts."""
+    """Share of lines that equal an earlier one, of texts with few lines too."""
     duplicate_line_characters: Bounds = None
     """Share of the text's characters in such lines."""
     duplicate_paragraphs: Bounds = None
