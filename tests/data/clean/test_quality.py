@@ -30,7 +30,7 @@ def keeps(text, **fields):
 @given(ANY)
 @settings(max_examples=300, deadline=None)
 def test_words_are_those_of_the_formula(text):
-    found, expected = Measures(text).words, words(text)
+    found, expected = Measures(text), words(text)
     assert [text[a:b] for a, b in zip(found.begin, found.end, strict=True)] == expected
     same = {word: int(value) for word, value in zip(expected, found.hashes, strict=True)}
     assert len(set(same.values())) == len(same) and [same[word] for word in expected] == found.hashes.tolist()
@@ -64,6 +64,15 @@ def test_grams_are_those_of_the_formula(text):
         assert chained.repeats(size).most == naive_top(text, size)
     for size in (5, 3, 1):
         assert alone.duplicate_grams(size) == naive_duplicates(text, size)
+
+
+@given(st.text("ab \n中", min_size=1, max_size=120), st.floats(0, 1), st.permutations([2, 3, 4, 6]))
+@settings(max_examples=300, deadline=None)
+def test_a_bound_instead_of_the_value_changes_no_verdict(text, limit, sizes):
+    quick = Measures(text)
+    for size in sizes:
+        assert (quick.top_gram(size, limit) > limit) == (Measures(text).top_gram(size) > limit)
+        assert (quick.duplicate_grams(size, limit) > limit) == (naive_duplicates(text, size) > limit)
 
 
 @given(st.text("a \n\t-", max_size=40))

@@ -24,7 +24,9 @@ ASSIGNED = 0x34000
 UNSPACED = ((0x3005, 0x3008), (0x3040, 0x3100), (0x3400, 0x4DC0), (0x4E00, 0xA000), (0xF900, 0xFB00), (0x20000, ASSIGNED))
 LONGEST = 4096
 """Characters of a word after which the weights of its hash come again."""
-SENTENCE_END = re.compile(r"""[.!?]++["'”’)\]]*+(?=\s)|[。！？]++["'”’」』）]*+(?=.)""")
+SENTENCE_END = re.compile(r"""[.!?]++["'”’)\]]*+(?=[ \t\xa0]++\S)""")
+WIDE_SENTENCE_END = re.compile(r"""[。！？]++["'”’」』）]*+(?=[ \t\u3000]*+\S)""")
+"""Marks that end a sentence where the line goes on."""
 
 
 @functools.cache
@@ -41,6 +43,12 @@ def kinds_table() -> np.ndarray:
     for first, last in UNSPACED:
         table[first:last] |= ALONE
     return table
+
+
+@functools.cache
+def ascii_kinds() -> bytes:
+    """The same of every byte, for `bytes.translate`."""
+    return kinds_table()[:256].tobytes()
 
 
 @functools.cache
@@ -66,15 +74,6 @@ def repeated(pieces: Sequence[str]) -> tuple[int, int]:
     return len(pieces) - len(distinct), sum(map(len, pieces)) - sum(map(len, distinct))
 
 
-class Words(NamedTuple):
-    """All words of a text, W of them: where each begins and ends, the kinds of its characters put together, its hash."""
-
-    begin: np.ndarray
-    end: np.ndarray
-    kinds: np.ndarray
-    hashes: np.ndarray
-
-
 class Repeats(NamedTuple):
     """The grams of one size that occur more than once, and the commonest of all: its count and where it stands first."""
 
@@ -90,6 +89,7 @@ class Measures:
     def __init__(self, text: str):
         self.text = text
         self.grams: dict[int, Repeats] = {}
+        self.cover: dict[int, float] = {}
 
     # lines
 
@@ -145,7 +145,8 @@ class Measures:
     @functools.cached_property
     def sentences(self) -> int:
         """Ends of sentences inside lines, and lines."""
-        return sum(1 + len(SENTENCE_END.findall(line)) for line in self.lines)
+        wide = 0 if self.text.isascii() else len(WIDE_SENTENCE_END.findall(self.text))
+        return len(self.lines) + len(SENTENCE_END.findall(self.text)) + wide
 
     # characters
 
@@ -155,6 +156,8 @@ class Measures:
 
     @functools.cached_property
     def kinds(self) -> np.ndarray:
+        if self.text.isascii():
+            return np.frombuffer(self.text.encode("ascii").translate(ascii_kinds()), dtype=np.uint8)
         return kinds_table()[self.codes]
 
     def letters(self) -> float:
@@ -164,90 +167,148 @@ class Measures:
     # words
 
     @functools.cached_property
-    def words(self) -> Words:
-        kinds = self.kinds
-        solid = kinds != SPACE
+    def borders(self) -> tuple[np.ndarray, np.ndarray]:
+        """Whether each character is the first of a word, and whether it is the last."""
+        solid = self.kinds != SPACE
         first, last = solid.copy(), solid.copy()
         if self.text.isascii():
-            first[1:] &= ~solid[:-1]
-            last[:-1] &= ~solid[1:]
+            np.greater(solid[1:], solid[:-1], out=first[1:])
+            np.greater(solid[:-1], solid[1:], out=last[:-1])
         else:
-            alone = (kinds & ALONE).astype(bool)
+            alone = (self.kinds & ALONE).astype(bool)
             between = alone | ~solid
             first[1:] &= between[:-1] | alone[1:]
             last[:-1] &= between[1:] | alone[:-1]
-        begin, end = first.nonzero()[0], last.nonzero()[0] + 1
-        if not len(begin):
-            return Words(begin, end, kinds[:0], np.empty(0, dtype=np.uint64))
-        place = np.arange(begin[0], len(kinds))
-        place -= np.repeat(begin, steps(begin, len(kinds)))
-        terms = weights()[place if len(kinds) <= LONGEST else place % LONGEST]
-        terms *= self.codes[begin[0] :] + np.uint64(1)
-        terms *= solid[begin[0] :]
-        return Words(begin, end, np.bitwise_or.reduceat(kinds, begin), np.add.reduceat(terms, begin - begin[0]))
+        return first, last
+
+    @functools.cached_property
+    def count(self) -> int:
+        """How many words there are, W."""
+        return int(np.count_nonzero(self.borders[0]))
+
+    @functools.cached_property
+    def begin(self) -> np.ndarray:
+        """(W,) where each word begins."""
+        return self.borders[0].nonzero()[0]
+
+    @functools.cached_property
+    def end(self) -> np.ndarray:
+        """(W,) the place behind each word."""
+        return self.borders[1].nonzero()[0] + 1
+
+    @functools.cached_property
+    def word_kinds(self) -> np.ndarray:
+        """(W,) the kinds of each word's characters put together."""
+        return np.bitwise_or.reduceat(self.kinds, self.begin) if self.count else self.kinds[:0]
+
+    @functools.cached_property
+    def hashes(self) -> np.ndarray:
+        """(W,) the sum over each word's characters of (code + 1) · the weight of the place in the word, modulo 2⁶⁴."""
+        if not self.count:
+            return np.empty(0, dtype=np.uint64)
+        starts = self.begin - self.begin[0]
+        codes = self.codes[self.begin[0] :] + np.uint64(1)
+        place = np.arange(len(codes))
+        place -= np.repeat(starts, steps(starts, len(codes)))
+        codes *= weights()[place if len(codes) <= LONGEST else place % LONGEST]
+        codes *= self.kinds[self.begin[0] :] != SPACE
+        return np.add.reduceat(codes, starts)
 
     @functools.cached_property
     def lengths(self) -> np.ndarray:
-        return self.words.end - self.words.begin
+        return self.end - self.begin
 
     @functools.cached_property
     def before(self) -> np.ndarray:
-        """Characters of all words before each, and of all."""
+        """(W + 1,) characters of all words before each, and of all."""
         return np.concatenate(([0], np.cumsum(self.lengths)))
 
     @functools.cached_property
     def solid_words(self) -> tuple[int, float]:
         """How many words hold more than punctuation, and their mean length."""
-        chosen = (self.words.kinds & SOLID).astype(bool)
+        chosen = (self.word_kinds & SOLID).astype(bool)
         count = int(np.count_nonzero(chosen))
         return count, share(int(self.lengths[chosen].sum()), count)
 
     def alphabetic_words(self) -> float:
-        return share(int(np.count_nonzero(self.words.kinds & LETTER)), len(self.words.begin))
+        return share(int(np.count_nonzero(self.word_kinds & LETTER)), self.count)
 
     def per_word(self, marks: Sequence[str]) -> float:
         """How often any of `marks` stands in the text, by word."""
-        return share(sum(self.text.count(mark) for mark in marks), len(self.words.begin))
+        return share(sum(self.text.count(mark) for mark in marks), self.count)
 
-    def found(self, words: Sequence[str]) -> int:
-        """How many of these words occur."""
-        return int((hashes_of(tuple(words))[:, None] == self.words.hashes).any(1).sum())
+    def found(self, words: Sequence[str], enough: float = float("inf")) -> int:
+        """How many of these words occur; counting may stop at `enough`. A word between spaces, or one without any around it, is seen at a glance."""
+        seen = [word for word in words if f" {word} " in self.text or (len(word) == 1 and word in self.text and kinds_table()[ord(word)] & ALONE)]
+        if len(seen) >= min(enough, len(words)):
+            return len(seen)
+        return int((hashes_of(tuple(words))[:, None] == self.hashes).any(1).sum())
 
     # grams
 
     def gram_hashes(self, size: int) -> np.ndarray:
         """The hash of every gram of `size` words."""
-        hashes, count = self.words.hashes, max(0, len(self.words.begin) - size + 1)
+        hashes, count = self.hashes, max(0, self.count - size + 1)
         found = np.zeros(count, dtype=np.uint64)
         for i in range(size):
             found += hashes[i : i + count] * weights()[i]
         return found
 
     def repeats(self, size: int) -> Repeats:
-        """Grams of `size` words that occur more than once, found among those of size - 1 where these are known."""
+        """Grams of `size` words that occur more than once, found among those of the next smaller size that is known."""
         if size not in self.grams:
-            hashes, count = self.words.hashes, len(self.words.begin) - size + 1
-            if size - 1 in self.grams:
-                known = self.grams[size - 1]
-                inside = known.positions < count
-                positions = known.positions[inside]
-                grams = known.hashes[inside] + hashes[positions + size - 1] * weights()[size - 1]
+            if smaller := self.known_below(size):
+                known = self.grams[smaller]
+                inside = known.positions <= self.count - size
+                positions, grams = known.positions[inside], known.hashes[inside]
+                for i in range(smaller, size if len(positions) else 0):
+                    grams += self.hashes[positions + i] * weights()[i]
             else:
-                positions, grams = np.arange(max(0, count)), self.gram_hashes(size)
+                grams = self.gram_hashes(size)
+                positions = np.arange(len(grams))
             self.grams[size] = grouped(positions, grams)
         return self.grams[size]
 
-    def top_gram(self, size: int) -> float:
-        """Characters of the commonest gram times its count, of all; among equally common ones the first counts."""
-        if len(self.words.begin) < size:
+    def known_below(self, size: int) -> int:
+        """The largest size up to this one whose repeats are known; 0 if none is."""
+        return max((known for known in self.grams if known <= size), default=0)
+
+    def top_gram(self, size: int, limit: float = -1.0) -> float:
+        """Characters of the commonest gram times its count, of all; among equally common ones the first counts.
+
+        Where it is at most `limit`, an upper bound of it may be given instead, if that is at most `limit` too: no gram is commoner than the commonest
+        smaller one, or longer than the longest.
+        """
+        if self.count < size:
             return 0.0
+        known = self.known_below(size)
+        if known and known < size:
+            bound = share(self.grams[known].most * (int((self.before[size:] - self.before[:-size]).max()) + size - 1), len(self.text))
+            if bound <= limit:
+                return bound
         found = self.repeats(size)
-        begin, end = self.words.begin[found.first : found.first + size], self.words.end[found.first : found.first + size]
+        begin, end = self.begin[found.first : found.first + size], self.end[found.first : found.first + size]
         spaces = np.count_nonzero(begin[1:] > end[:-1])
         return share(found.most * (int((end - begin).sum()) + int(spaces)), len(self.text))
 
-    def duplicate_grams(self, size: int) -> float:
-        """Share of characters in grams that equal an earlier one, reading on behind each that does."""
+    def covered(self, size: int) -> float:
+        """Share of the characters that stand in a gram of `size` words which occurs more than once, each counted once."""
+        if size not in self.cover:
+            depth = np.zeros(self.count + 1, dtype=np.int32)
+            positions = self.repeats(size).positions
+            depth[positions] += 1
+            depth[positions + size] -= 1
+            self.cover[size] = share(int(self.lengths[depth.cumsum()[:-1] > 0].sum()), len(self.text)) if len(positions) else 0.0
+        return self.cover[size]
+
+    def duplicate_grams(self, size: int, limit: float = -1.0) -> float:
+        """Share of characters in grams that equal an earlier one, reading on behind each that does.
+
+        Where it is at most `limit`, an upper bound of it may be given instead: what stands in repeated grams of this or a smaller size.
+        """
+        for known in dict.fromkeys((self.known_below(size) or size, size)):
+            if limit >= 0 and (bound := self.covered(known)) <= limit:
+                return bound
         found, total, free, seen = self.repeats(size), 0, 0, set[int]()
         if not len(found.positions):
             return 0.0
@@ -273,9 +334,10 @@ def grouped(positions: np.ndarray, hashes: np.ndarray) -> Repeats:
     """Those that are not alone, in order, and the commonest."""
     if not len(hashes):
         return Repeats(positions, hashes, 1, 0)
-    order = np.argsort(hashes)
+    order = hashes.argsort()
     ordered = hashes[order]
-    new = np.ones(len(ordered), dtype=bool)
+    new = np.empty(len(ordered), dtype=bool)
+    new[0] = True
     np.not_equal(ordered[1:], ordered[:-1], out=new[1:])
     starts = new.nonzero()[0]
     counts = steps(starts, len(ordered))
@@ -290,4 +352,4 @@ def grouped(positions: np.ndarray, hashes: np.ndarray) -> Repeats:
 @functools.lru_cache(64)
 def hashes_of(words: tuple[str, ...]) -> np.ndarray:
     """The hashes of single words."""
-    return np.concatenate([Measures(word).words.hashes for word in words]) if words else np.empty(0, dtype=np.uint64)
+    return np.concatenate([Measures(word).hashes for word in words]) if words else np.empty(0, dtype=np.uint64)

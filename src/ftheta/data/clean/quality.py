@@ -97,6 +97,12 @@ class Thresholds(Config):
         return value
 
 
+def enough(bounds: Bounds) -> float:
+    """From which value on it does not matter how much more it is."""
+    least, most = bounds or (None, None)
+    return least if least is not None and most is None else float("inf")
+
+
 MEASURES: dict[str, Callable[[Measures, Thresholds], float]] = {
     "characters": lambda m, t: len(m.text.strip()),
     "letters": lambda m, t: m.letters(),
@@ -108,7 +114,7 @@ MEASURES: dict[str, Callable[[Measures, Thresholds], float]] = {
     "bullet_lines": lambda m, t: m.begin_with(t.bullets or ()),
     "ellipsis_lines": lambda m, t: m.end_with(("...", "…")),
     "alphabetic_words": lambda m, t: m.alphabetic_words(),
-    "stop_words": lambda m, t: m.found(t.stop_list or ()),
+    "stop_words": lambda m, t: m.found(t.stop_list or (), enough(t.stop_words)),
     "ended_lines": lambda m, t: m.ended_lines(frozenset(t.ends or "")),
     "short_lines": lambda m, t: m.short_lines(t.short or 0),
     "repeated_characters": lambda m, t: m.repeated_characters(),
@@ -146,9 +152,9 @@ def checks(thresholds: Thresholds) -> list[Check]:
         if least is not None or most is not None:
             found.append(Check(name.replace("_", " "), lambda m, measure=measure: measure(m, thresholds), least, most))
     for size, most in sorted((thresholds.top_ngrams or {}).items()):
-        found.append(Check(f"top {size}-grams", lambda m, size=size: m.top_gram(size), None, most))
+        found.append(Check(f"top {size}-grams", lambda m, size=size, most=most: m.top_gram(size, most), None, most))
     for size, most in sorted((thresholds.duplicate_ngrams or {}).items()):
-        found.append(Check(f"duplicate {size}-grams", lambda m, size=size: m.duplicate_grams(size), None, most))
+        found.append(Check(f"duplicate {size}-grams", lambda m, size=size, most=most: m.duplicate_grams(size, most), None, most))
     return found
 
 
