@@ -11,7 +11,7 @@ from data.clean.texts import CHINESE, noisy, real, words
 from ftheta.core.config import Slot
 from ftheta.core.errors import ConfigError, DataError
 from ftheta.data.clean import RULES
-from ftheta.data.clean.measures import Measures
+from ftheta.data.clean.measures import LONGEST, Measures
 from ftheta.data.clean.quality import MEASURES, SETS, Quality, rule_set
 from ftheta.data.clean.rules import judge
 from ftheta.data.documents import Document
@@ -35,6 +35,13 @@ def test_words_are_those_of_the_formula(text):
     same = {word: int(value) for word, value in zip(expected, found.hashes, strict=True)}
     assert len(set(same.values())) == len(same) and [same[word] for word in expected] == found.hashes.tolist()
     assert Measures(text).alphabetic_words() == (sum(any(c.isalpha() for c in word) for word in expected) / len(expected) if expected else 0)
+
+
+def test_long_texts_give_words_the_same_hashes():
+    text = " ".join(noisy(3)) + " x" + "y" * 200 + " "
+    assert len(text) < LONGEST < len(text * 100)
+    short, long = Measures(text), Measures(text * 100)
+    assert long.hashes.tolist() == short.hashes.tolist() * 100 and long.repeats(3).most == 100 * short.repeats(3).most
 
 
 def naive_top(text, size):

@@ -22,8 +22,10 @@ SPACE, LETTER, SOLID, ALONE = 1, 2, 4, 8
 ASSIGNED = 0x34000
 """No code point from here on is a letter, a space or punctuation."""
 UNSPACED = ((0x3005, 0x3008), (0x3040, 0x3100), (0x3400, 0x4DC0), (0x4E00, 0xA000), (0xF900, 0xFB00), (0x20000, ASSIGNED))
-LONGEST = 4096
-"""Characters of a word after which the weights of its hash come again."""
+LONGEST = 1 << 16
+"""Characters of a text up to which hashes of words come from one running sum, and of a word after which the weights of its hash come again."""
+BASE = 0x9E3779B97F4A7C15
+"""Odd, so that its powers modulo 2⁶⁴ have inverses."""
 SENTENCE_END = re.compile(r"""[.!?]++["'”’)\]]*+(?=[ \t\xa0]++\S)""")
 WIDE_SENTENCE_END = re.compile(r"""[。！？]++["'”’」』）]*+(?=[ \t\u3000]*+\S)""")
 """Marks that end a sentence where the line goes on."""
@@ -52,9 +54,19 @@ def ascii_kinds() -> bytes:
 
 
 @functools.cache
-def weights() -> np.ndarray:
-    """Odd random numbers that a word's characters are multiplied by and added up to its hash."""
-    return np.random.default_rng(0).integers(1 << 63, size=LONGEST, dtype=np.uint64) * np.uint64(2) + np.uint64(1)
+def powers() -> tuple[np.ndarray, np.ndarray]:
+    """BASE^i and BASE^-i modulo 2⁶⁴: what the characters of a word are multiplied by, and what brings a word to the place 0."""
+    bases = np.full((2, LONGEST), BASE, dtype=np.uint64)
+    bases[1] = pow(BASE, -1, 1 << 64)
+    bases[:, 0] = 1
+    forth, back = np.cumprod(bases, axis=1)
+    return forth, back
+
+
+@functools.cache
+def factors() -> np.ndarray:
+    """Odd random numbers that the words of a gram are multiplied by."""
+    return np.random.default_rng(0).integers(1 << 63, size=1024, dtype=np.uint64) * np.uint64(2) + np.uint64(1)
 
 
 def codes_of(text: str) -> np.ndarray:
@@ -203,14 +215,22 @@ class Measures:
 
     @functools.cached_property
     def hashes(self) -> np.ndarray:
-        """(W,) the sum over each word's characters of (code + 1) · the weight of the place in the word, modulo 2⁶⁴."""
+        """(W,) the sum of (code + 1) · BASE^place over the characters of each word, modulo 2⁶⁴."""
         if not self.count:
             return np.empty(0, dtype=np.uint64)
+        forth, back = powers()
+        if len(self.codes) < LONGEST:
+            sums = np.empty(len(self.codes) + 1, dtype=np.uint64)
+            sums[0] = 0
+            sums[1:] = self.codes
+            sums[1:] += np.uint64(1)
+            sums[1:] *= forth[: len(self.codes)]
+            np.cumsum(sums, out=sums)
+            return (sums[self.end] - sums[self.begin]) * back[self.begin]
         starts = self.begin - self.begin[0]
         codes = self.codes[self.begin[0] :] + np.uint64(1)
-        place = np.arange(len(codes))
-        place -= np.repeat(starts, steps(starts, len(codes)))
-        codes *= weights()[place if len(codes) <= LONGEST else place % LONGEST]
+        place = np.arange(len(codes)) - np.repeat(starts, steps(starts, len(codes)))
+        codes *= forth[place % LONGEST]
         codes *= self.kinds[self.begin[0] :] != SPACE
         return np.add.reduceat(codes, starts)
 
@@ -251,7 +271,7 @@ class Measures:
         hashes, count = self.hashes, max(0, self.count - size + 1)
         found = np.zeros(count, dtype=np.uint64)
         for i in range(size):
-            found += hashes[i : i + count] * weights()[i]
+            found += hashes[i : i + count] * factors()[i % len(factors())]
         return found
 
     def repeats(self, size: int) -> Repeats:
@@ -262,7 +282,7 @@ class Measures:
                 inside = known.positions <= self.count - size
                 positions, grams = known.positions[inside], known.hashes[inside]
                 for i in range(smaller, size if len(positions) else 0):
-                    grams += self.hashes[positions + i] * weights()[i]
+                    grams += self.hashes[positions + i] * factors()[i % len(factors())]
             else:
                 grams = self.gram_hashes(size)
                 positions = np.arange(len(grams))
@@ -331,22 +351,24 @@ def steps(starts: np.ndarray, end: int) -> np.ndarray:
 
 
 def grouped(positions: np.ndarray, hashes: np.ndarray) -> Repeats:
-    """Those that are not alone, in order, and the commonest."""
-    if not len(hashes):
-        return Repeats(positions, hashes, 1, 0)
-    order = hashes.argsort()
-    ordered = hashes[order]
-    new = np.empty(len(ordered), dtype=bool)
-    new[0] = True
-    np.not_equal(ordered[1:], ordered[:-1], out=new[1:])
-    starts = new.nonzero()[0]
-    counts = steps(starts, len(ordered))
-    most = int(counts.max())
-    if most == 1:
+    """Those that are not alone, in order, and the commonest. Numbers are sorted that begin with a hash's upper bits and end with its place."""
+    low = np.uint64(len(hashes).bit_length())
+    keys = hashes >> low
+    keys <<= low
+    keys += np.arange(len(keys), dtype=np.uint64)
+    keys.sort()
+    order = (keys & ((np.uint64(1) << low) - np.uint64(1))).view(np.int64)
+    keys >>= low
+    same = keys[1:] == keys[:-1]
+    if not same.any():
         return Repeats(positions[:0], hashes[:0], 1, 0)
-    chosen = np.sort(order[np.repeat(counts > 1, counts)])
-    first = int(positions[np.minimum.reduceat(order, starts)[counts == most].min()])
-    return Repeats(positions[chosen], hashes[chosen], most, first)
+    starts = np.concatenate(([0], (~same).nonzero()[0] + 1))
+    counts = steps(starts, len(keys))
+    most = int(counts.max())
+    chosen = np.zeros(len(keys), dtype=bool)
+    chosen[order[1:][same]] = True
+    chosen[order[:-1][same]] = True
+    return Repeats(positions[chosen], hashes[chosen], most, int(positions[order[starts[counts == most]].min()]))
 
 
 @functools.lru_cache(64)
