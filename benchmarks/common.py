@@ -29,7 +29,7 @@ ENVIRONMENT = {
     "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1", "PYTHONWARNINGS": "ignore", "TRANSFORMERS_VERBOSITY": "error",
 }
 """The same for all arms: two threads that sleep while they wait."""
-PACKAGES = ("torch", "numpy", "safetensors", "tokenizers", "transformers", "accelerate", "torch-geometric", "scikit-learn")
+PACKAGES = ("torch", "numpy", "safetensors", "tokenizers", "transformers", "accelerate", "torch-geometric", "scikit-learn", "datatrove", "ftfy", "py3langid")
 
 
 class Row(NamedTuple):

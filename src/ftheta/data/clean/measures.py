@@ -259,9 +259,11 @@ class Measures:
 
     def found(self, words: Sequence[str], enough: float = float("inf")) -> int:
         """How many of these words occur; counting may stop at `enough`. A word between spaces, or one without any around it, is seen at a glance."""
-        seen = [word for word in words if f" {word} " in self.text or (len(word) == 1 and word in self.text and kinds_table()[ord(word)] & ALONE)]
-        if len(seen) >= min(enough, len(words)):
-            return len(seen)
+        seen = 0
+        for word in words:
+            seen += f" {word} " in self.text or (len(word) == 1 and word in self.text and bool(kinds_table()[ord(word)] & ALONE))
+            if seen >= enough:
+                return seen
         return int((hashes_of(tuple(words))[:, None] == self.hashes).any(1).sum())
 
     # grams
