@@ -13,7 +13,10 @@ from ftheta.data.clean.quality import Quality
 from ftheta.data.clean.rules import judge
 from ftheta.data.documents import Document
 
-PAGE = "Home | News\nThe first sentence of a page.\nWe use cookies to make this better.\n\nPlease enable JavaScript to read on.\nIt has [1] a second one.[edit]\nThe end..."
+PAGE = (
+    "Home | News\nThe first sentence of a page.\nWe use cookies to make this better.\n\nPlease enable JavaScript to read on.\n"
+    "It has [1] a second one.[edit]\nThe end..."
+)
 
 
 def test_the_kept_texts_of_c4_are_those_of_datatrove():

@@ -59,16 +59,20 @@ def born(draws):
 
 PLANTED = {
     "email": lambda d: f"{token(d, 6).lower()}.{token(d, 5).lower()}@{token(d, 5).lower()}.{d.choice(['com', 'com.cn', 'org', 'de', 'museum'])}",
-    "iban": lambda d: d.choice([with_mod_97("DE", digits(d, 18)), spaced(with_mod_97("DE", digits(d, 18)), [4, 4, 4, 4, 4, 2], " "), with_mod_97("GB", "WEST" + digits(d, 14))]),
+    "iban": lambda d: d.choice([
+        with_mod_97("DE", digits(d, 18)), spaced(with_mod_97("DE", digits(d, 18)), [4, 4, 4, 4, 4, 2], " "), with_mod_97("GB", "WEST" + digits(d, 14)),
+    ]),
     "id_card": lambda d: with_id_checksum(d.choice(["110101", "440305", "310115"]) + born(d) + digits(d, 3)),
     "card": lambda d: d.choice([
-        with_luhn("4" + digits(d, 14)), spaced(with_luhn("53" + digits(d, 13)), [4, 4, 4, 4], d.choice(" -")), spaced(with_luhn("37" + digits(d, 12)), [4, 6, 5], " "),
+        with_luhn("4" + digits(d, 14)), spaced(with_luhn("53" + digits(d, 13)), [4, 4, 4, 4], d.choice(" -")),
+        spaced(with_luhn("37" + digits(d, 12)), [4, 6, 5], " "),
         with_luhn("622848" + digits(d, 12)),
     ]),
     "ssn": lambda d: f"{d.randint(1, 665):03}-{d.randint(1, 99):02}-{d.randint(1, 9999):04}",
     "ip": lambda d: d.choice([f"8.{d.randint(0, 255)}.{d.randint(0, 255)}.{d.randint(1, 255)}", f"2a00:1450:{d.randint(4096, 9999)}::{d.randint(1, 9999)}"]),
     "phone": lambda d: d.choice([
-        f"+49 {d.randint(30, 99)} {d.randint(1000, 9999)} {d.randint(1000, 9999)}", f"+86138{digits(d, 8)}", f"1{d.choice('3578')}{d.randint(0, 9)}{digits(d, 8)}",
+        f"+49 {d.randint(30, 99)} {d.randint(1000, 9999)} {d.randint(1000, 9999)}", f"+86138{digits(d, 8)}",
+        f"1{d.choice('3578')}{d.randint(0, 9)}{digits(d, 8)}",
         f"139 {digits(d, 4)} {digits(d, 4)}", f"010-6{digits(d, 7)}", f"（0755）2{digits(d, 7)}", f"({d.randint(212, 989)}) {d.randint(200, 999)}-{digits(d, 4)}",
         f"{d.randint(212, 989)}-{d.randint(200, 999)}-{digits(d, 4)}", f"400-{digits(d, 3)}-{digits(d, 4)}",
     ]),
@@ -102,10 +106,13 @@ def test_what_is_planted_is_found(rule, patterns):
 
 
 @pytest.mark.parametrize("text", [
-    "version 3.11.7 of 2024-05-06 at 12:30:45", "pages 123-456 and 1914-1918, section 1.2.3", "127.0.0.1 and 192.168.1.10 and 10.0.0.1", "std::vector<int> a::b::c",
-    "4111111111111112", "110101199003070001", "DE89370400440532013001", "π is 3.14159265358979323846264", "000-12-3456 and 666-12-3456", "1234567890123", "@property",
+    "version 3.11.7 of 2024-05-06 at 12:30:45", "pages 123-456 and 1914-1918, section 1.2.3", "127.0.0.1 and 192.168.1.10 and 10.0.0.1",
+    "std::vector<int> a::b::c",
+    "4111111111111112", "110101199003070001", "DE89370400440532013001", "π is 3.14159265358979323846264", "000-12-3456 and 666-12-3456",
+    "1234567890123", "@property",
     "id 20240506123456", "订单号2024050612345678", "0.13812345678", "a13812345678b", "key = 'your-api-key-here-1'", "password = 'correcthorsebatterystaple'",
-    "sk-learn-contributors-guide-and-more", "tokens = ['a', 'b']", "https://example.org/?key=value", "AKIAISNOTLONG", "token: '${TOKEN_FROM_ENV_1}'", "1 000 000 000 people",
+    "sk-learn-contributors-guide-and-more", "tokens = ['a', 'b']", "https://example.org/?key=value", "AKIAISNOTLONG", "token: '${TOKEN_FROM_ENV_1}'",
+    "1 000 000 000 people",
     "ISBN 978-3-16-148410-0", "10.1000/xyz123 doi", "(1998) 2345-6789 pages", "::1 and fe80::1 and 2001:db8::1",
 ])
 def test_look_alikes_are_left(text):
@@ -144,8 +151,10 @@ def test_no_text_breaks_them(text):
 
 
 HOSTILE = [
-    "a", "1", "1 ", "1-", "a@", "a.", "@a.", "a@a.", "1.", "1:", "a:", "2a00:", "+1", "+1 (", "(0", "010-", "(212) ", "DE89 ", "DE", "4111 ", "0" * 3, "eyJ", "eyJa.", "sk-",
-    "AKIA", "ghp_", "xoxb-", "key", "key=", "key='", "key-", "token: \"", "password ", PEM.format(""), PEM.format("") + "a", "-", "-----BEGIN ", "中1", "٣", "١٢٣.", "+",
+    "a", "1", "1 ", "1-", "a@", "a.", "@a.", "a@a.", "1.", "1:", "a:", "2a00:", "+1", "+1 (", "(0", "010-", "(212) ", "DE89 ", "DE", "4111 ",
+    "0" * 3, "eyJ", "eyJa.", "sk-",
+    "AKIA", "ghp_", "xoxb-", "key", "key=", "key='", "key-", "token: \"", "password ", PEM.format(""), PEM.format("") + "a", "-", "-----BEGIN ",
+    "中1", "٣", "١٢٣.", "+",
     "key_1=", "\ud800", "1.1.1.1", "86 1", "\"",
 ]
 

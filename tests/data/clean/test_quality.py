@@ -1,6 +1,7 @@
 """Rule sets by counting: formulas written out, datatrove's filters, every threshold, and what is said of a dropped document."""
 
 import re
+import time
 from collections import Counter
 
 import pytest
@@ -104,6 +105,29 @@ def test_letters_need_no_table_beyond_the_assigned_planes():
 ])
 def test_sentences(text, count):
     assert Measures(text).sentences == count
+
+
+HOSTILE = ["a", "a ", ". ", "的", "的。", "。", "...", "\ud800", "[1", "{", "- \n", "x = 1\n", "import x:\n", ".\"", "Ã©", "&amp", "ab ba ", "1 "]
+LINEAR = [{"kind": "quality", "rules": name} for name in SETS.__args__] + [
+    {"kind": "normalise", "form": "NFKC", "width": "half", "invisible": True}, {"kind": "lines"}, {"kind": "lines", "rules": "c4_chinese"}, {"kind": "language"},
+    {"kind": "quality", "rules": "gopher_repetition", "duplicate_lines": [None, None], "duplicate_paragraphs": [None, None]},
+]
+
+
+@pytest.mark.parametrize("fields", LINEAR, ids=lambda fields: "-".join(map(str, list(fields.values())[:2])))
+def test_four_times_the_text_takes_about_four_times_as_long(fields):
+    """Quadratic time would be a factor of 16."""
+    rule = Slot(RULES).parse({**fields, "top_ngrams": {"2": 1e9}} if "duplicate_lines" in fields else fields)
+
+    def seconds(text):
+        start = time.process_time()
+        rule.apply(Document("a", text))
+        return time.process_time() - start
+
+    seconds("libraries and tables are loaded")
+    for piece in HOSTILE:
+        short, long = (piece * (size // len(piece)) for size in (40_000, 160_000))
+        assert seconds(long) < 8 * seconds(short) + 0.3, piece
 
 
 # datatrove's filters

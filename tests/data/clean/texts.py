@@ -22,7 +22,8 @@ def real() -> list[str]:
     """Pages about Python's language, whole and in pieces, and modules of the standard library."""
     pages = list(topics.topics.values())
     files = sorted(Path(next(path for path in sys.path if (Path(path) / "textwrap.py").exists())).glob("[a-f]*.py"))
-    return pages + [page[i : i + 1500] for page in pages for i in range(0, len(page), 1500)] + [path.read_text(encoding="utf-8", errors="replace") for path in files]
+    pieces = [page[i : i + 1500] for page in pages for i in range(0, len(page), 1500)]
+    return pages + pieces + [path.read_text(encoding="utf-8", errors="replace") for path in files]
 
 
 def noisy(count: int, seed: int = 0) -> list[str]:

@@ -120,7 +120,8 @@ def train_quality(good: Sequence[str], bad: Sequence[str], *, sizes: Sequence[in
             bias_square += error * error
             bias -= rate * error / math.sqrt(bias_square)
     model = QualityModel(weights.astype(np.float32), bias, tuple(sizes), {})
-    scores = [[sigmoid(float(model.weights[row.places] @ row.values) + bias) for (row, label), test in zip(rows, held, strict=True) if test and label == side] for side in (1, 0)]
+    tested = [(sigmoid(float(model.weights[row.places] @ row.values) + bias), label) for (row, label), test in zip(rows, held, strict=True) if test]
+    scores = [[score for score, label in tested if label == side] for side in (1, 0)]
     area = auc(*scores)
     low, high = auc_interval(area, len(scores[0]), len(scores[1]))
     right = sum(score >= 0.5 for score in scores[0]) + sum(score < 0.5 for score in scores[1])
@@ -146,7 +147,10 @@ def auc(good: Sequence[float], bad: Sequence[float]) -> float:
 
 
 def auc_interval(area: float, good: int, bad: int, z: float = 1.959964) -> tuple[float, float]:
-    """95 % interval of an AUC: the θ with |area - θ| ≤ z·√V(θ), V of Hanley and McNeil; has a width at 1, too (Newcombe 2006, Statistics in Medicine 25, method 5)."""
+    """95 % interval of an AUC: the θ with |area - θ| ≤ z·√V(θ), V of Hanley and McNeil; it has a width at 1, too.
+
+    Newcombe 2006, Statistics in Medicine 25(4), method 5.
+    """
     size = (good + bad) / 2 - 1
 
     def distance(theta: float) -> float:

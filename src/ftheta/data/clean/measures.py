@@ -26,9 +26,9 @@ LONGEST = 1 << 16
 """Characters of a text up to which hashes of words come from one running sum, and of a word after which the weights of its hash come again."""
 BASE = 0x9E3779B97F4A7C15
 """Odd, so that its powers modulo 2⁶⁴ have inverses."""
-SENTENCE_END = re.compile(r"""[.!?]++["'”’)\]]*+(?=[ \t\xa0]++\S)""")
-WIDE_SENTENCE_END = re.compile(r"""[。！？]++["'”’」』）]*+(?=[ \t\u3000]*+\S)""")
-"""Marks that end a sentence where the line goes on."""
+SENTENCE_END = re.compile(r"""[.!?](?<![.!?]{2})[.!?]*+["'”’)\]]*+(?=[ \t\xa0]++\S)""")
+WIDE_SENTENCE_END = re.compile(r"""[。！？](?<![。！？]{2})[。！？]*+["'”’」』）]*+(?=[ \t\u3000]*+\S)""")
+"""Marks that end a sentence where the line goes on; looked at from the first of a run only, which keeps the time linear."""
 
 
 @functools.cache
