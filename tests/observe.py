@@ -34,6 +34,7 @@ from ftheta.core.errors import FthetaError
 from ftheta.core.random import Draws, generator, key, seed_all
 from ftheta.data.chat.conversations import Message
 from ftheta.data.chat.prepare import Item, prepare_chat
+from ftheta.data.clean.rules import judge
 from ftheta.data.documents import Document
 from ftheta.data.images import ImageDataset
 from ftheta.data.pack import Pack
@@ -277,7 +278,7 @@ OBSERVERS: dict[str, Callable[[Any], Any]] = {
     "prompt source": source,
     "reward": reward,
     "schedule": lambda config: plain([config.factor(step / 40) for step in range(41)]),
-    "cleaning rule": lambda config: plain([config.apply(Document("one", text)) for text in TEXTS]),
+    "cleaning rule": lambda config: plain([judge(document, [config]) for document in UNCLEAN]),
     "deduplication": lambda config: plain([(signature := config.signature(DOCUMENTS)), config.decide([signature]), config.account([signature])]),
     "tokenizer": lambda config: plain([(made := config.train(TEXTS * 20)).to_str(), config.roles(made)]),
     "augmentation": lambda config: plain(config.change(torch.rand(16, 1, 9, 9, generator=generator("pictures")), Draws(torch.arange(16), 16, "observe"))),
@@ -318,6 +319,17 @@ TEXTS = [
     "def f(x):\n    return [x[0] + 1, {}]\n" * 3,
     "1234 5678 90 -- 12 // 34 == 56 ;; 78", SHARED + "and some words of its own, nine of them\n", "nothing in common with anything else at all\n",
 ]
+
+UNCLEAN = [Document(f"one-{i}", text, {"language": ("en", "de")[i % 2]}) for i, text in enumerate([
+    *TEXTS,
+    "AT&amp;T said: “naïve cafÃ©” &lt;1&gt;, ﬁne\u200b and ＦＵＬＬ！", "漢語繁體字，頭髮和發展。", "<b>AT&amp;T</b> “quoted”",
+    "- a point\n- another point # one\nand so on...",
+    "A line that ends well [1].\nA second line with words, many of them, that ends well.\nShort one.\nNo end\nWe take the privacy policy to heart.",
+    "A paragraph stands here.\n\nA paragraph stands here.\n\nAnother stands there.", "Write to someone@example.org, or call 13812345678 or +49 30 1234 5678.",
+    "AKIA7ABCDEFGHIJKLMNO and hf_" + "a7Bc9" * 7, "The house stands on the hill, and nobody lives in it.\n" * 9 + "Das Haus steht auf dem Hügel, und niemand wohnt darin.\n",
+    "Das Haus steht auf dem Hügel. " * 20 + "The house stands on the hill. " * 20, "the words and the text of the page, and all that it has to say to us",
+])]
+"""Documents that every cleaning rule finds something in, said to be in two languages."""
 
 
 NEAR = [*(text.upper() for text in TEXTS), *(f"{text}\n\nand {text[:80]}" for text in TEXTS)]

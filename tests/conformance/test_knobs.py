@@ -27,8 +27,11 @@ import pytest
 import tiny
 from ftheta.architectures import ARCHITECTURES, TRUNKS
 from ftheta.architectures.decoder import DecoderConfig
+from ftheta.core.atomic import commit
 from ftheta.core.config import Config, Slot, merge
 from ftheta.core.errors import ConfigError, FthetaError
+from ftheta.data.clean import RULES
+from ftheta.data.clean.classifier import train_quality
 from ftheta.data.processors.text import TextProcessor
 from ftheta.data.tokenizers.trained import Bytes
 from ftheta.lifecycle import recipe as recipes
@@ -60,7 +63,22 @@ def knobs() -> list[Knob]:
 
 # where a field is looked at, when the usual place would not show it
 
+CLASSIFIER = {"good": ["FILES/well.jsonl"], "bad": ["FILES/badly.jsonl"]}
 ENTRIES: dict[str, dict[str, Any]] = {
+    "cleaning rule classifier": CLASSIFIER,
+    "cleaning rule classifier.model": {"model": "FILES/judge"},
+    "cleaning rule language.paragraphs": {"keep": ["en"]},
+    "cleaning rule personal.most": {"action": "drop"},
+    "cleaning rule secrets.most": {"action": "drop"},
+    "cleaning rule quality": {"repeated_lines": [None, 1.0]},
+    "cleaning rule quality.bullet_lines": {"bullets": ["-"]},
+    "cleaning rule quality.bullets": {"bullet_lines": [None, 0.5], "bullets": ["-"]},
+    "cleaning rule quality.ended_lines": {"ends": "."},
+    "cleaning rule quality.ends": {"ended_lines": [0.5, None], "ends": "."},
+    "cleaning rule quality.short": {"short_lines": [None, 0.5], "short": 12},
+    "cleaning rule quality.short_lines": {"short": 12},
+    "cleaning rule quality.stop_list": {"stop_words": [1, None], "stop_list": ["and"]},
+    "cleaning rule quality.stop_words": {"stop_list": ["and", "the"]},
     "adaptation lora.base.bits": {"base": {"bits": 4}},
     "adaptation lora.base.block": {"base": {"bits": 4}},
     "adaptation lora.base.double": {"base": {"bits": 4}},
@@ -144,6 +162,55 @@ ENTRIES: dict[str, dict[str, Any]] = {
 """The entry (or, where a field needs another, that field's) as it is before a field is changed; FILES is a folder of small files."""
 
 VALUES: dict[str, list[Any]] = {
+    **{f"cleaning rule {name}.languages": [["fr"]] for name in RULES.names()},
+    "cleaning rule classifier.bad": [["FILES/badly.jsonl", "FILES/others.jsonl"]],
+    "cleaning rule classifier.field": ["other"],
+    "cleaning rule classifier.good": [["FILES/well.jsonl", "FILES/others.jsonl"]],
+    "cleaning rule classifier.least": [0.99],
+    "cleaning rule classifier.model": ["FILES/nothing"],
+    "cleaning rule classifier.sizes": [[1]],
+    "cleaning rule language.keep": [["de"]],
+    "cleaning rule language.least": [1.0],
+    "cleaning rule lines.citations": [False],
+    "cleaning rule lines.ends": ["s"],
+    "cleaning rule lines.fewest_characters": [35],
+    "cleaning rule lines.longest_word": [4],
+    "cleaning rule lines.fewest_words": [5],
+    "cleaning rule lines.phrases": [{"many": "line"}],
+    "cleaning rule personal.kinds": [["email"]],
+    "cleaning rule personal.most": [9],
+    "cleaning rule secrets.most": [9],
+    "cleaning rule personal.mask": ["..."],
+    "cleaning rule secrets.kinds": [["aws"]],
+    "cleaning rule secrets.mask": ["..."],
+    **{f"cleaning rule quality.{name}": values for name, values in {
+        "characters": [[30, None]],
+        "letters": [[0.9, None]],
+        "repeated_lines": [[None, 0.1]],
+        "forbidden": [["line"]],
+        "words": [[5, None]],
+        "mean_word_length": [[None, 4]],
+        "hashes_per_word": [[None, 0.0]],
+        "ellipses_per_word": [[None, 0.0]],
+        "bullet_lines": [[None, 0.5]],
+        "bullets": [["*"]],
+        "ellipsis_lines": [[None, 0.0]],
+        "alphabetic_words": [[1, None]],
+        "stop_words": [[2, None]],
+        "stop_list": [["page"]],
+        "ended_lines": [[0.5, None]],
+        "ends": ["n"],
+        "short_lines": [[None, 0.5]],
+        "repeated_characters": [[None, 0.0]],
+        "newlines_per_word": [[None, 0.0]],
+        "sentences": [[3, None]],
+        "duplicate_lines": [[None, 0.0]],
+        "duplicate_line_characters": [[None, 0.0]],
+        "duplicate_paragraphs": [[None, 0.0]],
+        "duplicate_paragraph_characters": [[None, 0.0]],
+        "top_ngrams": [{"2": 0.1}],
+        "duplicate_ngrams": [{"2": 0.0}],
+    }.items()},
     "adapt": ["lora"],
     "adaptation lora.targets": [["query"]],
     "objective distillation.teacher": ["another"],
@@ -441,6 +508,12 @@ def files() -> Path:
     }
     for name, rows in talks_and_pairs.items():
         (folder / f"{name}.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n")
+    for name, form in {"well": "{0} is what the book of {1} is about", "badly": "book about {0} the {1} is of what is"}.items():
+        rows = [{"text": form.format("abcdefg"[i % 7], i), "other": f"{name[0]} {i} {i % 3}"} for i in range(60)]
+        (folder / f"{name}.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n")
+    learned = train_quality(*([json.loads(line)["text"] for line in (folder / f"{name}.jsonl").read_text().splitlines()] for name in ("well", "badly")))
+    with commit(folder / "judge", replace=True) as attempt:
+        learned.write(attempt)
     (folder / "words.txt").write_text("京大\n")
     draws = np.random.default_rng(0)
     for part in ("train", "t10k"):

@@ -6,7 +6,8 @@ import torch
 from tokenizers import Tokenizer, models
 
 from ftheta.core.errors import ConfigError, DataError
-from ftheta.data.clean.rules import Normalise, Quality
+from ftheta.data.clean.normalise import Normalise
+from ftheta.data.clean.quality import Quality
 from ftheta.data.corpus.shards import read_documents
 from ftheta.data.pack import Pack, Ramp
 from ftheta.data.sources.source_config import Sections
@@ -77,7 +78,7 @@ def test_cleaning_is_counted(tmp_path):
     (tmp_path / "c" / "rep").write_text("same again and again\n" * 50)
     (tmp_path / "c" / "control").write_text("full\x00 width ｆ enough letters here\n")
     text = prepare(tmp_path / "c", tmp_path / "cache", Bytes(), Split(validation=0.2, test=0.2), [Normalise(form="NFKC"), Quality()])
-    assert text.account["dropped"] == {"too short": 1, "repeated lines": 1}
+    assert text.account["dropped"] == {"text characters": 1, "text repeated lines": 1}
     everything = "".join(line for split in ("train", "validation", "test") for line in text.texts(split))
     assert "\r" not in everything and "\x00" not in everything and "width f enough" in everything
 

@@ -31,8 +31,8 @@ from ftheta.models.folder import load
 from ftheta.models.model import Model
 
 EXTRAS = {
-    "classical": ("scikit-learn",), "constrained": ("llguidance",), "harness": ("lm-eval",), "hub": ("huggingface-hub",), "language": ("sacrebleu", "rouge-score"),
-    "rl": ("gymnasium",),
+    "classical": ("scikit-learn",), "constrained": ("llguidance",), "data": ("ftfy", "opencc-python-reimplemented", "py3langid"),
+    "harness": ("lm-eval",), "hub": ("huggingface-hub",), "language": ("sacrebleu", "rouge-score"), "rl": ("gymnasium",),
 }
 
 

@@ -13,7 +13,8 @@ import torch
 
 from ftheta.core.errors import ConfigError, DataError, UsageError
 from ftheta.core.random import generator
-from ftheta.data.clean.rules import Normalise, Quality
+from ftheta.data.clean.normalise import Normalise
+from ftheta.data.clean.quality import Quality
 from ftheta.data.corpus import executors, looking, reading
 from ftheta.data.corpus.card import card, distributions
 from ftheta.data.corpus.executors import Local
@@ -32,7 +33,7 @@ from ftheta.data.text import prepare_text
 from ftheta.data.tokenizers.trained import Bytes
 from ftheta.data.tokens import Joined, TokenDataset
 
-WORDS = "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi omicron pi rho sigma tau upsilon phi chi psi omega 中文 文本 学习".split()
+WORDS = ["alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "iota", "kappa", "lambda", "mu", "nu", "xi", "omicron", "pi", "rho", "sigma", "tau", "upsilon", "phi", "chi", "psi", "omega", "中文", "文本", "学习"]
 
 
 def sentence(i, length=60):
@@ -180,8 +181,8 @@ def test_equal_documents_are_in_one_part_and_like_ones_if_wished(tmp_path):
 
 
 def test_nothing_left_says_which_rule_dropped_it(folder, tmp_path):
-    with pytest.raises(DataError, match=r"nothing is left of 60 documents.*too short': 60"):
-        prepare(TextFiles(path=str(folder)), tmp_path / "cache", rules=[Quality(shortest=10**6)])
+    with pytest.raises(DataError, match=r"nothing is left of 60 documents.*text characters': 60"):
+        prepare(TextFiles(path=str(folder)), tmp_path / "cache", rules=[Quality(characters=(10**6, None))])
 
 
 def test_shards_are_cut_and_texts_are_found_in_them(tmp_path, monkeypatch, folder):
@@ -287,7 +288,7 @@ def looked(folder, tmp_path):
 
 def test_the_card_says_what_came_in_and_what_was_left_out(looked):
     said = card("texts", looked.corpus, looked.account)
-    assert "63 documents" in said and "| too short | 1 |" in said and "`short.txt`: too little" in said
+    assert "63 documents" in said and "| text characters | 1 |" in said and "`short.txt`: too little" in said
     assert "**deduplicate 1**: 1 of 62 documents" in said and f"| train | {looked.account['splits']['train']['documents']} |" in said
     assert distributions(looked.corpus.stages).startswith(b"\x89PNG")
     assert json.loads(json.dumps(looked.account)) == looked.account

@@ -2,4 +2,13 @@
 
 from ftheta.core.catalog import Catalogue
 
-RULES = Catalogue("cleaning rule", {"normalise": "ftheta.data.clean.rules:Normalise", "quality": "ftheta.data.clean.rules:Quality"})
+RULES = Catalogue("cleaning rule", {
+    "classifier": "ftheta.data.clean.classifier:Classifier",
+    "language": "ftheta.data.clean.language:Language",
+    "lines": "ftheta.data.clean.lines:Lines",
+    "normalise": "ftheta.data.clean.normalise:Normalise",
+    "personal": "ftheta.data.clean.personal:Personal",
+    "quality": "ftheta.data.clean.quality:Quality",
+    "repair": "ftheta.data.clean.repair:Repair",
+    "secrets": "ftheta.data.clean.secrets:Secrets",
+})

@@ -1,20 +1,15 @@
-"""Cleaning of text documents: characters made regular, documents that are no prose or code dropped."""
+"""What every cleaning rule is: a pure function of one document, which gives it back, changed, or drops it with a reason."""
 
 from __future__ import annotations
 
-import re
-import unicodedata
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Literal, NamedTuple
-
-from pydantic import Field
+from typing import NamedTuple
 
 from ftheta.core.config import Config
+from ftheta.core.errors import DataError
 from ftheta.data.documents import Document, Fact
-
-CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
 
 class Verdict(NamedTuple):
@@ -22,6 +17,7 @@ class Verdict(NamedTuple):
 
     text: str | None
     reason: str = ""
+    """A short name that documents are counted by, such as `gopher mean word length`; the fact `why` has the value."""
     facts: Mapping[str, Fact] = {}
     """What was found out about the document, which goes on with it: a language, a score."""
     counts: Mapping[str, int] = {}
@@ -31,14 +27,26 @@ class Verdict(NamedTuple):
 class Rule(Config, ABC):
     """A pure function of one document."""
 
+    languages: tuple[str, ...] = ()
+    """Only documents in these languages, as a `language` rule before this one or the source says; all when empty."""
+
     @abstractmethod
     def apply(self, document: Document) -> Verdict: ...
+
+    def concerns(self, document: Document) -> bool:
+        """Whether the document is in one of the languages this rule is for. Raises DataError when nothing says which it is in."""
+        if self.languages and "language" not in document.facts:
+            raise DataError(f"data.clean: {getattr(self, 'kind', 'this rule')} is for {', '.join(self.languages)} only, and nothing says which language "
+                            f"{document.name} is in; put {{kind: language}} before it")
+        return not self.languages or document.facts["language"] in self.languages
 
 
 def judge(document: Document, rules: Sequence[Rule]) -> Verdict:
     """Every rule in turn, until one drops the document; what all of them found. A document that is left with no text is dropped as empty."""
     facts, counts = dict(document.facts), Counter[str]()
     for rule in rules:
+        if not rule.concerns(document):
+            continue
         verdict = rule.apply(document)
         facts |= verdict.facts
         counts.update(verdict.counts)
@@ -46,38 +54,3 @@ def judge(document: Document, rules: Sequence[Rule]) -> Verdict:
             return Verdict(None, verdict.reason, facts, counts)
         document = Document(document.name, verdict.text, facts)
     return Verdict(document.text, "", facts, counts) if document.text.strip() else Verdict(None, "empty", facts, counts)
-
-
-class Normalise(Rule):
-    """Line ends become \\n, characters their composed form (NFC), control characters other than tab and newline go."""
-
-    kind: Literal["normalise"] = "normalise"
-    form: Literal["NFC", "NFKC"] = "NFC"
-    """Unicode normal form; NFKC also folds full-width letters and ligatures."""
-
-    def apply(self, document: Document) -> Verdict:
-        text = document.text.replace("\r\n", "\n").replace("\r", "\n")
-        return Verdict(CONTROL.sub("", unicodedata.normalize(self.form, text)))
-
-
-class Quality(Rule):
-    """Drop documents that are too short, or mostly one repeated line, or (rules: text) hardly letters."""
-
-    kind: Literal["quality"] = "quality"
-    rules: Literal["text", "code"] = "text"
-    """Which thresholds: running text or source code."""
-    shortest: int = Field(default=16, ge=0)
-    """Characters; shorter documents are dropped."""
-    repeated: float = Field(default=0.5, gt=0, le=1)
-    """Largest share of non-empty lines that may equal an earlier one."""
-
-    def apply(self, document: Document) -> Verdict:
-        text = document.text
-        if len(text.strip()) < self.shortest:
-            return Verdict(None, "too short")
-        lines = [line.strip() for line in text.splitlines() if line.strip()]
-        if len(lines) > 10 and 1 - len(set(lines)) / len(lines) > self.repeated:
-            return Verdict(None, "repeated lines")
-        if self.rules == "text" and sum(c.isalpha() for c in text) < 0.5 * sum(not c.isspace() for c in text):
-            return Verdict(None, "hardly letters")
-        return Verdict(text)

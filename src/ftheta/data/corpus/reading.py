@@ -16,6 +16,7 @@ from ftheta.data.corpus.source import DocumentSource
 from ftheta.data.corpus.step import Step
 from ftheta.data.documents import Document
 from ftheta.data.read.account import Account
+from ftheta.data.read.stores import filesystem, is_url
 from ftheta.data.read.walk import File
 from ftheta.data.sources import SOURCES
 
@@ -90,12 +91,10 @@ def rows_of(folders: Sequence[Path]) -> Account:
 
 
 def content_of(file: File) -> str:
-    """What a file is recognised by: a hash of what it holds, or what a server says of it. Raises DataError when it is not there."""
-    if "://" in file.path:
-        import fsspec
-
-        filesystem, place = fsspec.core.url_to_fs(file.path)
-        return str(filesystem.ukey(place))
+    """What a file is recognised by: a hash of what it holds, or what a store says of it. Raises DataError when it is not there."""
+    if is_url(file.path):
+        found, place = filesystem(file.path)
+        return str(found.ukey(place))
     try:
         return digest_file(Path(file.path))
     except OSError as error:
