@@ -66,6 +66,7 @@ ENTRIES: dict[str, dict[str, Any]] = {
     "adaptation lora.base.double": {"base": {"bits": 4}},
     "adaptation prompting.draws": {"shots": 1},
     "adaptation prompting.rows": {"rows": 4},
+    **{f"{sort}.embed_dim": {"tie": False} for sort in ("architecture decoder", "architecture encoder", "architecture encoder_decoder", "trunk decoder", "trunk encoder")},
     "environment cartpole": {"limit": 4},
     "objective distillation": {"teacher": "teacher"},
     "objective preference.margin": {"form": "simpo"},
