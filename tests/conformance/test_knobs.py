@@ -75,6 +75,8 @@ ENTRIES: dict[str, dict[str, Any]] = {
     "prompt source prompts": {"path": "FILES/prompts.jsonl", "on_bad": "skip", "largest": 100_000},
     "reward length": {"free": 30, "most": 120},
     "source arithmetic": {"count": 60, "digits": 1, "operations": ["+", "-"]},
+    **{f"source completions.{name}": {"advantage": "generalised"} for name in ("gamma", "trace")},
+    "objective completion_policy.value_clip": {"value": 0.5},
     "source completions": {"rewards": [{"kind": "regex", "pattern": "(?s)[\\x00-\\x7f].*"}]},
     "metric mean_reward": {"rewards": [{"kind": "regex", "pattern": "(?s)[\\x00-\\x7f].*"}], "most": 6, "prompts": 2, "shown": 1},
     "source judged": {"path": "FILES/judged.jsonl", "on_bad": "skip", "largest": 100_000},

@@ -1,4 +1,4 @@
-"""From the hidden states of a sequence to an answer: a class, a number, one of several texts, a tag for every token, a stretch of text, one vector.
+"""From the hidden states of a sequence to an answer: a class, a number, one of several texts, a tag or a number for every token, a stretch of text, one vector.
 
 Padding (`real` False) never counts. The first token stands for the sequence as BERT's [CLS] does (Devlin et al. 2018, arXiv:1810.04805);
 the last one has seen the whole of it where tokens only look back (Radford et al. 2018);
@@ -152,6 +152,21 @@ class Tag(Readout):
     def forward(self, hidden: Tensor, real: Tensor | None) -> dict[str, Tensor]:
         x = hidden if self.dense is None else self.dense(hidden).relu()
         return {"logits": self.output(F.dropout(x, self.dropout, self.training))}
+
+
+class Values(Readout):
+    """What is still to be had from each token on, a number each: values (B, T). Beside the trunk's own head it is the critic of one who writes."""
+
+    def __init__(self, dim: int, classes: int):
+        super().__init__()
+        self.output = Linear(dim, 1)
+
+    @staticmethod
+    def gives(arguments: Mapping[str, Any]) -> dict[str, str]:
+        return {"values": "real B T"}
+
+    def forward(self, hidden: Tensor, real: Tensor | None) -> dict[str, Tensor]:
+        return {"values": self.output(hidden)[..., 0]}
 
 
 class Replaced(Readout):
