@@ -38,7 +38,7 @@ def test_vectors_of_the_full_weights_are_those_of_sentence_transformers() -> Non
     place = Path(package.origin).parent / "model"
     if not MIRROR or not (Path(MIRROR) / "sts_2012_2016").is_dir():
         pytest.skip("FTHETA_MIRROR names no folder with sts_2012_2016")
-    texts = [*dict.fromkeys(text for _, *both in pairs(2016) for text in both)][:300] + ["", "中文 sentence 里。", "word " * 600]
+    texts = [*list(dict.fromkeys(text for _, *both in pairs(2016) for text in both))[:300], "", "中文 sentence 里。", "word " * 600]
     theirs = torch.tensor(peer.SentenceTransformer(str(place), device="cpu").encode(texts))
     model = load(place)
     frames = [model.processor.frame(text, None, model.processor.longest) for text in texts]
