@@ -226,7 +226,7 @@ def source(config: Any) -> Any:
             acting, model = config.source(8, 0, PlainProcessor()), subjects("policy").model.architecture
             return plain([acting.batch(step, torch.arange(8), model) for step in range(acting.steps_per_iteration + 2)])
         if isinstance(config, CompletionsConfig):
-            writer = subjects("writer").model.architecture
+            writer = subjects("critic" if config.valued else "writer").model.architecture
             acting = config.source(8, 0, config.prepare(Sections(Bytes(), place())))
             return plain([vars(config.ports()), [[acting.batch(step, torch.arange(8), writer), acting.statistics()] for step in range(acting.steps_per_iteration + 1)]])
         assert isinstance(config, SourceConfig)
@@ -371,11 +371,12 @@ def subjects(name: str) -> Subject:
         return Subject(speaks(spells("both walked")), {"test": questions({"b": "The oth walks!", "t": "the h walked", " ": "walk", "h": "walked on"})}, {}, 0)
     kind = {
         "images": "resnet", "language": "decoder", "pairs": "decoder", "policy": "actor_critic", "writer": "decoder",
-        **dict.fromkeys(("questions", "scores", "tags", "vectors"), "headed"),
+        **dict.fromkeys(("critic", "questions", "scores", "tags", "vectors"), "headed"),
     }.get(name, name)
     more = {
         "language": {"dropout": 0.0}, "pairs": {"dropout": 0.0}, "questions": {"readout": "span"}, "scores": {"readout": "regress"}, "tags": {"readout": "tag"},
         "vectors": {"readout": "embed"}, "policy": {"features": 4, "actions": 2}, "writer": {"dropout": 0.0, "context": 16},
+        "critic": {"readout": "values", "trunk": {"kind": "decoder", "head": "linear", "dim": 32, "depth": 1, "context": 16, "mixer": {"kind": "attention", "heads": 4}}},
     }.get(name, {})
     config = Slot(ARCHITECTURES).parse(with_sizes(kind, {**HOSTS.get(kind, {}), **more}))
     assert isinstance(config, ArchitectureConfig)
@@ -392,7 +393,7 @@ def subjects(name: str) -> Subject:
         draws = generator("scores")
         examples = Examples({"tokens": torch.randint(SIZES["V"], (130, SIZES["T"]), generator=draws), "target": torch.randn(130, generator=draws)})
         return Subject(Model(model, TextProcessor(Bytes().train([])), "text-ranking"), {"test": examples}, {}, 0)
-    if name == "writer":
+    if name in ("writer", "critic"):
         prepared = CompletionsConfig.parse({"kind": "completions", **HOSTS["completions"]}).prepare(Sections(Bytes(), place()))
         return Subject(Model(model, prepared.processor, "text-generation"), {}, {}, 0, None, prepared.prompts)
     if name == "pairs":

@@ -28,12 +28,13 @@ BERT = {
     "norm_place": "after", "embed_norm": True, "segments": 2, "head": "transformed", "mixer": {"kind": "attention", "heads": 4, "causal": False, "bias": True},
     "norm": {"kind": "layernorm", "eps": 1e-12}, "feedforward": {"kind": "mlp", "bias": True, "activation": "gelu"},
 }
+ENCODERS = {"bert": BERT, "electra": {**BERT, "embed_dim": 10}}
 WAYS = {"soft prompt": PromptTuning(tokens=5), "prefix": PrefixTuning(tokens=5), "prefix with a map": PrefixTuning(tokens=5, hidden=7)}
 
 
 def model(family: str = "llama", **more: Any) -> Decoder:
     sizes = {"vocab": 260, "dim": 16, "depth": 2, "context": 40}
-    config = EncoderConfig.parse({**sizes, **BERT}) if family == "bert" else DecoderConfig.parse({**sizes, **SHAPES[family], **more})
+    config = EncoderConfig.parse({**sizes, **ENCODERS[family]}) if family in ENCODERS else DecoderConfig.parse({**sizes, **SHAPES[family], **more})
     made = config.build()
     made.initialise(0)
     shaken(made, "model", 0.05)
@@ -103,7 +104,7 @@ def test_peft_reads_what_was_learned_and_what_it_learned_is_read(family: str, wa
 
 
 @pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("family", ["llama", "gpt2", "bert"])
+@pytest.mark.parametrize("family", ["llama", "gpt2", *ENCODERS])
 def test_every_document_of_a_row_has_its_own(family: str, way: str) -> None:
     made = adapted(family, WAYS[way])
     documents = torch.tensor([[0] * 5 + [1] * 7, [-1] * 3 + [4] * 6 + [-1] * 3])

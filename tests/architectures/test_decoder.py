@@ -17,6 +17,7 @@ VARIANTS = {
         **TINY, "depth": 5, "positions": "rotary", "value_embed": True, "tie": False,
         "mixer": [{"kind": "ssm", "heads": 4}, {"kind": "attention", "heads": 4, "window": 4}, {"kind": "attention", "heads": 4, "kv_heads": 2}, {"kind": "gru"}],
     },
+    "narrow": {**TINY, "embed_dim": 12, "head": "transformed", "embed_norm": True, "scale_embed": True},
     "house": {**TINY, "positions": "rotary", "tie": False, "embed_norm": True, "value_embed": True, "zero_outputs": True, "embed_std": 1.0},
 }
 
@@ -88,6 +89,8 @@ def test_impossible_compositions_are_refused():
         EncoderConfig.parse({**TINY, "kind": "encoder"})
     with pytest.raises(ValueError, match="no values to add to"):
         build({**VARIANTS["lstm"], "value_embed": True})
+    with pytest.raises(ConfigError, match=r"table is 12 wide \(embed_dim\), hidden states 32: choose head 'transformed'"):
+        DecoderConfig.parse({**TINY, "embed_dim": 12})
     with pytest.raises(ValueError, match="head dimension must be even"):
         build({**VARIANTS["lstm"], "positions": "rotary"})
 
@@ -101,6 +104,18 @@ def test_layers_take_their_mixers_in_turn():
     assert "causal" not in DecoderConfig.parse({**config.dump(), "mixer": [ssm, {**attention, "causal": False}]}).ports().traits
     model = build(config.dump(), double=False)
     assert [type(layer.mix.inner).__name__ for layer in model.layers] == ["SSM", "SSM", "Attention", "SSM", "SSM"]
+
+
+@torch.no_grad()
+def test_a_narrow_table_is_a_product_of_two_matrices():
+    narrow = build({**TINY, "positions": "none", "embed_dim": 12, "tie": False})
+    wide = build({**TINY, "positions": "none", "tie": False})
+    for parameter in narrow.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    values = {name: value for name, value in narrow.theta().items() if not name.startswith("embed")}
+    wide.load_theta({**values, "embed.weight": narrow.embed.weight @ narrow.embed_dense.weight.t() + narrow.embed_dense.bias})
+    tokens = torch.randint(97, (2, 9))
+    assert torch.allclose(narrow(tokens=tokens)["logits"], wide(tokens=tokens)["logits"], atol=1e-12)
 
 
 def test_a_list_of_one_sort_is_that_sort():

@@ -25,7 +25,8 @@ PUBLISHED = {
 HEADS = {"kind": "attention", "heads": 2}
 MIXING = {
     "attention": {"mixer": HEADS}, "relative": {"mixer": HEADS, "positions": "relative"}, "rotary": {"mixer": {**HEADS, "kv_heads": 1}, "positions": "rotary"},
-    "lstm": {"mixer": "lstm", "positions": "none", "cross": HEADS}, "window": {"mixer": {**HEADS, "window": 3}, "norm_place": "after", "scale_embed": True},
+    "lstm": {"mixer": "lstm", "positions": "none", "cross": HEADS}, "narrow": {"embed_dim": 12, "head": "transformed"},
+    "window": {"mixer": {**HEADS, "window": 3}, "norm_place": "after", "scale_embed": True},
     "sides": {"mixer": "gru", "positions": "sinusoidal", "cross": {**HEADS, "kv_heads": 1}, "encoder": {"depth": 1, "mixer": {**HEADS, "causal": False}}},
 }
 

@@ -5,7 +5,7 @@ import safetensors.torch
 import torch
 
 from ftheta.core import tensors
-from ftheta.core.atomic import TEMPORARY, clear_attempts, commit, lock, verify, write_file
+from ftheta.core.atomic import TEMPORARY, clear_attempts, commit, file_name, lock, verify, write_file
 from ftheta.core.errors import FolderError
 
 
@@ -69,6 +69,12 @@ def test_dead_attempts_are_cleared(tmp_path):
     (tmp_path / f"{TEMPORARY}x-1").mkdir()
     (tmp_path / f"{TEMPORARY}f").write_text("x")
     assert len(clear_attempts(tmp_path)) == 2 and not leftovers(tmp_path)
+
+
+def test_a_title_is_a_name_of_a_file_on_any_system():
+    assert file_name("occupations: log p(he) - log p(she)") == "occupations__log_p_he__-_log_p_she_"
+    assert file_name('a/b\\c:d*e?f"g<h>i|j\n') == "a_b_c_d_e_f_g_h_i_j_"
+    assert file_name("1,0 à 3.5+2@é_中文_हिन्दी") == "1,0_à_3.5+2@é_中文_हिन्दी"
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64, torch.int64, torch.uint8, torch.bool])

@@ -11,10 +11,11 @@ import torch
 
 from ftheta.architectures.architecture import Architecture
 from ftheta.architectures.decoder import DecoderConfig
+from ftheta.architectures.headed import HeadedConfig
 from ftheta.core.errors import ConfigError, DataError
 from ftheta.data.sources.source_config import Prepared, Sections
 from ftheta.data.tokenizers.trained import Characters
-from ftheta.experience.completions import Completions, CompletionsConfig, advantages
+from ftheta.experience.completions import Completions, CompletionsConfig, advantages, generalised
 
 EOS = 2
 
@@ -89,6 +90,59 @@ def test_advantages_by_hand() -> None:
     alone = [r - mean(values[:i] + values[i + 1 :]) for i, r in enumerate(values)]
     torch.testing.assert_close(advantages(reward, "leave_one_out")[0], torch.tensor(alone))
     assert not any(advantages(reward, kind)[1].any() for kind in ("normalised", "centred", "leave_one_out"))
+
+
+def critic(prepared: Prepared) -> Architecture:
+    """A writer that also says what it expects."""
+    trunk = {"kind": "decoder", "head": "linear", "dim": 16, "depth": 1, "mixer": {"kind": "attention", "heads": 2}, "vocab": prepared.ports.sizes["V"], "context": 12}
+    model = HeadedConfig.parse({"kind": "headed", "readout": "values", "trunk": trunk}).build()
+    model.initialise(0)
+    for parameter in model.parameters():
+        parameter.data.mul_(5)
+    return model
+
+
+def test_generalised_advantages_equal_the_definition() -> None:
+    """Sums of discounted errors, completion by completion, and returns that are what was earned after each token when λ = 1."""
+    draws = torch.Generator().manual_seed(0)
+    learned = torch.zeros(3, 7, dtype=torch.bool)
+    learned[0, 2:6] = learned[1, 1:2] = learned[2, 3:7] = True
+    reward, value = torch.randn(3, generator=draws, dtype=torch.float64), torch.randn(3, 7, generator=draws, dtype=torch.float64) * learned
+    for gamma, trace in ((1.0, 0.95), (0.9, 0.7), (0.8, 1.0), (0.9, 0.0)):
+        expected, returns = torch.zeros(3, 7, dtype=torch.float64), torch.zeros(3, 7, dtype=torch.float64)
+        for row in range(3):
+            places = learned[row].nonzero()[:, 0].tolist()
+            last = places[-1]
+            error = {t: (reward[row] if t == last else gamma * value[row, t + 1]) - value[row, t] for t in places}
+            for t in places:
+                expected[row, t] = sum((gamma * trace) ** (k - t) * error[k] for k in places if k >= t)
+                returns[row, t] = gamma ** (last - t) * reward[row] if trace == 1 else expected[row, t] + value[row, t]
+        each = expected[learned]
+        advantage, found = generalised(reward, value, learned, gamma, trace)
+        torch.testing.assert_close(found, returns, atol=1e-12, rtol=1e-12)
+        torch.testing.assert_close(advantage, torch.where(learned, (expected - each.mean()) / (each.std() + 1e-8), 0.0), atol=1e-7, rtol=1e-7)
+
+
+def test_the_writers_own_values_stand_beside_every_token(prepared: Prepared) -> None:
+    model = critic(prepared)
+    acting = source(prepared, asked=24, group=1, advantage="generalised", gamma=0.9)
+    batch = acting.batch(0, WHOLE, model)
+    assert acting.ports.takes == {} or set(acting.config.ports().gives) == set(batch)
+    assert "level_groups" not in acting.statistics()
+    for row in range(24):
+        end = int((batch["documents"][row] == 0).sum())
+        values = model(tokens=batch["tokens"][row : row + 1, :end])["values"][0]
+        for t in range(1, end):
+            expected = values[t - 1].item() if batch["learned"][row, t] else 0.0
+            assert batch["value"][row, t].item() == pytest.approx(expected, abs=1e-5)
+    chosen = batch["advantage"][batch["learned"]]
+    assert chosen.mean().abs() < 1e-5 and chosen.std().item() == pytest.approx(1, abs=1e-4)
+    assert not batch["advantage"][~batch["learned"]].any() and not batch["return"][~batch["learned"]].any()
+
+
+def test_one_completion_is_compared_with_nothing() -> None:
+    with pytest.raises(ConfigError, match="leaves nothing to compare it with"):
+        config(group=1)
 
 
 def test_rewards_become_advantages_and_statistics(prepared: Prepared) -> None:

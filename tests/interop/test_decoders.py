@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from ftheta.architectures.decoder import DecoderConfig
+from ftheta.architectures.headed import HeadedConfig
 from ftheta.core.errors import FolderError
 from ftheta.data.processors.text import TextProcessor
 from ftheta.data.tokenizers.trained import Bytes
@@ -73,12 +74,12 @@ def config(name):
     return DecoderConfig.parse({**BASE, **CASES[name][1]})
 
 
-def random_model(fields) -> Model:
+def random_model(fields, task="text-generation") -> Model:
     architecture = fields.build()
     torch.manual_seed(0)
     for parameter in architecture.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
-    return Model(architecture, TextProcessor(Bytes().train([])), "text-generation")
+    return Model(architecture, TextProcessor(Bytes().train([])), task)
 
 
 @pytest.fixture(scope="module")
@@ -155,6 +156,48 @@ def test_their_folder_loads_here_and_round_trips_bit_equal(pairs, name, tmp_path
     assert isinstance(back.config, DecoderConfig) and said(back.config) == said(config(name))
     ours, again = model.architecture.theta(), back.theta()
     assert ours.keys() == again.keys() and all(torch.equal(ours[key], again[key]) for key in ours)
+
+
+READING = [("llama-biases", 1), ("llama-head_dim", 5), ("mistral", 3), ("mistral-odd", 1), ("qwen2", 1), ("qwen2-window", 4), ("qwen3", 1), ("qwen3-biases", 2),
+           ("mixtral", 1), ("qwen3_moe", 3)]
+"""Trunk, and how many numbers are read from its last token."""
+
+
+@pytest.mark.parametrize(("name", "labels"), READING)
+@torch.no_grad()
+def test_reward_models_and_classifiers_are_theirs(name, labels, tmp_path, caplog):
+    readout = {"kind": "regress" if labels == 1 else "classify", "pooling": "last", "dense": None, "bias": False}
+    fields = HeadedConfig.parse({"kind": "headed", "trunk": {**BASE, **CASES[name][1]}, "readout": readout, **({"classes": labels} if labels > 1 else {})})
+    model = random_model(fields, "text-ranking" if labels == 1 else "text-classification")
+    save(model, tmp_path / "ours")
+    logging.getLogger("transformers").propagate = True
+    theirs, report = transformers.AutoModelForSequenceClassification.from_pretrained(tmp_path / "ours", output_loading_info=True)
+    assert type(theirs).__name__ == CASES[name][0].replace("ForCausalLM", "ForSequenceClassification")
+    assert not report["missing_keys"] and not report["unexpected_keys"] and not report["mismatched_keys"] and not caplog.records
+    draws = torch.Generator().manual_seed(2)
+    tokens, mask = torch.randint(4, 260, (3, 30), generator=draws), torch.ones(3, 30, dtype=torch.long)
+    mask[1, :11] = mask[2, 17:] = 0
+    tokens[mask == 0] = theirs.config.pad_token_id
+    found = model.architecture(tokens=tokens, documents=mask - 1)
+    expected = theirs.eval()(tokens, attention_mask=mask, position_ids=(mask.cumsum(1) - 1).clamp(min=0)).logits
+    assert expected.shape == (3, labels) and expected.std() > 0.01
+    assert close(found["value"][:, None] if labels == 1 else found["logits"], expected)
+    theirs.save_pretrained(tmp_path / "theirs")
+    (tmp_path / "theirs" / "tokenizer.json").write_bytes((tmp_path / "ours" / "tokenizer.json").read_bytes())
+    back = load(tmp_path / "theirs")
+    assert llama_shaped.said(back.architecture.config) == llama_shaped.said(fields) and back.task.name == model.task.name
+    ours, again = model.architecture.theta(), back.architecture.theta()
+    assert ours.keys() == again.keys() and all(torch.equal(ours[key], again[key]) for key in ours)
+
+
+@pytest.mark.parametrize("change", [
+    {"readout": {"kind": "regress", "pooling": "last", "dense": None}}, {"readout": {"kind": "regress", "pooling": "mean", "dense": None, "bias": False}},
+    {"readout": {"kind": "regress", "pooling": "last", "dense": "tanh", "bias": False}}, {"readout": {"kind": "tag"}},
+    {"trunk": {**BASE, "head": "linear"}, "readout": {"kind": "regress", "pooling": "last", "dense": None, "bias": False}},
+], ids=str)
+def test_other_readings_are_kept_under_our_names(change):
+    config = HeadedConfig.parse({"kind": "headed", "trunk": BASE, **change})
+    assert expressed(config) is None
 
 
 @pytest.mark.parametrize("change", [

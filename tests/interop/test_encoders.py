@@ -1,4 +1,4 @@
-"""BERT, RoBERTa and DistilBERT, with every head: equal to transformers', loaded there with no convert step, and back bit-equal."""
+"""BERT, RoBERTa, DistilBERT and ELECTRA, with every head: equal to transformers', loaded there with no convert step, and back bit-equal."""
 
 from __future__ import annotations
 
@@ -36,11 +36,17 @@ SIZES: dict[str, list[dict[str, Any]]] = {
         {"dim": 36, "n_layers": 2, "n_heads": 3, "hidden_dim": 50, "max_position_embeddings": 24},
         {"dim": 20, "n_layers": 3, "n_heads": 1, "hidden_dim": 33, "max_position_embeddings": 20, "activation": "gelu_pytorch_tanh"},
     ],
+    "electra": [
+        {"embedding_size": 22, "hidden_size": 36, "num_hidden_layers": 2, "num_attention_heads": 3, "intermediate_size": 50, "max_position_embeddings": 24},
+        {"embedding_size": 27, "hidden_size": 20, "num_hidden_layers": 1, "num_attention_heads": 5, "intermediate_size": 80, "max_position_embeddings": 20,
+         "type_vocab_size": 3, "hidden_act": "relu", "layer_norm_eps": 1e-5},
+    ],
 }
 HEADS = ("ForMaskedLM", "Model", "ForSequenceClassification", "ForTokenClassification", "ForQuestionAnswering")
-CLASSES = {"bert": "Bert", "roberta": "Roberta", "distilbert": "DistilBert"}
+CLASSES = {"bert": "Bert", "roberta": "Roberta", "distilbert": "DistilBert", "electra": "Electra"}
 CASES = [pytest.param(family, size, head, id=f"{family}-{size}-{head}") for family in SIZES for size in (0, 1) for head in HEADS]
 PRETRAINED = [pytest.param("bert", size, head, id=f"bert-{size}-{head}") for size in (0, 1) for head in ("ForPreTraining", "ForNextSentencePrediction")]
+PRETRAINED += [pytest.param("electra", size, "ForPreTraining", id=f"electra-{size}-ForPreTraining") for size in (0, 1)]
 CHOOSING = [pytest.param(family, size, "ForMultipleChoice", id=f"{family}-{size}-ForMultipleChoice") for family in SIZES for size in (0, 1)]
 
 
@@ -70,6 +76,8 @@ def answers(model: Any, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tenso
         return {"span": torch.stack([found.start_logits, found.end_logits], -1)}
     if type(model).__name__.endswith("NextSentencePrediction"):
         return {"follows": found.logits}
+    if type(model).__name__ == "ElectraForPreTraining":
+        return {"replaced": found.logits}
     if "seq_relationship_logits" in found:
         return {"logits": found.prediction_logits, "follows": found.seq_relationship_logits}
     if "logits" in found:
@@ -160,13 +168,14 @@ TASKS = {
 }
 
 
-SAVED = CASES[: len(HEADS)] + CASES[2 * len(HEADS) : 3 * len(HEADS)] + CASES[-len(HEADS) :] + CHOOSING[::2] + PRETRAINED[:2]
+SAVED = CASES[: len(HEADS)] + CASES[2 * len(HEADS) : 3 * len(HEADS)] + CASES[-len(HEADS) :] + CHOOSING[::2] + PRETRAINED[:2] + PRETRAINED[-2:]
 
 
 @pytest.mark.parametrize(("family", "size", "head"), SAVED)
 def test_their_tools_load_our_folder_and_we_load_theirs(tmp_path: Path, family: str, size: int, head: str) -> None:
-    _, ours = ours_of(theirs(family, size, head))
-    save(Model(ours, bert_processor(("a", "b", "c", "d")), TASKS[head]), tmp_path / "ours")
+    config, ours = ours_of(theirs(family, size, head))
+    task = TASKS[head] if "replaced" not in config.ports().gives else "feature-extraction"
+    save(Model(ours, bert_processor(("a", "b", "c", "d")), task), tmp_path / "ours")
     model, report = getattr(transformers, CLASSES[family] + head).from_pretrained(tmp_path / "ours", output_loading_info=True)
     assert not report["missing_keys"] and not report["unexpected_keys"] and not report["mismatched_keys"]
     if head == "ForSequenceClassification":
@@ -176,7 +185,14 @@ def test_their_tools_load_our_folder_and_we_load_theirs(tmp_path: Path, family: 
     back = load(tmp_path / "theirs")
     theta, again = ours.theta(), back.architecture.theta()
     assert theta.keys() == again.keys() and all(torch.equal(value, again[name]) for name, value in theta.items())
-    assert back.task.name == TASKS[head] and back.processor.label(1) == ("b" if "Classification" in head else "1")
+    assert back.task.name == task and back.processor.label(1) == ("b" if "Classification" in head else "1")
+
+
+def test_square_electra_without_parts_of_its_own_is_written_as_bert() -> None:
+    sizes = {"embedding_size": 36, "hidden_size": 36, "num_hidden_layers": 1, "num_attention_heads": 3, "intermediate_size": 50, "max_position_embeddings": 24}
+    for head, family in (("ForMaskedLM", "bert"), ("ForTokenClassification", "bert"), ("ForSequenceClassification", "electra"), ("ForPreTraining", "electra")):
+        config, _ = ours_of(getattr(transformers, f"Electra{head}")(transformers.ElectraConfig(vocab_size=VOCAB, **sizes)))
+        assert [name for name in FAMILIES.names() if FAMILIES.load(name)().export_config(config) is not None] == [family]
 
 
 def test_one_label_is_a_number() -> None:
@@ -204,7 +220,7 @@ def test_what_they_have_no_name_for_is_not_exported() -> None:
     changes: list[dict[str, Any]] = [
         {"norm_place": "before"}, {"tie": False}, {"softcap": 5.0}, {"embed_norm": False}, {"head": "linear"}, {"head": None}, {"segments": 0},
         {"positions": "rotary"}, {"norm": "rmsnorm"}, {"mixer": {"kind": "attention", "heads": 3, "causal": False}}, {"value_embed": True},
-        {"feedforward": {"kind": "mlp", "bias": True, "activation": "relu2"}},
+        {"feedforward": {"kind": "mlp", "bias": True, "activation": "relu2"}}, {"embed_dim": 20},
     ]
     for change in changes:
         assert family.export_config(config.replace(**change)) is None, change

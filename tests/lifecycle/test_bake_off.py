@@ -17,7 +17,7 @@ from ftheta.cli import app
 from ftheta.core.config import merge
 from ftheta.core.errors import ConfigError, UsageError
 from ftheta.evaluation.metrics.language import document_nats
-from ftheta.lifecycle.bake_off_picture import undominated
+from ftheta.lifecycle.bake_off_picture import powers, undominated
 from ftheta.lifecycle.forgetting import held_out
 
 
@@ -110,6 +110,11 @@ def test_an_encoder_is_measured_by_blanks(base: Path, tmp_path: Path) -> None:
 def test_the_front() -> None:
     assert undominated([(3, 0.9), (1, 0.5), (2, 0.4), (1, 0.6), (4, 0.9)], True) == [(1, 0.6), (3, 0.9)]
     assert undominated([(3, 0.2), (1, 0.5), (2, 0.6)], False) == [(1, 0.5), (3, 0.2)]
+
+
+def test_a_scale_names_no_power_of_ten_below_the_smallest_cost() -> None:
+    assert powers(2e3, 1.2e7) == [1e4, 1e5, 1e6, 1e7] and powers(1.0, 40.0) == [1.0, 10.0]
+    assert powers(1.0, 1e7) == [1.0, 1e2, 1e4, 1e6]
 
 
 def test_on_the_command_line(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -64,6 +64,22 @@ def test_a_stopped_run_continues_to_the_same_bits(started: Path, tmp_path: Path)
     assert "completions of test prompts" in (straight.folder / "report" / "card.md").read_text()
 
 
+def test_a_value_function_is_learned_and_the_reward_rises(started: Path, tmp_path: Path) -> None:
+    """One digit is worth a point: two completions in three are wrong at first."""
+    changes = {
+        "model": {"kind": "headed", "readout": "values", "trunk": {"head": "linear"}}, "objective": {"value": 0.5, "value_clip": 0.2, "kl": 0.01},
+        "data": {"source": {"asked": 32, "group": 1, "advantage": "generalised", "rewards": [{"kind": "regex", "pattern": "[0-9]"}]}},
+        "train": {"steps": 60, "batch": 16}, "evaluate": [{"kind": "mean_reward", "most": 3, "rewards": [{"kind": "regex", "pattern": "[0-9]"}]}],
+    }
+    found = run(recipe(started, **changes), out=tmp_path / "ppo")
+    lines = [json.loads(line) for line in (found.folder / "metrics.jsonl").read_text().splitlines() if '"reward"' in line]
+    first, last = (sum(line["reward"] for line in part) / len(part) for part in (lines[:8], lines[-8:]))
+    assert last > first + 0.2
+    assert sum(line["value_loss"] for line in lines[-8:]) < sum(line["value_loss"] for line in lines[:8])
+    again = load(found.model_folder)
+    assert again.task.name == "text-generation" and again.predict({"prompt": "3+4=", "most": 3, "temperature": 0}).tokens <= 3
+
+
 @pytest.mark.parametrize("normalise", ["sequence", "token"])
 def test_micro_batches_change_nothing(started: Path, tmp_path: Path, normalise: str) -> None:
     folders = []

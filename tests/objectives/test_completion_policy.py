@@ -9,7 +9,9 @@ import torch
 
 from ftheta.architectures.architecture import Architecture, call
 from ftheta.architectures.decoder import DecoderConfig
+from ftheta.architectures.headed import HeadedConfig
 from ftheta.core.contract import Batch, Loss, check
+from ftheta.core.errors import ConfigError
 from ftheta.experience.completions import CompletionsConfig
 from ftheta.objectives.completion_policy import CompletionPolicy, log_probabilities
 from ftheta.objectives.objective import Phase
@@ -88,6 +90,67 @@ def test_equal_to_the_formula(options: dict[str, float]) -> None:
     expected.backward()
     for name, parameter in mine.named_parameters():
         torch.testing.assert_close(gradients[name], parameter.grad, atol=1e-9, rtol=1e-7)
+
+
+def critic() -> Architecture:
+    """The sharp decoder with a value at every token."""
+    trunk = sharp_decoder(0)
+    made = HeadedConfig.parse({"kind": "headed", "readout": "values", "trunk": {**trunk.config.dump(), "head": "linear"}}).build().double()
+    made.compute_dtype = torch.float64
+    draw = torch.Generator().manual_seed(3)
+    made.load_theta({f"trunk.{name}": value for name, value in trunk.theta().items()} | {
+        "readout.output.weight": 0.02 * torch.randn(1, 16, generator=draw, dtype=torch.float64), "readout.output.bias": torch.ones(1, dtype=torch.float64),
+    })
+    return made
+
+
+@pytest.mark.parametrize("bound", [None, 0.3])
+@pytest.mark.parametrize("normalise", ["sequence", "token"])
+def test_values_are_learned_beside_it(normalise: str, bound: float | None) -> None:
+    """The policy's part is that of the decoder alone, and errors of values are added in a loop, with their gradients."""
+    mine, start, data, draw = critic(), sharp_decoder(1), batch(), torch.Generator().manual_seed(4)
+    data["value"], data["return"] = (torch.randn(ROWS, WIDTH, generator=draw, dtype=torch.float64) for _ in range(2))
+    options = {"clip": 0.05, "normalise": normalise, "kl": 0.3}
+    objective = CompletionPolicy.parse({"kind": "completion_policy", "value": 0.7, "value_clip": bound, **options})
+    data |= objective.reference(start, lambda b: call(start, b), data)
+    found = loss(mine, objective, data)
+    (found.total / float(found.count)).backward()
+    gradients = {name: p.grad.clone() for name, p in mine.named_parameters() if p.grad is not None}
+    mine.zero_grad()
+    policy, _ = formula(mine, start, data, CompletionPolicy.parse({"kind": "completion_policy", **options}))
+    means, errors, away = [], [], 0
+    for row in range(ROWS):
+        end = int((data["documents"][row] >= 0).sum())
+        values = mine(tokens=data["tokens"][row : row + 1, :end])["values"][0]
+        row_errors = []
+        for t in range(1, end):
+            if data["learned"][row, t]:
+                v, old, goal = values[t - 1], float(data["value"][row, t]), float(data["return"][row, t])
+                error = (v - goal) ** 2
+                if bound is not None and abs(float(v) - old) > bound:
+                    limit = old + bound if float(v) > old else old - bound
+                    away += (limit - goal) ** 2 > float(error)
+                    error = error if float(error) >= (limit - goal) ** 2 else torch.tensor((limit - goal) ** 2, dtype=torch.float64)
+                row_errors.append(error)
+        means.append(torch.stack(row_errors).mean())
+        errors += row_errors
+    expected = policy + 0.7 * (torch.stack(means).mean() if normalise == "sequence" else torch.stack(errors).mean())
+    assert math.isclose(float(found.total.detach()) / float(found.count), float(expected.detach()), rel_tol=1e-9) and (away > 0) == (bound is not None)
+    assert math.isclose(float(found.metrics["value_loss"][0]), float(sum(error.detach() for error in errors)), rel_tol=1e-9)
+    expected.backward()
+    for name, parameter in mine.named_parameters():
+        torch.testing.assert_close(gradients[name], parameter.grad, atol=1e-9, rtol=1e-7)
+
+
+def test_values_need_a_source_and_a_model_that_have_them() -> None:
+    decoder = {"kind": "decoder", "vocab": 30, "dim": 16, "depth": 1, "context": 256, "mixer": {"kind": "attention", "heads": 2}}
+    valued = HeadedConfig.parse({"kind": "headed", "readout": "values", "trunk": {**decoder, "head": "linear"}}).ports()
+    plain, groups, own = DecoderConfig.parse(decoder).ports(), CompletionsConfig().ports(), CompletionsConfig(advantage="generalised").ports()
+    assert check(own, valued, CompletionPolicy(value=0.5).needs()) == [] == check(groups, valued, CompletionPolicy().needs())
+    assert any("the source asks the model for 'values'" in reason for reason in check(own, plain, CompletionPolicy().needs()))
+    assert any("reads 'return'" in reason for reason in check(groups, valued, CompletionPolicy(value=0.5).needs()))
+    with pytest.raises(ConfigError, match="there is no value function to bound"):
+        CompletionPolicy.parse({"kind": "completion_policy", "value_clip": 0.2})
 
 
 @pytest.mark.parametrize("normalise", ["sequence", "token", "constant"])

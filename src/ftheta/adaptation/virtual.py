@@ -61,7 +61,7 @@ class PromptTuning(VirtualTokens):
     def learned(self, reader: Decoder, seed: int) -> SoftPrompt:
         if reader.value_embeds is not None:
             raise ConfigError([Problem(("adapt",), "the model looks values up by token (value_embed), and vectors are no tokens: choose prefix or lora")])
-        prompt = SoftPrompt(self.tokens, reader.config.dim).to(reader.embed.weight)
+        prompt = SoftPrompt(self.tokens, reader.config.embed_width).to(reader.embed.weight)
         if self.begin == "normal":
             normal(prompt.weight, reader.config.std, seed, "soft prompt")
         else:

@@ -17,6 +17,7 @@ from ftheta.architectures.architecture import Architecture, ArchitectureConfig, 
 from ftheta.blocks import FEEDFORWARDS, MIXERS, NORMS, POSITIONS, VOCABULARY_HEADS
 from ftheta.blocks.context import Cache, Context, document_positions
 from ftheta.blocks.initialise import normal
+from ftheta.blocks.linear import Linear
 from ftheta.blocks.mixer import Mixer
 from ftheta.blocks.residual import Residual
 from ftheta.blocks.virtual import Prefix, SoftPrompt
@@ -32,6 +33,8 @@ class DecoderConfig(ArchitectureConfig):
     """Number of tokens the model knows."""
     dim: int = Field(default=768, gt=0)
     """Width of the residual stream."""
+    embed_dim: int | None = Field(default=None, gt=0)
+    """Width of the embedding table, where it is not `dim`: a dense layer brings embedded tokens to `dim` (ALBERT, Lan et al. 2019; ELECTRA, Clark et al. 2020)."""
     depth: int = Field(default=12, gt=0)
     """Number of layers."""
     context: int = from_data("T", 1024)
@@ -53,7 +56,7 @@ class DecoderConfig(ArchitectureConfig):
     tie: bool = True
     """Whether the head shares the embedding table."""
     scale_embed: bool = False
-    """Whether embedded tokens are multiplied by sqrt(dim) before anything else (Vaswani et al. 2017)."""
+    """Whether embedded tokens are multiplied by the square root of their width before anything else (Vaswani et al. 2017)."""
     embed_norm: bool = False
     """Whether embedded tokens, with their positions if these are added, are normalised before the first layer."""
     value_embed: bool = False
@@ -73,7 +76,17 @@ class DecoderConfig(ArchitectureConfig):
     def something_passes(self) -> Self:
         if self.zero_outputs and not self.residual:
             raise ValueError("zero_outputs: layers that begin at zero let nothing through with residual: false; leave one of the two out")
+        if self.tie and self.head is not None and self.embed_width != self.dim and not self.head.cls.resizes:
+            raise ValueError(
+                f"tie: the embedding table is {self.embed_width} wide (embed_dim), hidden states {self.dim}: choose head 'transformed', which brings them to "
+                "its width, or tie: false"
+            )
         return self
+
+    @property
+    def embed_width(self) -> int:
+        """Width of the embedding table."""
+        return self.embed_dim or self.dim
 
     @property
     def mixers(self) -> tuple[Part, ...]:
@@ -98,7 +111,7 @@ class DecoderConfig(ArchitectureConfig):
     def plain(self) -> bool:
         """Whether it is wired as GPT-2 and its heirs: norms before the parts, logits straight from the hidden states, embeddings as they are."""
         straight = self.head is not None and self.head.dump() == {"kind": "linear", "bias": False, "shrink": False}
-        return self.residual and self.norm_place == "before" and straight and not self.scale_embed
+        return self.residual and self.norm_place == "before" and straight and not self.scale_embed and self.embed_dim is None
 
     def ports(self) -> Ports:
         gives = {"hidden": "real B T D", **({} if self.head is None else {"logits": "logits B T V"})}
@@ -127,11 +140,12 @@ class Decoder(Architecture):
     def __init__(self, config: DecoderConfig, embed: nn.Embedding | None = None):
         super().__init__()
         self.config: DecoderConfig = config
-        dim = config.dim
-        self.embed = nn.Embedding(config.vocab, dim) if embed is None else embed
+        dim, width = config.dim, config.embed_width
+        self.embed = nn.Embedding(config.vocab, width) if embed is None else embed
         self.layers = nn.ModuleList(self.layer(mixer) for mixer in config.mixers)
-        self.positions = config.positions.build(dim=dim, context=config.context, **self.heads())
-        self.embed_norm = config.norm.build(dim=dim) if config.embed_norm else None
+        self.positions = config.positions.build(dim=width, context=config.context, **self.heads())
+        self.embed_norm = config.norm.build(dim=width) if config.embed_norm else None
+        self.embed_dense = Linear(width, dim) if config.embed_dim else None
         self.value_embeds = nn.ModuleDict(self.value_tables()) if config.value_embed else None
         self.norm = config.norm.build(dim=dim) if config.norm_place == "before" else None
         weight = self.embed.weight if config.tie else None
@@ -196,7 +210,7 @@ class Decoder(Architecture):
         return self.outputs(tokens, context, self.added(tokens, segments))
 
     def added(self, tokens: Tensor, segments: Tensor | None) -> Tensor | None:
-        """(B, T, D) that goes to the embedded tokens."""
+        """What goes to the embedded tokens, as wide as they are."""
         return None
 
     @property
@@ -204,7 +218,7 @@ class Decoder(Architecture):
         return self.config.context - (0 if self.virtual is None else self.virtual.count)
 
     def outputs(self, tokens: Tensor, context: Context, added: Tensor | None = None) -> Outputs:
-        """What the model gives; `added` (B, T, D) goes to the embedded tokens."""
+        """What the model gives; `added` goes to the embedded tokens, as wide as they are."""
         hidden, head = self.encoded(tokens, context, added), self.head
         ready = {"hidden": hidden}
         if context.auxiliary:
@@ -216,7 +230,7 @@ class Decoder(Architecture):
         documents, cache = context.documents, context.cache
         hidden = self.embed(tokens).to(self.compute_dtype)
         if self.config.scale_embed:
-            hidden = hidden * math.sqrt(self.config.dim)
+            hidden = hidden * math.sqrt(self.config.embed_width)
         if context.layout is not None and isinstance(self.virtual, SoftPrompt):
             hidden = context.layout.fill(hidden, self.virtual.weight)
         if added is not None:
@@ -224,6 +238,8 @@ class Decoder(Architecture):
         hidden = self.positions(hidden, context)
         if self.embed_norm is not None:
             hidden = self.embed_norm(hidden)
+        if self.embed_dense is not None:
+            hidden = self.embed_dense(hidden)
         for mixer in self.mixers():
             mixer.prepare(tokens.shape[1], hidden.dtype, context)
         prefixes = self.virtual() if isinstance(self.virtual, Prefix) else None

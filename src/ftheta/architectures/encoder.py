@@ -49,7 +49,7 @@ class Encoder(Decoder):
 
     def __init__(self, config: EncoderConfig, embed: nn.Embedding | None = None):
         super().__init__(config, embed)
-        self.segment_embed = nn.Embedding(config.segments, config.dim) if config.segments else None
+        self.segment_embed = nn.Embedding(config.segments, config.embed_width) if config.segments else None
 
     def forward(
         self, tokens: Tensor, documents: Tensor | None = None, cache: Cache | None = None, counted: Tensor | None = None, segments: Tensor | None = None,

@@ -30,7 +30,7 @@ class GeneratorDiscriminatorConfig(ArchitectureConfig):
     generator: Annotated[DecoderConfig, Slot(TRUNKS)] = slot("encoder", depth=4)
     """The generator, with a head; a quarter to a half of the discriminator's size is best (Clark et al. 2020)."""
     share: bool = True
-    """Whether both have one embedding table, which needs equal widths (`dim`)."""
+    """Whether both have one embedding table, which needs equal widths (`embed_dim`, or else `dim`)."""
     activation: ActivationName = "gelu"
     """What follows the dense layer that the discriminator's answer is made from."""
 
@@ -53,8 +53,10 @@ class GeneratorDiscriminatorConfig(ArchitectureConfig):
             raise ValueError(f"trunk.vocab is {trunk.vocab:,}, generator.vocab {generator.vocab:,}: both must know the same tokens")
         if generator.context < trunk.context:
             raise ValueError(f"generator.context is {generator.context:,}, shorter than trunk.context, {trunk.context:,}: both read the same rows")
-        if self.share and trunk.dim != generator.dim:
-            raise ValueError(f"trunk.dim is {trunk.dim}, generator.dim {generator.dim}: to share an embedding table make them equal, or choose share: false")
+        if self.share and trunk.embed_width != generator.embed_width:
+            raise ValueError(
+                f"trunk.dim is {trunk.dim}, generator.dim {generator.dim}: to share an embedding table make them equal, or their embed_dim, or choose share: false"
+            )
         return self
 
     @property

@@ -17,6 +17,7 @@ from ftheta.architectures.architecture import Architecture, ArchitectureConfig, 
 from ftheta.architectures.decoder import DecoderConfig
 from ftheta.blocks import READOUTS
 from ftheta.blocks.compact import compact
+from ftheta.blocks.context import Cache
 from ftheta.blocks.initialise import normal
 from ftheta.core.config import Part, Slot, from_data, slot
 from ftheta.core.contract import Ports
@@ -64,7 +65,7 @@ class HeadedConfig(ArchitectureConfig):
         if self.readout.cls.choices:                                                      # any number of them
             takes, gives = ({name: spec.replace("B T", "B K T") for name, spec in side.items()} for side in (takes, gives))
             classes = {}
-        return Ports(takes, {**gives, **self.readout.cls.gives(self.readout.arguments)}, {**ports.sizes, **classes}, ports.traits)
+        return Ports(takes, {**gives, **self.readout.cls.gives(self.readout.arguments)}, {**ports.sizes, **classes}, ports.traits - {"prefix"})       # which is not passed on
 
     def build(self) -> Headed:
         return Headed(self)
@@ -79,8 +80,10 @@ class Headed(Architecture):
         self.trunk = config.trunk.build()
         self.readout = config.readout.build(dim=config.trunk.dim, classes=config.classes)
 
-    def forward(self, tokens: Tensor, documents: Tensor | None = None, segments: Tensor | None = None) -> Outputs:
+    def forward(self, tokens: Tensor, documents: Tensor | None = None, segments: Tensor | None = None, cache: Cache | None = None) -> Outputs:
         self.trunk.compute_dtype = self.compute_dtype                                    # set on the whole by whoever runs it
+        if cache is not None:                                                            # who writes asks for tokens only
+            return self.trunk(tokens, documents, cache)
         given = {"tokens": tokens, "documents": documents, "segments": segments}
         texts = {name: value.flatten(0, -2) for name, value in given.items() if value is not None}       # a row each
         layout = compact(texts["documents"]) if "documents" in texts else None

@@ -46,6 +46,7 @@ READOUTS = Catalogue(
         "replaced": "ftheta.blocks.readout:Replaced",
         "span": "ftheta.blocks.readout:Span",
         "tag": "ftheta.blocks.readout:Tag",
+        "values": "ftheta.blocks.readout:Values",
     },
 )
 ROTARY_SCALINGS = Catalogue(

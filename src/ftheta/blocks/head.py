@@ -8,7 +8,7 @@ arXiv:1512.00567). The gradient of every chunk is computed in the forward pass, 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import torch
 from pydantic import Field
@@ -24,6 +24,9 @@ from ftheta.blocks.norm import Eps, LayerNorm
 
 class Head(nn.Module):
     """logits = h Wᵀ + b (B, T, V); `softcap` bounds them: c·tanh(z/c) (Gemma 2). A tied head is given the embedding's weight."""
+
+    resizes: ClassVar[bool] = False
+    """Whether it brings hidden states to the width of a tied table that is another."""
 
     def __init__(
         self, dim: int, vocab: int, weight: Tensor | None = None, softcap: float | None = None, *,
@@ -82,7 +85,11 @@ class Head(nn.Module):
 
 
 class TransformedHead(Head):
-    """As `linear`, of norm(activation(A h + a)) instead of h: the masked-language-model head of BERT (Devlin et al. 2018, arXiv:1810.04805)."""
+    """As `linear`, of norm(activation(A h + a)) instead of h: the masked-language-model head of BERT (Devlin et al. 2018, arXiv:1810.04805). The
+    layer also brings hidden states to the width of a tied table.
+    """
+
+    resizes = True
 
     def __init__(
         self, dim: int, vocab: int, weight: Tensor | None = None, softcap: float | None = None, *,
@@ -92,8 +99,9 @@ class TransformedHead(Head):
     ):
         super().__init__(dim, vocab, weight, softcap, bias=bias)
         self.activation: ActivationName = activation
-        self.dense = Linear(dim, dim)
-        self.norm = LayerNorm(dim, eps=eps)
+        width = self.weight.shape[1]
+        self.dense = Linear(dim, width)
+        self.norm = LayerNorm(width, eps=eps)
 
     def change(self, hidden: Tensor) -> Tensor:
         return self.norm(activate(self.activation, self.dense(hidden)))

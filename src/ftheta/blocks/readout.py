@@ -1,4 +1,4 @@
-"""From the hidden states of a sequence to an answer: a class, a number, one of several texts, a tag for every token, a stretch of text, one vector.
+"""From the hidden states of a sequence to an answer: a class, a number, one of several texts, a tag or a number for every token, a stretch of text, one vector.
 
 Padding (`real` False) never counts. The first token stands for the sequence as BERT's [CLS] does (Devlin et al. 2018, arXiv:1810.04805);
 the last one has seen the whole of it where tokens only look back (Radford et al. 2018);
@@ -20,9 +20,10 @@ from ftheta.blocks.feedforward import ActivationName, activate
 from ftheta.blocks.linear import Linear
 
 PoolingName = Literal["first", "last", "mean"]
-DenseName = Literal["tanh", "relu"]
+DenseName = Literal["tanh", "relu", "gelu"]
 Pooling = Annotated[PoolingName, Field(description="What stands for the sequence: its first token, its last, or the mean of its tokens.")]
 Dense = Annotated[DenseName | None, Field(description="A dense layer with this activation before the last one; none: no such layer.")]
+Bias = Annotated[bool, Field(description="Whether the last layer adds a learned number to each of its outputs.")]
 Dropout = Annotated[float, Field(ge=0, lt=1, description="Share of the last layer's inputs dropped in training.")]
 
 
@@ -61,19 +62,19 @@ class Pooled(Readout):
 
     outputs: int
 
-    def __init__(self, dim: int, classes: int, *, pooling: Pooling = "first", dense: Dense = "tanh", dropout: Dropout = 0.1):
+    def __init__(self, dim: int, classes: int, *, pooling: Pooling = "first", dense: Dense = "tanh", dropout: Dropout = 0.1, bias: Bias = True):
         super().__init__()
         self.pooling: PoolingName = pooling
         self.activation: DenseName | None = dense
         self.dropout = dropout
         self.dense = Linear(dim, dim) if dense else None
-        self.output = Linear(dim, self.outputs or classes)
+        self.output = Linear(dim, self.outputs or classes, bias=bias)
 
     def scores(self, hidden: Tensor, real: Tensor | None) -> Tensor:
         """(B, outputs)."""
         x = pooled(hidden, real, self.pooling)
-        if self.dense is not None:
-            x = self.dense(x).tanh() if self.activation == "tanh" else self.dense(x).relu()
+        if self.dense is not None and self.activation is not None:
+            x = self.dense(x).tanh() if self.activation == "tanh" else activate(self.activation, self.dense(x))
         return self.output(F.dropout(x, self.dropout, self.training))
 
 
@@ -151,6 +152,21 @@ class Tag(Readout):
     def forward(self, hidden: Tensor, real: Tensor | None) -> dict[str, Tensor]:
         x = hidden if self.dense is None else self.dense(hidden).relu()
         return {"logits": self.output(F.dropout(x, self.dropout, self.training))}
+
+
+class Values(Readout):
+    """What is still to be had from each token on, a number each: values (B, T). Beside the trunk's own head it is the critic of one who writes."""
+
+    def __init__(self, dim: int, classes: int):
+        super().__init__()
+        self.output = Linear(dim, 1)
+
+    @staticmethod
+    def gives(arguments: Mapping[str, Any]) -> dict[str, str]:
+        return {"values": "real B T"}
+
+    def forward(self, hidden: Tensor, real: Tensor | None) -> dict[str, Tensor]:
+        return {"values": self.output(hidden)[..., 0]}
 
 
 class Replaced(Readout):

@@ -14,6 +14,7 @@ import json
 import os
 import secrets
 import shutil
+import unicodedata
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,11 @@ ASIDE = ".old-"
 SEAL = "xxh3_128"
 """The manifest's field that holds the hash of the rest of it."""
 CHUNK = 1 << 22
+
+
+def file_name(title: str) -> str:
+    """A title as the name of a file on any system: letters (with their marks) and digits of every script and `, . @ + - _` stay, the rest is `_`."""
+    return "".join(sign if unicodedata.category(sign)[0] in "LMN" or sign in ",.@+-_" else "_" for sign in title)
 
 
 def write_all(descriptor: int, data: bytes | memoryview) -> None:

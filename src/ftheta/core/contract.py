@@ -33,6 +33,7 @@ class Ports:
     """What a part of the pipeline takes and gives, how large (dimension letter → size) and with which traits."""
 
     takes: Mapping[str, str] = field(default_factory=dict)
+    """Of a source: what it asks the model for while it acts."""
     gives: Mapping[str, str] = field(default_factory=dict)
     sizes: Mapping[str, int] = field(default_factory=dict)
     traits: frozenset[str] = frozenset()
@@ -107,6 +108,9 @@ def check(data: Ports, model: Ports, needs: Needs) -> list[str]:
             )
         elif not fits(model.gives[name], spec):
             reasons.append(f"the objective wants '{name}' as {spec}, but the model gives it as {model.gives[name]}")
+    for name, spec in data.takes.items():
+        if name not in model.gives or not fits(model.gives[name], spec):
+            reasons.append(f"the source asks the model for '{name}' ({spec}) while it acts, and it gives {listing(model.gives)}; choose a model that gives '{name}'")
     for letter, size in data.sizes.items():
         other = model.sizes.get(letter)
         if other is None:

@@ -6,6 +6,11 @@ times in random minibatches of `train.batch` rows. With R_i the rewards of one p
     normalised     (R_i - mean) / (std + 10⁻⁴)   GRPO: Shao et al. 2024, arXiv:2402.03300
     centred        R_i - mean                    Dr. GRPO: Liu et al. 2025, arXiv:2503.20783; easy and hard prompts count alike
     leave_one_out  R_i - mean of the others      RLOO: Ahmadian et al. 2024, arXiv:2402.14740
+    generalised    A_t by the model's own values PPO of texts: Ouyang et al. 2022, arXiv:2203.02155; each token has its own
+
+where, V_t being what the model values the text at before token t and R_i coming with the last token, as in `rollouts`
+    δ_t = r_t + γ V_{t+1} - V_t,   A_t = δ_t + γ λ A_{t+1},   return_t = A_t + V_t
+and the A_t of all tokens of an iteration are then shifted and scaled to mean 0 and variance 1.
 
 Draws are keyed by (seed, iteration, row, position). Log-probabilities of the policy that wrote are worked out in one pass over the whole rows,
 by the same function the objective uses, so the first ratios are 1 and not nearly 1.
@@ -39,9 +44,10 @@ from ftheta.experience import REWARDS
 from ftheta.experience.experience import ExperienceConfig
 from ftheta.experience.iterations import Iterations
 from ftheta.experience.rewards.reward import Completion, Reward, worth
+from ftheta.experience.rollouts import advantages as estimates
 from ftheta.inference.generate import Generation, Request
 from ftheta.inference.sampling import Sampling
-from ftheta.objectives.completion_policy import log_probabilities
+from ftheta.objectives.completion_policy import said_of
 
 TOGETHER = 256
 """Completions written in one batch."""
@@ -60,16 +66,20 @@ class CompletionsConfig(ExperienceConfig):
     """What a completion is worth: the weighted sum of these."""
     asked: int = Field(default=32, gt=0)
     """Prompts completed between updates."""
-    group: int = Field(default=8, gt=1)
-    """Completions of every prompt."""
+    group: int = Field(default=8, gt=0)
+    """Completions of every prompt; one is enough for `advantage: generalised` only."""
     most: int = Field(default=64, gt=0)
     """At most this many tokens are written."""
     longest: int = Field(default=256, gt=1)
     """Tokens of a row, prompt and completion together; longer prompts are left out."""
     temperature: float = Field(default=1.0, gt=0)
     """Divides the logits when drawing, τ, and when learning from what was drawn."""
-    advantage: Literal["normalised", "centred", "leave_one_out"] = "normalised"
-    """What a completion's reward is compared with."""
+    advantage: Literal["normalised", "centred", "leave_one_out", "generalised"] = "normalised"
+    """What a completion's reward is compared with: its group's, or what the model itself expected (a `headed` decoder with readout `values`)."""
+    gamma: float = Field(default=1.0, ge=0, le=1)
+    """With `advantage: generalised`, the worth of a reward one token later, γ."""
+    trace: float = Field(default=0.95, ge=0, le=1)
+    """With `advantage: generalised`, how far an advantage looks ahead, λ: 0 trusts the value after the next token, 1 the reward alone."""
     epochs: int = Field(default=1, gt=0)
     """Times every completion is learned from."""
 
@@ -77,11 +87,20 @@ class CompletionsConfig(ExperienceConfig):
     def leaves_room(self) -> CompletionsConfig:
         if self.most >= self.longest:
             raise ConfigError([Problem(("most",), f"{self.most:,} new tokens leave no room for a prompt in rows of {self.longest:,}: lower it, or raise longest")])
+        if self.group == 1 and self.advantage != "generalised":
+            raise ConfigError([Problem(("group",), "one completion of a prompt leaves nothing to compare it with: ask for 2 or more, or advantage: generalised")])
         return self
 
+    @property
+    def valued(self) -> bool:
+        """Whether the model's own values are asked for."""
+        return self.advantage == "generalised"
+
     def ports(self) -> Ports:
-        real = dict.fromkeys(("log_probability", "advantage"), "real B T")
-        return Ports(gives={"tokens": "ids B T", "documents": "ids B T", "learned": "mask B T", **real, "temperature": "real B"}, sizes={"T": self.longest})
+        columns = ("log_probability", "advantage", *(("value", "return") if self.valued else ()))
+        real = dict.fromkeys(columns, "real B T")
+        gives = {"tokens": "ids B T", "documents": "ids B T", "learned": "mask B T", **real, "temperature": "real B"}
+        return Ports({"values": "real B T"} if self.valued else {}, gives, {"T": self.longest})
 
     def prepare(self, sections: Sections) -> Prepared:
         given = Sections(sections.tokenizer, sections.cache, split=sections.split, pack=Pack(length=self.longest), seed=sections.seed)
@@ -170,16 +189,18 @@ class Completions(Iterations):
         asked = [self.questions[number] for number in self.numbers(iteration) for _ in range(config.group)]
         completions = self.writer.complete(model, asked, key(self.seed, "act", iteration))
         reward, each = worth(config.rewards, completions, self.prepared.judge)
-        advantage = advantages(reward.view(-1, config.group), config.advantage).flatten()
         self.account(completions, reward, each)
         device = next(model.parameters()).device
         batch = {name: value.to(device) for name, value in rows_of(completions, self.pad, config.temperature).items()}
         parts = [{name: value[start : start + self.size] for name, value in batch.items()} for start in range(0, self.rows, self.size)]
-        batch["log_probability"] = torch.cat([log_probabilities(model, lambda part: call(model, part), part) for part in parts])
+        batch |= joined([said_of(model, lambda part: call(model, part), part) for part in parts])
         if self.prepared.reference is not None:
-            said = [self.prepared.reference(part) for part in parts]
-            batch |= {name: torch.cat([part[name] for part in said]) for name in said[0]}
-        batch["advantage"] = advantage[:, None].expand(batch["tokens"].shape).to(device)
+            batch |= joined([self.prepared.reference(part) for part in parts])
+        if config.advantage == "generalised":
+            batch["advantage"], batch["return"] = generalised(reward.to(device), batch["value"], batch["learned"], config.gamma, config.trace)
+        else:
+            advantage = advantages(reward.view(-1, config.group), config.advantage).flatten()
+            batch["advantage"] = advantage[:, None].expand(batch["tokens"].shape).to(device)
         return {name: value.cpu().contiguous() for name, value in batch.items()}
 
     def numbers(self, iteration: int) -> list[int]:
@@ -198,7 +219,7 @@ class Completions(Iterations):
         level = groups.amax(1) == groups.amin(1)
         self.facts = {
             "reward": reward.mean().item(), **{f"reward_{name}": scores.mean().item() for name, scores in each.items() if len(each) > 1},
-            "reward_spread": groups.std(1).mean().item(), "level_groups": level.float().mean().item(),
+            **({"reward_spread": groups.std(1).mean().item(), "level_groups": level.float().mean().item()} if self.config.group > 1 else {}),
             "completion_tokens": sum(len(completion.new) for completion in completions) / len(completions),
             "ended": sum(completion.ended for completion in completions) / len(completions),
         }
@@ -219,6 +240,25 @@ class Completions(Iterations):
     def restore(self, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
         super().restore(tensors, facts)
         self.facts, self.shown = dict(facts["statistics"]), list(facts["shown"])
+
+
+def joined(parts: Sequence[Batch]) -> Batch:
+    """The columns of all parts, one after another."""
+    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
+
+def generalised(reward: Tensor, value: Tensor, learned: Tensor, gamma: float, trace: float) -> tuple[Tensor, Tensor]:
+    """Advantages of mean 0 and variance 1, and returns, (B, T) each, of learned tokens whose completions' rewards (B,) these are; see the top of the file."""
+    count = learned.sum(1)
+    place = torch.arange(int(count.max()), device=count.device)
+    real, last = place < count[:, None], place == count[:, None] - 1                       # (B, L): completions begin at 0 here
+    before = torch.zeros(real.shape, device=value.device, dtype=value.dtype).masked_scatter(real, value[learned])
+    after, earned = before.roll(-1, 1), last * reward[:, None].to(value)
+    found = estimates(earned.t(), before.t(), after.t(), (last | ~real).t(), torch.zeros_like(last).t(), gamma, trace).t()[real]
+    columns = value.new_zeros(2, *value.shape)
+    columns[0][learned] = (found - found.mean()) / (found.std() + 1e-8)
+    columns[1][learned] = found + value[learned]
+    return columns[0], columns[1]
 
 
 def advantages(reward: Tensor, kind: Literal["normalised", "centred", "leave_one_out"]) -> Tensor:

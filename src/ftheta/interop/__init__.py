@@ -8,6 +8,7 @@ FAMILIES = Catalogue(
         "bart": "ftheta.interop.huggingface.bart:BART",
         "bert": "ftheta.interop.huggingface.bert:BERT",
         "distilbert": "ftheta.interop.huggingface.distilbert:DistilBERT",
+        "electra": "ftheta.interop.huggingface.electra:ELECTRA",
         "gpt2": "ftheta.interop.huggingface.gpt2:GPT2",
         "llama": "ftheta.interop.huggingface.llama:Llama",
         "mamba2": "ftheta.interop.huggingface.mamba2:Mamba2",

@@ -32,7 +32,7 @@ EXAMPLES: dict[str, list[dict[str, Any]]] = {
 VARIANTS: dict[str, list[dict[str, Any]]] = {
     "headed": [
         *({"readout": name} for name in READOUTS.names()), {"readout": "embed", "trunk": {"kind": "encoder", "dropout": 0.1}},
-        {"readout": "follows", "trunk": {"kind": "encoder", "segments": 2, "head": "linear"}},
+        {"readout": "follows", "trunk": {"kind": "encoder", "segments": 2, "head": "linear"}}, {"readout": "values", "trunk": {"kind": "decoder", "head": "linear"}},
     ],
     "contrastive": [{"form": form} for form in ("in_batch", "simcse", "cosent", "cosine")],
     "distillation": [{"teacher": "teacher", "of": name} for name in TAUGHT.names()],

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ftheta.core.atomic import verify
+from ftheta.core.atomic import file_name, verify
 from ftheta.core.errors import FolderError
 from ftheta.lifecycle.recipe import read_yaml
 from ftheta.training.events import read_lines
@@ -51,7 +51,7 @@ class FinishedRun:
 
     def values(self, measurement: str) -> dict[str, np.ndarray]:
         """The units' values of a measurement, empty when none were kept."""
-        with np.load(self.folder / "report" / "values" / f"{measurement.replace(' ', '_')}.npz", allow_pickle=False) as file:
+        with np.load(self.folder / "report" / "values" / f"{file_name(measurement)}.npz", allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
 
 

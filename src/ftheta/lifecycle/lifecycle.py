@@ -25,7 +25,7 @@ from ftheta.adaptation.prompting import Prompting, choose
 from ftheta.adaptation.virtual import VirtualTokens
 from ftheta.architectures.architecture import Architecture, Estimator
 from ftheta.core import distributed
-from ftheta.core.atomic import Attempt, clear_attempts, commit, lock, verify, write_file
+from ftheta.core.atomic import Attempt, clear_attempts, commit, file_name, lock, verify, write_file
 from ftheta.core.device import PeakMemory, pick
 from ftheta.core.device import facts as machine_facts
 from ftheta.core.errors import ConfigError, FolderError, Problem, UsageError
@@ -299,7 +299,7 @@ def report(recipe: Recipe, data: Prepared, model: Model, folder: Path, costs: di
 def write_values(attempt: Attempt, found: Result) -> None:
     """The units' values of every measurement, in `values/`."""
     for measurement in found.measurements:
-        attempt.write(f"values/{measurement.name.replace(' ', '_')}.npz", values_file(measurement))
+        attempt.write(f"values/{file_name(measurement.name)}.npz", values_file(measurement))
 
 
 def values_file(measurement: Measurement) -> bytes:

@@ -19,7 +19,7 @@ from ftheta.architectures import ARCHITECTURES, TRUNKS
 from ftheta.architectures.architecture import ArchitectureConfig
 from ftheta.core.config import SLIPS, Config, Slot, describe, fill, merge
 from ftheta.core.contract import Ports
-from ftheta.core.errors import ConfigError, FolderError, Problem, UsageError, distance, suggest
+from ftheta.core.errors import ConfigError, DataError, FolderError, Problem, UsageError, distance, suggest
 from ftheta.data.augment import AUGMENTATIONS, Augmentation
 from ftheta.data.clean import RULES
 from ftheta.data.clean.rules import Rule
@@ -30,6 +30,7 @@ from ftheta.data.sources import SOURCES
 from ftheta.data.sources.source_config import SourceConfig, source_name
 from ftheta.data.split import Split
 from ftheta.data.tokenizers import TOKENIZERS
+from ftheta.data.tokenizers.file import find as find_file
 from ftheta.data.tokenizers.trained import TokenizerConfig
 from ftheta.evaluation.metrics import METRICS
 from ftheta.evaluation.metrics.metric import Metric
@@ -213,13 +214,21 @@ def continued(data: Mapping[str, Any], origin: str, begun: str | None) -> dict[s
         if model.get("kind", theirs["kind"]) != theirs["kind"]:
             raise ConfigError([Problem(("model", "kind"), f"'{model['kind']}', but {folder} holds a {theirs['kind']}: leave it out")], origin)
         model = merge(theirs, model)
-    if isinstance(section, Mapping) and (folder / "tokenizer.json").exists():
-        own = {"kind": "file", "path": str(folder / "tokenizer.json")}
+    if isinstance(section, Mapping) and (place := find_tokenizer(folder)) is not None:
+        own = {"kind": "file", "path": str(place)}
         whole = Slot(TOKENIZERS).parse(own).dump()
         if merge(whole, section.get("tokenizer") or own) != whole:
             raise ConfigError([Problem(("data", "tokenizer"), f"text must become the tokens that the model of {folder} knows: leave it out")], origin)
         section = {**section, "tokenizer": own}
     return {**data, "start": start, "model": model, "data": section}
+
+
+def find_tokenizer(folder: Path) -> Path | None:
+    """The file of a model folder's tokenizer, if it has one."""
+    try:
+        return find_file(folder)
+    except DataError:
+        return None
 
 
 def another_readout(model: Mapping[str, Any], theirs: Mapping[str, Any]) -> bool:

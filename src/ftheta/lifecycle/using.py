@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import torch
 
 from ftheta.core import device
-from ftheta.core.atomic import MANIFEST, commit
+from ftheta.core.atomic import MANIFEST, commit, file_name
 from ftheta.core.atomic import verify as verify_folder
 from ftheta.core.config import Slot, merge
 from ftheta.core.contract import Ports
@@ -60,7 +60,7 @@ def evaluate(
             for name, picture in found.pictures.items():
                 attempt.write(name, picture)
             for title, text in found.texts.items():
-                attempt.write_text(f"{title.replace(' ', '_').replace('/', '_')}.txt", text)
+                attempt.write_text(f"{file_name(title)}.txt", text)
     return found
 
 

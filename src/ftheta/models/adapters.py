@@ -110,7 +110,7 @@ def virtual_tokens(model: Architecture) -> tuple[dict[str, Any], dict[str, Tenso
     config: dict[str, Any] = {"num_virtual_tokens": virtual.count, "num_layers": len(reader.layers), "num_transformer_submodules": 1}
     if isinstance(virtual, SoftPrompt):
         heads = [part.heads for part in reader.modules() if isinstance(part, Attention)]
-        config |= {"peft_type": "PROMPT_TUNING", "token_dim": reader.config.dim, "num_attention_heads": heads[0] if heads else 1, "prompt_tuning_init": "RANDOM"}
+        config |= {"peft_type": "PROMPT_TUNING", "token_dim": reader.config.embed_width, "num_attention_heads": heads[0] if heads else 1, "prompt_tuning_init": "RANDOM"}
         return config, {TOKENS: virtual.weight.detach()}
     width = virtual.heads * virtual.head_dim
     config |= {"peft_type": "PREFIX_TUNING", "token_dim": width, "num_attention_heads": virtual.heads, "encoder_hidden_size": width, "prefix_projection": False}
@@ -185,7 +185,7 @@ def tokens_of(reader: Decoder, adapter: Adapter) -> SoftPrompt | Prefix:
     """The learned tokens of an adapter as a part of this model. Raises FolderError when they do not fit."""
     values = adapter.tensors.get(TOKENS)
     attention = next((part for part in reader.modules() if isinstance(part, Attention)), None)
-    width = reader.config.dim
+    width = reader.config.embed_width
     if adapter.kind == "PREFIX_TUNING":
         width = 0 if attention is None else 2 * len(reader.layers) * (attention.value_dim or 0)
     if values is None or values.ndim != 2 or values.shape[1] != width:

@@ -24,6 +24,8 @@ def add_tokens(model: Model, tokens: Sequence[str]) -> Model:
     processor, before = model.processor, model.architecture
     if not isinstance(processor, TextProcessor) or "vocab" not in type(before.config).model_fields:
         raise UsageError(f"a model for '{model.task.name}' has no vocabulary to add tokens to")
+    if processor.cutters is not None:
+        raise UsageError("the model cuts sources and answers in two ways, neither of which tokens can be added to")
     for token in tokens:
         if not token or processor.tokenizer.token_to_id(token) is not None or list(tokens).count(token) > 1:
             raise UsageError(f"token {token!r} cannot be added: it is {'already known' if token else 'empty'}")

@@ -8,7 +8,11 @@ where π is softmax(z / τ) at the temperature τ the completions were drawn at.
     token      Σ_y Σ_t l_t / Σ_y |y|     DAPO: Yu et al. 2025, arXiv:2503.14476 (ε' larger than ε is theirs too)
     constant   1/B Σ_y Σ_t l_t / length  Dr. GRPO: Liu et al. 2025, arXiv:2503.20783; long wrong answers are not let off lightly
 
-All three are a sum and a count, so micro-batches and processes give the same gradient.
+With a value function V (PPO: Schulman et al. 2017, arXiv:1707.06347; of texts: Ouyang et al. 2022, arXiv:2203.02155), R_t being the return and V_t what the value was
+when the completion was written,
+    l_t += c_v max((V - R_t)², (clip(V, V_t - δ, V_t + δ) - R_t)²)
+
+All of them are a sum and a count, so micro-batches and processes give the same gradient.
 """
 
 from __future__ import annotations
@@ -16,7 +20,7 @@ from __future__ import annotations
 from typing import Literal, NamedTuple
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from ftheta.core.contract import Batch, Loss, Needs
@@ -41,6 +45,17 @@ class CompletionPolicy(Objective):
     length: int = Field(default=1, gt=0)
     """What a completion's sum is divided by with `normalise: constant`; Dr. GRPO takes the most tokens there can be."""
 
+    value: float = Field(default=0.0, ge=0)
+    """Weight of the squared error of the value function, c_v; 0: there is none. It is for a source with `advantage: generalised`."""
+    value_clip: float | None = Field(default=None, gt=0)
+    """How far a value may usefully move from what it was when the completion was written, δ; none: any way."""
+
+    @model_validator(mode="after")
+    def clips_something(self) -> CompletionPolicy:
+        if self.value_clip is not None and not self.value:
+            raise ValueError("value_clip: there is no value function to bound with value: 0; leave it out, or give value a weight")
+        return self
+
     @property
     def compares(self) -> bool:
         return self.kl > 0
@@ -48,9 +63,11 @@ class CompletionPolicy(Objective):
     def needs(self) -> Needs:
         real = dict.fromkeys(("log_probability", "advantage"), "real B T")
         said = {"reference_log_probability?": "real B T"} if self.compares else {}
+        real |= dict.fromkeys(("value", "return") if self.value else (), "real B T")
+        valued = dict.fromkeys(["values"] if self.value else [], "real B T")
         return Needs(
             reads={"tokens": "ids B T", "documents": "ids B T", "learned": "mask B T", **real, "temperature": "real B", **said}, feeds={"tokens": "ids B T"},
-            wants={"hidden": "real B T D", "logits": "logits B T V"},
+            wants={"hidden": "real B T D", "logits": "logits B T V", **valued},
             traits={"causal": "the model looks at both sides of a token, so it cannot have written the completions; choose a decoder", "gradients": NO_GRADIENTS},
         )
 
@@ -70,11 +87,24 @@ class CompletionPolicy(Objective):
         with torch.no_grad():
             clipped = ((ratio < 1 - self.clip) & (advantage < 0)) | ((ratio > 1 + above) & (advantage > 0))
             metrics |= {"kl": (divergence(log_ratio).sum(), tokens), "clipped": (clipped.sum(), tokens), "entropy": (said.entropy.sum(), tokens)}
+        if self.value:
+            error = self.value_error(said, batch)
+            each = each + self.value * error
+            metrics["value_loss"] = (error.detach().sum(), tokens)
         if self.normalise == "sequence":
             each = each / said.learned.sum(1, keepdim=True).expand_as(said.learned)[said.learned]
         elif self.normalise == "constant":
             each = each / self.length
         return Loss(each.sum(), tokens if self.normalise == "token" else len(batch["tokens"]), metrics)
+
+    def value_error(self, said: Written, batch: Batch) -> Tensor:
+        """(N,): squared errors of the values, those bounded that left what they were."""
+        assert said.values is not None
+        before, wanted = (batch[name][:, 1:][said.learned].to(said.values) for name in ("value", "return"))
+        error = (said.values - wanted).square()
+        if self.value_clip is None:
+            return error
+        return torch.maximum(error, (before + (said.values - before).clamp(-self.value_clip, self.value_clip) - wanted).square())
 
     def reference(self, model: nn.Module, run: Run, batch: Batch) -> Batch:
         return {"reference_log_probability": log_probabilities(model, run, batch)}
@@ -92,21 +122,33 @@ class Written(NamedTuple):
     """(N,)."""
     entropy: Tensor
     """(N,), of the whole distribution they were drawn from."""
+    values: Tensor | None
+    """(N,), what was to be had before each of them, of a model that gives values."""
 
 
 def written(model: nn.Module, run: Run, batch: Batch) -> Written:
     """How likely the model finds the learned tokens, at the temperature they were drawn at."""
     learned = batch["learned"][:, 1:]
-    hidden = run({"tokens": batch["tokens"][:, :-1], "documents": batch["documents"][:, :-1]})["hidden"]
+    outputs = run({"tokens": batch["tokens"][:, :-1], "documents": batch["documents"][:, :-1]})
+    hidden = outputs["hidden"]
     temperature = batch["temperature"][:, None].expand_as(learned)[learned]
     found = model.head.policy(hidden[learned], batch["tokens"][:, 1:][learned], temperature)  # type: ignore[operator, union-attr]
-    return Written(learned, *found.unbind(-1))
+    log_probability, entropy = found.unbind(-1)
+    return Written(learned, log_probability, entropy, outputs["values"][learned].to(found) if "values" in outputs else None)
 
 
 @torch.no_grad()
 def log_probabilities(model: nn.Module, run: Run, batch: Batch) -> Tensor:
     """(B, T): log p of every learned token, 0 elsewhere."""
+    return said_of(model, run, batch)["log_probability"]
+
+
+@torch.no_grad()
+def said_of(model: nn.Module, run: Run, batch: Batch) -> Batch:
+    """log_probability (B, T) of every learned token and, of a model that gives values, value (B, T) before it was written; 0 elsewhere."""
     said = written(model, run, batch)
-    found = said.log_probability.new_zeros(batch["tokens"].shape)
-    found[:, 1:][said.learned] = said.log_probability
+    columns = {"log_probability": said.log_probability, **({} if said.values is None else {"value": said.values})}
+    found = {name: column.new_zeros(batch["tokens"].shape) for name, column in columns.items()}
+    for name, column in columns.items():
+        found[name][:, 1:][said.learned] = column
     return found

@@ -33,7 +33,8 @@ from ftheta.data.text import prepare_text
 from ftheta.data.tokenizers.trained import Bytes
 from ftheta.data.tokens import Joined, TokenDataset
 
-WORDS = ["alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "iota", "kappa", "lambda", "mu", "nu", "xi", "omicron", "pi", "rho", "sigma", "tau", "upsilon", "phi", "chi", "psi", "omega", "中文", "文本", "学习"]
+WORDS = """alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi omicron pi rho sigma tau upsilon phi chi psi omega
+中文 文本 学习""".split()  # noqa: SIM905
 
 
 def sentence(i, length=60):

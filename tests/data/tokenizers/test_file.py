@@ -207,3 +207,60 @@ def test_letters_of_bytes_are_those_of_the_library():
     for byte, letter in byte_letters().items():
         assert Bytes().train([]).token_to_id(letter) is not None, byte
     assert len(set(byte_letters().values())) == 256
+
+
+ENGLISH = ["the old man walked to the sea", "a cat sat by the window", "she reads books about ships", "rain fell on the town", "what is your name?", "I'll be there at ten."]
+CHINESE = ["老人走向大海", "一只猫坐在窗边", "她读关于船的书", "雨落在城里", "你叫什么名字？", "我十点到那里。"]
+
+
+@pytest.fixture(scope="module")
+def marian(tmp_path_factory):
+    """A folder as MarianMT's: two unigram models of a few sentences, and the ids of the pieces of both."""
+    trainer = pytest.importorskip("sentencepiece")
+    folder = tmp_path_factory.mktemp("marian")
+    pieces = []
+    for name, texts in (("source", ENGLISH), ("target", CHINESE)):
+        (folder / name).write_text("\n".join(texts * 3))
+        trainer.SentencePieceTrainer.train(input=str(folder / name), model_prefix=str(folder / name), vocab_size=66, hard_vocab_limit=False, minloglevel=2)
+        (folder / f"{name}.model").rename(folder / f"{name}.spm")
+        pieces += [piece for piece, _, kind in sp.parse((folder / f"{name}.spm").read_bytes()).pieces if kind == sp.NORMAL]
+    names = ["</s>", "<unk>", *dict.fromkeys(pieces), ">>zh<<", "<pad>"]
+    (folder / "vocab.json").write_text(json.dumps({piece: i for i, piece in enumerate(names)}))
+    (folder / "tokenizer_config.json").write_text(json.dumps({"source_lang": "en", "target_lang": "zh"}))
+    (folder / "config.json").write_text(json.dumps({"decoder_start_token_id": len(names) - 1}))
+    return folder
+
+
+@pytest.mark.filterwarnings("ignore:Recommended")
+def test_sources_and_answers_are_cut_as_marian_cuts_them(marian, tmp_path):
+    other = transformers.MarianTokenizer.from_pretrained(marian)
+    texts = [*ENGLISH, *CHINESE, *(text for text in TEXTS if text != SPELLED), "the ship 船 Zürich ﬁsh", "the cat  老人 。", ">>zh<< the cat", ">>none<<the cat", ">> the <<"]
+    ours = TextProcessor.load({}, marian)
+    for folder in (marian, tmp_path):                                                     # theirs, and as it is saved here
+        ours = ours if folder == marian else TextProcessor.load(ours.dump(), folder)
+        assert (ours.vocab, ours.roles) == (len(other), {"eos": "</s>", "unk": "<unk>", "pad": "<pad>", "decoder_start": "<pad>"})
+        assert ours.answer_start == [len(other) - 1]
+        for text in texts:
+            source, answer = other(text).input_ids, other(text_target=text).input_ids
+            assert ours.source(text, 999) == source and ours.encode(text) == answer[:-1], text
+            for ids in (source, answer):
+                assert ours.decode(ids).strip() == other.decode(ids, skip_special_tokens=True), text
+        controls = {ours.id(role) for role in ("eos", "pad")}
+        assert not controls & set(ours.encode("</s> <pad>")) and len(controls & set(ours.source("a </s> <pad>", 99))) == 1      # what a user writes is text
+        for name, data in {**ours.files(), "config.json": (marian / "config.json").read_bytes()}.items():
+            (tmp_path / name).write_bytes(data)
+    again = transformers.MarianTokenizer.from_pretrained(tmp_path)
+    assert all(again(text).input_ids == other(text).input_ids for text in texts)
+    with pytest.raises(DataError, match="in two ways"):
+        TokenizerFile(path=str(marian)).train([])
+
+
+def test_what_a_folder_of_marian_must_hold(marian, tmp_path):
+    for name in ("source.spm", "vocab.json"):
+        (tmp_path / name).write_bytes((marian / name).read_bytes())
+    with pytest.raises(DataError, match=r"it belongs with source\.spm, target\.spm, vocab\.json; target\.spm is missing"):
+        read_tokenizer(tmp_path)
+    (tmp_path / "target.spm").write_bytes((marian / "target.spm").read_bytes())
+    (tmp_path / "vocab.json").write_text(json.dumps({"</s>": 0, "a": 5}))
+    with pytest.raises(DataError, match=r"vocab\.json beside it lacks <unk>, <pad>"):
+        read_tokenizer(tmp_path)

@@ -17,6 +17,7 @@ from ftheta.data.chat.template import ChatTemplate, Piece
 from ftheta.data.processors.processor import Processor
 from ftheta.data.tokenizers import controls
 from ftheta.data.tokenizers.file import read_tokenizer
+from ftheta.data.tokenizers.marian import TwoCutters
 from ftheta.data.tokenizers.spelling import Spelling, words
 from ftheta.data.tokenizers.trained import TRAINED_ROLES
 
@@ -47,18 +48,20 @@ class TextProcessor(Processor):
     `roles` says which token is `bos`, `eos`, `pad`, `mask`, `cls`, `sep`, `unk` or `decoder_start`; `begin` and `end` are put around every text (`begin`
     by itself is what begins a document). Left out, they are those of tokenizers trained here. `longest` is how many tokens of a text are
     read, where that is less than the model could. `by_words` says that texts are cut into words before they are tokenized (see `words`).
+    `cutters` cut sources and answers where these are cut in two ways; the tokenizer knows the pieces of both.
     """
 
     kind = "text"
 
     def __init__(
         self, tokenizer: Tokenizer, roles: Mapping[str, str] | None = None, begin: Sequence[str] | None = None, end: Sequence[str] = (),
-        labels: Sequence[str] = (), longest: int | None = None, by_words: bool = False,
+        labels: Sequence[str] = (), longest: int | None = None, by_words: bool = False, cutters: TwoCutters | None = None,
     ):
         tokenizer.encode_special_tokens = True
         tokenizer.no_padding()
         tokenizer.no_truncation()
         self.tokenizer = tokenizer
+        self.cutters = cutters
         self.labels = list(labels)
         self.longest = longest
         self.by_words = by_words
@@ -100,7 +103,7 @@ class TextProcessor(Processor):
 
     def encode(self, text: str, start: bool = True) -> list[int]:
         """Token ids, after those that begin a text when `start`."""
-        ids = self.tokenizer.encode(text, add_special_tokens=False).ids
+        ids = self.tokenizer.encode(text, add_special_tokens=False).ids if self.cutters is None else self.cutters.answers([text])[0]
         return [*self.ids(self.begin), *ids] if start else ids
 
     def source(self, text: str, longest: int) -> list[int]:
@@ -110,8 +113,11 @@ class TextProcessor(Processor):
     def sources(self, texts: Sequence[str], longest: int | None = None) -> list[list[int]]:
         """The same of many texts."""
         begin, end = self.ids(self.begin), self.ids(self.end)
-        found = self.tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
-        return [[*begin, *each.ids[: None if longest is None else longest - len(begin) - len(end)], *end] for each in found]
+        if self.cutters is None:
+            found = [each.ids for each in self.tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)]
+        else:
+            found = self.cutters.sources(texts)
+        return [[*begin, *ids[: None if longest is None else longest - len(begin) - len(end)], *end] for ids in found]
 
     @property
     def answer_start(self) -> list[int]:
@@ -239,19 +245,22 @@ class TextProcessor(Processor):
             "tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": False, "add_prefix_space": False,
             **{f"{role}_token": token for role, token in self.roles.items()},
         }
-        files = {"tokenizer.json": self.tokenizer.to_str(pretty=True).encode(), "tokenizer_config.json": (json.dumps(config, indent=1) + "\n").encode()}
+        files = {"tokenizer.json": self.tokenizer.to_str(pretty=True).encode()}
+        if self.cutters is not None:                                                      # a tokenizer.json has room for one way to cut
+            config["tokenizer_class"], files = "MarianTokenizer", dict(self.cutters.files)
+        files["tokenizer_config.json"] = (json.dumps(config, indent=1) + "\n").encode()
         return files if self.chat_template is None else {**files, controls.TEMPLATE: self.chat_template.encode()}
 
     @classmethod
     def load(cls, facts: Mapping[str, Any], folder: Path) -> Self:
         """From what `dump` and `files` gave, or, without facts, from any tokenizer's files."""
         try:
-            taken = read_tokenizer(folder / "tokenizer.json" if "kind" in facts else folder)
+            taken = read_tokenizer(folder)
         except DataError as error:
             raise FolderError(str(error).removeprefix("data.tokenizer.path: ")) from None
         labels = facts.get("labels", ())
         begin, end = (facts.get("begin"), facts.get("end", ())) if "kind" in facts else (taken.begin, taken.end)
-        loaded = cls(taken.tokenizer, taken.roles, begin, end, labels, facts.get("longest"), facts.get("by_words", False))
+        loaded = cls(taken.tokenizer, taken.roles, begin, end, labels, facts.get("longest"), facts.get("by_words", False), taken.cutters)
         loaded.chat_template = controls.chat_template(folder)
         return loaded
 

@@ -1,5 +1,5 @@
-"""Tokenizers taken from files: `tokenizer.json`, GPT-2's `vocab.json` and `merges.txt`, BERT's `vocab.txt`, SentencePiece's `.model`, tiktoken's
-ranks. What a file is, is seen from its content; what its control tokens are for, is said by it and by the files beside it.
+"""Tokenizers taken from files: `tokenizer.json`, GPT-2's `vocab.json` and `merges.txt`, BERT's `vocab.txt`, SentencePiece's `.model`, MarianMT's
+`source.spm` with the files it belongs to, tiktoken's ranks. What a file is, is seen from its content; what its control tokens are for, is said by it and by the files beside it.
 """
 
 from __future__ import annotations
@@ -16,11 +16,12 @@ from tokenizers import Tokenizer
 
 from ftheta.core.errors import DataError
 from ftheta.data.stages import digest
-from ftheta.data.tokenizers import controls, sentencepiece, vocabularies
+from ftheta.data.tokenizers import controls, marian, sentencepiece, vocabularies
 from ftheta.data.tokenizers.controls import CONFIGS, Role
+from ftheta.data.tokenizers.marian import TwoCutters
 from ftheta.data.tokenizers.trained import TokenizerConfig
 
-NAMES = ("tokenizer.json", "vocab.json", "encoder.json", "vocab.txt", "tokenizer.model", "spiece.model", "sentencepiece.bpe.model")
+NAMES = ("tokenizer.json", marian.FILES[0], "vocab.json", "encoder.json", "vocab.txt", "tokenizer.model", "spiece.model", "sentencepiece.bpe.model")
 """What a folder's tokenizer may be called, the fullest first; after these any `.model` and `.tiktoken` file."""
 MERGES = (("vocab.json", "merges.txt"), ("encoder.json", "vocab.bpe"))
 """Two files that belong together; what stands before these names in the one stands in the other as well."""
@@ -34,6 +35,8 @@ class Taken:
     roles: dict[str, str]
     begin: list[str]
     end: list[str]
+    cutters: TwoCutters | None = None
+    """What cuts sources and answers, where that is not one."""
 
 
 class TokenizerFile(TokenizerConfig):
@@ -57,7 +60,10 @@ class TokenizerFile(TokenizerConfig):
         return read_tokenizer(Path(self.path).expanduser(), lower=self.lower, pattern=self.pattern, special=self.special)
 
     def train(self, texts: Sequence[str]) -> Tokenizer:
-        return self.read().tokenizer
+        taken = self.read()
+        if taken.cutters is not None:
+            raise DataError(f"data.tokenizer.path: {self.path} cuts sources and answers in two ways; such a model can be used, but not trained on")
+        return taken.tokenizer
 
     def roles(self, tokenizer: Tokenizer) -> dict[str, str]:
         return self.read().roles
@@ -77,8 +83,12 @@ def read_tokenizer(
     """Read a tokenizer from a file or a folder. Raises DataError naming the file and what is wrong with it."""
     place = find(path)
     facts = controls.beside(place.parent)
+    cutters = None
     try:
-        tokenizer, found = open_file(place, facts, lower, pattern)
+        if place.name == marian.FILES[0]:
+            tokenizer, found, cutters = marian.read(place)
+        else:
+            tokenizer, found = open_file(place, facts, lower, pattern)
     except OSError as error:
         raise DataError(f"{place} cannot be read: {error.strerror}") from None
     except Exception as error:                                                            # the library raises bare Exception for bad files
@@ -90,7 +100,7 @@ def read_tokenizer(
         begin = [roles["bos"]]
     if not end and facts.get("add_eos_token") and "eos" in roles:
         end = [roles["eos"]]
-    return Taken(tokenizer, roles, begin, end)
+    return Taken(tokenizer, roles, begin, end, cutters)
 
 
 def find(path: Path) -> Path:
@@ -106,7 +116,9 @@ def find(path: Path) -> Path:
 
 
 def partners(place: Path) -> list[Path]:
-    """The file that belongs with a vocabulary or with merges."""
+    """The files that belong with a vocabulary, with merges, or with what cuts sources."""
+    if place.name == marian.FILES[0]:
+        return [place.with_name(name) for name in marian.FILES[1:]]
     for pair in MERGES:
         for own, other in (pair, pair[::-1]):
             if place.name.endswith(own):

@@ -25,7 +25,7 @@ READ = {theirs: ours for ours, theirs in ACTIVATIONS.items()} | {"gelu_pytorch_t
 PRETRAINING = "ForPreTraining"
 SUFFIXES = {
     "classify": "ForSequenceClassification", "regress": "ForSequenceClassification", "choose": "ForMultipleChoice", "tag": "ForTokenClassification",
-    "span": "ForQuestionAnswering", "embed": "Model", "follows": "ForNextSentencePrediction",
+    "span": "ForQuestionAnswering", "embed": "Model", "follows": "ForNextSentencePrediction", "replaced": PRETRAINING,
 }
 
 
@@ -39,7 +39,7 @@ class EncoderFamily(Family):
     tables: ClassVar[Mapping[str, str]]
     """Embedding tables of the trunk: ours → theirs."""
     maps: ClassVar[Mapping[str, str]]
-    """Parts of the trunk with weight and bias."""
+    """Parts of the trunk with weight and bias; those that a trunk lacks are left out."""
     masked: ClassVar[Mapping[str, str]]
     """Parts of the masked-language-model head with weight and bias."""
     masked_bias: ClassVar[str]
@@ -98,7 +98,8 @@ class EncoderFamily(Family):
             if theirs.get(field, supported) != supported:
                 raise FolderError(f"config.json: {field}: {theirs[field]} is not supported for {self.kind} (supported: {supported})")
         suffix = (theirs.get("architectures") or [f"{self.classes}Model"])[0].removeprefix(self.classes)
-        known = ("ForMaskedLM", *dict.fromkeys(SUFFIXES[kind] for kind in self.readouts), *([PRETRAINING] if "follows" in self.readouts else []))
+        pretraining = [PRETRAINING] if "follows" in self.readouts else []
+        known = list(dict.fromkeys(["ForMaskedLM", *(SUFFIXES[kind] for kind in self.readouts), *pretraining]))
         if suffix not in known:
             raise FolderError(f"config.json: architectures: '{self.classes}{suffix}' is not supported (supported: {', '.join(self.classes + name for name in known)})")
         read = self.read_trunk(theirs)
@@ -111,7 +112,7 @@ class EncoderFamily(Family):
             "feedforward": {"kind": "mlp", "hidden": read.pop("hidden"), "activation": READ[activation], "bias": True},
             "tie": True, "std": theirs.get("initializer_range", 0.02), **read,
         }
-        if suffix in ("ForMaskedLM", PRETRAINING):
+        if self.keeps_head(suffix):
             trunk["head"] = {"kind": "transformed", **self.masked_fields(READ[activation], eps)}
         if suffix == "ForMaskedLM":
             return EncoderConfig.parse(trunk)
@@ -121,6 +122,10 @@ class EncoderFamily(Family):
             readout["kind"] = "regress"
         counts = {"classes": len(labels)} if readout["kind"] in ("classify", "tag") else {}
         return HeadedConfig.parse({"kind": "headed", "trunk": trunk, "readout": readout, **counts})
+
+    def keeps_head(self, suffix: str) -> bool:
+        """Whether the trunk of a class has its masked-language-model head."""
+        return suffix == "ForMaskedLM" or (suffix == PRETRAINING and "follows" in self.readouts)
 
     def masked_fields(self, activation: str, eps: float) -> dict[str, Any]:
         """What the masked-language-model head takes from the trunk."""
@@ -133,7 +138,7 @@ class EncoderFamily(Family):
         bare = isinstance(config, HeadedConfig) and config.readout.kind == "embed"
         ours, theirs = "trunk." if headed else "", "" if bare else f"{self.kind}."
         lines = [Line((ours + name,), theirs + other) for name, other in self.tables.items()]
-        pairs = [(ours + name, theirs + other) for name, other in self.maps.items()]
+        pairs = [(ours + name, theirs + other) for name, other in self.maps.items() if name != "embed_dense" or trunk.embed_dim]
         if isinstance(config, HeadedConfig):
             pairs += self.readouts[config.readout.kind].items()
         if trunk.head is not None:

@@ -46,7 +46,7 @@ class Mixtral(ExpertFamily):
     """Mistral with experts whose weights sum to 1 (Jiang et al. 2024, arXiv:2401.04088)."""
 
     name = "mixtral"
-    model = "MixtralForCausalLM"
+    classes = "Mixtral"
     defaults: ClassVar[Mapping[str, Any]] = {"num_key_value_heads": 8, "rms_norm_eps": 1e-5, "default_theta": 1e6, "num_experts_per_tok": 2}
     place = "block_sparse_moe"
     matrices: ClassVar[Mapping[str, str]] = {"gate": "w1", "up": "w3", "down": "w2"}
@@ -68,7 +68,7 @@ class Qwen3MoE(ExpertFamily):
     """Qwen3 with experts in every layer (Yang et al. 2025, arXiv:2505.09388)."""
 
     name = "qwen3_moe"
-    model = "Qwen3MoeForCausalLM"
+    classes = "Qwen3Moe"
     defaults: ClassVar[Mapping[str, Any]] = {"num_key_value_heads": 4, "num_experts_per_tok": 8}
     place = "mlp"
     matrices: ClassVar[Mapping[str, str]] = {"gate": "gate_proj", "up": "up_proj", "down": "down_proj"}

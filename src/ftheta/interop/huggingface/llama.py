@@ -14,7 +14,7 @@ class Llama(LlamaShaped):
     """Grouped key/value heads; biases on all maps of attention or of the feedforward, or none (Touvron et al. 2023, arXiv:2307.09288)."""
 
     name = "llama"
-    model = "LlamaForCausalLM"
+    classes = "Llama"
 
     def export_config(self, config: ArchitectureConfig) -> dict[str, Any] | None:
         theirs = super().export_config(config)

@@ -1,7 +1,7 @@
 """What Llama and its relatives share in the Hugging Face ecosystem: rotary positions, root-mean-square norm, gated feedforward; pure renames.
 
 A family says only what is its own. Whether it can say a composition is found by saying it and reading it back: what comes back must be the
-same model.
+same model. `…ForCausalLM` is a `decoder`; `…ForSequenceClassification`, reward models among them, a `headed` decoder that reads the last token.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 from ftheta.architectures.architecture import ArchitectureConfig
 from ftheta.architectures.decoder import DecoderConfig
+from ftheta.architectures.headed import HeadedConfig
 from ftheta.core.config import Part
 from ftheta.core.errors import FolderError, FthetaError, suggest
 from ftheta.interop.huggingface.rope import read_rope, write_rope
@@ -26,6 +27,7 @@ NAMES = {
 }
 DEFAULTS = {"num_key_value_heads": None, "head_dim": None, "hidden_act": "silu", "rms_norm_eps": 1e-6, "tie_word_embeddings": False, "default_theta": 10000.0}
 """What Llama's fields mean when `config.json` leaves them out."""
+LANGUAGE, CLASSIFIER = "ForCausalLM", "ForSequenceClassification"
 INITIAL = ("std", "embed_std", "zero_outputs")
 """Fields that say how training starts, and nothing of what is computed."""
 
@@ -38,8 +40,8 @@ class LlamaShaped(Family):
 
     name: ClassVar[str]
     """Their `model_type`."""
-    model: ClassVar[str]
-    """Their class."""
+    classes: ClassVar[str]
+    """What its classes' names begin with."""
     defaults: ClassVar[Mapping[str, Any]] = {}
     """What a field means that `config.json` leaves out, where it is not what it means for Llama."""
     feedforward: ClassVar[str] = "gated"
@@ -61,19 +63,25 @@ class LlamaShaped(Family):
         return {f"layers.{{i}}.feed.inner.{name}": f"{LAYER}.mlp.{name}_proj" for name in ("gate", "up", "down")}
 
     def export_config(self, config: ArchitectureConfig) -> dict[str, Any] | None:
-        if not isinstance(config, DecoderConfig) or config.kind != "decoder" or config.feedforward is None or len(set(config.mixers)) > 1:
+        trunk, more = config, {}
+        if isinstance(config, HeadedConfig):
+            if config.readout.kind not in ("classify", "regress"):
+                return None
+            trunk, names = config.trunk, {str(i): f"LABEL_{i}" for i in range(1 if config.readout.kind == "regress" else config.classes)}
+            more = {"id2label": names, "label2id": {name: int(i) for i, name in names.items()}}
+        if not isinstance(trunk, DecoderConfig) or trunk.kind != "decoder" or trunk.feedforward is None or len(set(trunk.mixers)) > 1:
             return None
-        mixer, feed, norm = config.mixers[0], config.feedforward, config.norm
-        if (mixer.kind, feed.kind, norm.kind, config.positions.kind) != ("attention", self.feedforward, "rmsnorm", "rotary"):
+        mixer, feed, norm = trunk.mixers[0], trunk.feedforward, trunk.norm
+        if (mixer.kind, feed.kind, norm.kind, trunk.positions.kind) != ("attention", self.feedforward, "rmsnorm", "rotary"):
             return None
         heads = mixer.arguments["heads"]
         theirs = {
-            "architectures": [self.model], "model_type": self.name, "vocab_size": config.vocab, "hidden_size": config.dim,
-            "intermediate_size": hidden_width(feed, config.dim), "num_hidden_layers": config.depth, "num_attention_heads": heads,
-            "num_key_value_heads": mixer.arguments["kv_heads"] or heads, "head_dim": mixer.arguments["head_dim"] or config.dim // heads,
-            "hidden_act": ACTIVATIONS[feed.arguments["activation"]], "max_position_embeddings": config.context, "rms_norm_eps": norm.arguments["eps"],
-            **write_rope(config.positions, config.context), "tie_word_embeddings": config.tie, "initializer_range": config.std, "dtype": "float32",
-            "bos_token_id": None, "eos_token_id": None, **self.own(config),
+            "architectures": [self.classes + (CLASSIFIER if more else LANGUAGE)], "model_type": self.name, "vocab_size": trunk.vocab, "hidden_size": trunk.dim,
+            "intermediate_size": hidden_width(feed, trunk.dim), "num_hidden_layers": trunk.depth, "num_attention_heads": heads,
+            "num_key_value_heads": mixer.arguments["kv_heads"] or heads, "head_dim": mixer.arguments["head_dim"] or trunk.dim // heads,
+            "hidden_act": ACTIVATIONS[feed.arguments["activation"]], "max_position_embeddings": trunk.context, "rms_norm_eps": norm.arguments["eps"],
+            **write_rope(trunk.positions, trunk.context), "tie_word_embeddings": trunk.tie, "initializer_range": trunk.std, "dtype": "float32",
+            "bos_token_id": None, "eos_token_id": None, **more, **self.own(trunk),
         }
         try:
             back = self.import_config(theirs)
@@ -81,7 +89,7 @@ class LlamaShaped(Family):
             return None
         return theirs if said(back) == said(config) else None
 
-    def import_config(self, theirs: Mapping[str, Any]) -> DecoderConfig:
+    def import_config(self, theirs: Mapping[str, Any]) -> ArchitectureConfig:
         theirs = {**DEFAULTS, **self.defaults, **theirs}
         if theirs.get("quantization_config"):
             raise FolderError(f"config.json: quantization_config: quantised weights are not supported for {self.name}; use the model as it was before")
@@ -91,16 +99,24 @@ class LlamaShaped(Family):
             raise FolderError(f"config.json: hidden_act: '{activation}' is not supported for {self.name}{suggest(str(activation), back)}")
         head_dim = theirs["head_dim"] if (theirs["head_dim"] or 0) * heads != dim else None
         mixer = {"kind": "attention", "heads": heads, "kv_heads": theirs["num_key_value_heads"], "head_dim": head_dim, **self.mixer(theirs)}
-        return DecoderConfig.parse({
+        trunk = {
             "kind": "decoder", "vocab": theirs["vocab_size"], "dim": dim, "depth": theirs["num_hidden_layers"], "context": theirs["max_position_embeddings"],
             "positions": read_rope(theirs, self.name, theirs["default_theta"]), "norm": {"kind": "rmsnorm", "eps": theirs["rms_norm_eps"]},
             "mixer": mixer, "feedforward": {"kind": self.feedforward, "activation": back[activation], **self.feed(theirs)},
             "tie": theirs["tie_word_embeddings"], "std": theirs.get("initializer_range", 0.02) or 0.02,
-        })
+        }
+        if not str((theirs.get("architectures") or [""])[0]).endswith(CLASSIFIER):
+            return DecoderConfig.parse(trunk)
+        labels = theirs.get("id2label") or {"0": "LABEL_0", "1": "LABEL_1"}
+        readout = {"kind": "regress" if len(labels) == 1 else "classify", "pooling": "last", "dense": None, "dropout": 0.0, "bias": False}
+        counts = {} if len(labels) == 1 else {"classes": len(labels)}
+        return HeadedConfig.parse({"kind": "headed", "trunk": {**trunk, "head": None}, "readout": readout, **counts})
 
     def lines(self, config: ArchitectureConfig) -> Sequence[Line]:
-        assert isinstance(config, DecoderConfig)
-        mixer, feed = config.mixers[0].arguments, config.feeding
+        headed = isinstance(config, HeadedConfig)
+        trunk, prefix = (config.trunk, "trunk.") if headed else (config, "")
+        assert isinstance(trunk, DecoderConfig)
+        mixer, feed = trunk.mixers[0].arguments, trunk.feeding
         names, biases = dict(NAMES), {}
         for ours, theirs in (("query", "q"), ("key", "k"), ("value", "v")):
             names[f"{OURS}.{ours}"] = f"{ATTENTION}.{theirs}_proj"
@@ -115,10 +131,10 @@ class LlamaShaped(Family):
         names |= matrices
         if feed.arguments.get("bias"):
             biases |= matrices
-        if not config.tie:
+        if not trunk.tie and not headed:
             names["head"] = "lm_head"
-        lines = [Line((f"{ours}.{part}",), f"{theirs}.{part}") for part, table in (("weight", names), ("bias", biases)) for ours, theirs in table.items()]
-        return numbered(lines, config.depth)
+        lines = [Line((f"{prefix}{ours}.{part}",), f"{theirs}.{part}") for part, table in (("weight", names), ("bias", biases)) for ours, theirs in table.items()]
+        return numbered([*lines, Line(("readout.output.weight",), "score.weight")] if headed else lines, trunk.depth)
 
 
 def hidden_width(feed: Part, dim: int) -> int:
@@ -126,8 +142,13 @@ def hidden_width(feed: Part, dim: int) -> int:
     return feed.arguments["hidden"] or -(-8 * dim // 3 // 32) * 32
 
 
-def said(config: DecoderConfig) -> dict[str, Any]:
+def said(config: ArchitectureConfig) -> dict[str, Any]:
     """Everything a config says about what is computed, what it leaves open filled in."""
+    if isinstance(config, HeadedConfig):
+        trunk = {name: value for name, value in said(config.trunk).items() if name != "tie"}        # of a head that is not there
+        counts = {"classes": config.classes} if config.readout.kind == "classify" else {}
+        return {"trunk": trunk, "readout": {name: value for name, value in config.readout.dump().items() if name != "dropout"}, **counts}
+    assert isinstance(config, DecoderConfig)
     data = {name: value for name, value in config.dump().items() if name not in INITIAL}
     mixer = data["mixer"]
     data["mixer"] = {

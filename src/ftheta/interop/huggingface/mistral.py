@@ -13,7 +13,7 @@ class Mistral(LlamaShaped):
     """A sliding window, no biases (Jiang et al. 2023, arXiv:2310.06825)."""
 
     name = "mistral"
-    model = "MistralForCausalLM"
+    classes = "Mistral"
     defaults: ClassVar[Mapping[str, Any]] = {"num_key_value_heads": 8, "sliding_window": 4096}
 
     def own(self, config: DecoderConfig) -> dict[str, Any]:

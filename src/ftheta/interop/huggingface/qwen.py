@@ -13,7 +13,7 @@ class Qwen2(LlamaShaped):
     """Biases on queries, keys and values, none on the output (Yang et al. 2024, arXiv:2407.10671)."""
 
     name = "qwen2"
-    model = "Qwen2ForCausalLM"
+    classes = "Qwen2"
     defaults: ClassVar[Mapping[str, Any]] = {"num_key_value_heads": 32}
 
     def own(self, config: DecoderConfig) -> dict[str, Any]:
@@ -27,7 +27,7 @@ class Qwen3(LlamaShaped):
     """A norm of every head's queries and keys (Yang et al. 2025, arXiv:2505.09388)."""
 
     name = "qwen3"
-    model = "Qwen3ForCausalLM"
+    classes = "Qwen3"
     defaults: ClassVar[Mapping[str, Any]] = {"num_key_value_heads": 32, "head_dim": 128}
 
     def own(self, config: DecoderConfig) -> dict[str, Any]:
