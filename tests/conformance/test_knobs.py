@@ -143,6 +143,9 @@ ENTRIES: dict[str, dict[str, Any]] = {
     "source choices.written": {"path": "FILES/choices.jsonl", "label": "text", "written": "text"},
     "source communities": {"nodes": 60},
     "source mixture": {"sources": {"first": {"source": {"kind": "text_files", "path": "FILES/a.txt"}}, "second": {"source": {"kind": "text_files", "path": "FILES/b.md"}}}},
+    **{f"source mixture.sources.{field}": {"sources": {
+        name: {"source": {"kind": "text_files", "path": f"FILES/{file}"}, field: 1.0} for name, file in (("first", "a.txt"), ("second", "b.md"))
+    }} for field in ("weight", "epochs")},
     "source mnist": {"validation": 0.3},
     "source questions": {"path": "FILES/asked.json", "longest": 32, "stride": 8},
     "source sklearn_table": {"name": "iris"},
@@ -279,6 +282,7 @@ VALUES: dict[str, list[Any]] = {
     "source choices.test": [0.5, "FILES/others.jsonl"],
     "source choices.validation": [0.5, "FILES/others.jsonl"],
     "source choices.written": ["number", "letter"],
+    "source mixture.sources.source": [{"kind": "text_files", "path": "FILES/sub/c.txt"}],
     "source mixture.sources": [{"other": {"source": {"kind": "text_files", "path": "FILES/a.txt"}}}],
     "source csv.features": [["b"]],
     "source csv.path": ["FILES/other.csv"],
@@ -436,10 +440,15 @@ def field_of(config: type[Config], path: str) -> Any:
     return sections(config)[".".join(inside)].model_fields[name]
 
 
+def by_name(data: Any, step: str) -> bool:
+    """Whether entries stand under names that the user gives."""
+    return isinstance(data, dict) and step not in data and bool(data) and all(isinstance(value, dict) for value in data.values())
+
+
 def get(data: Any, path: list[str]) -> Any:
-    """A value in plain data; lists are entered at their first item."""
+    """A value in plain data; lists, and entries under names, are entered at their first."""
     for step in path:
-        data = data[0] if isinstance(data, list) else data
+        data = data[0] if isinstance(data, list) else next(iter(data.values())) if by_name(data, step) else data
         data = data.get(step) if isinstance(data, dict) else None
     return data
 
@@ -450,6 +459,8 @@ def put(data: Any, path: list[str], value: Any) -> Any:
         return value
     if isinstance(data, list):
         return [put(data[0], path, value), *data[1:]]
+    if by_name(data, path[0]):
+        return {**data, (first := next(iter(data))): put(data[first], path, value)}
     data = data or {}
     return {**data, path[0]: put(data.get(path[0]), path[1:], value)}
 
