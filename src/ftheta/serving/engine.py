@@ -6,6 +6,7 @@ not depend on what else is in the step.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import threading
 import time
@@ -16,7 +17,7 @@ from typing import Any
 
 from ftheta.blocks.paged import paged
 from ftheta.core.errors import FthetaError, UsageError
-from ftheta.inference.generate import extend
+from ftheta.inference.generate import Request, extend
 from ftheta.inference.streaming import TextStream
 from ftheta.models.model import Model
 from ftheta.models.tasks.text import Continuation, Prompt, Sample, TextGeneration
@@ -100,8 +101,20 @@ class Engine:
         prompt = prompt if isinstance(prompt, Prompt) else Prompt.parse(dict(prompt))
         if prompt.beams > 1:
             raise UsageError("beams: the engine writes every text by itself: use model.predict for beam search")
+        return self.enter([self.task.request(prompt, number) for number in range(prompt.samples)], prompt.stop, client=client, seconds=seconds, listen=listen)
+
+    def enter(
+        self, requests: Iterable[Request], stop: tuple[str, ...] = (), *, client: str = "", seconds: float | None = None,
+        listen: Callable[[int, str], None] | None = None,
+    ) -> Asked:
+        """As `submit`, for sequences given by their tokens; one number each, in their order. Raises UsageError and QueueFull."""
         now = self.clock()
-        made = [self.sequence(prompt, number, client, None if seconds is None else now + seconds, now, listen) for number in range(prompt.samples)]
+        made = []
+        for number, request in enumerate(requests):
+            self.ensure_fits(request)
+            told = None if listen is None else functools.partial(listen, number)
+            stream = TextStream(self.task.processor, request.prompt, stop)
+            made.append(Sequence(next(self.numbers), request, stream, told, client, None if seconds is None else now + seconds, now))
         with self.lock:
             self.ensure_room(made)
             asked = Asked(made)
@@ -110,20 +123,15 @@ class Engine:
                 self.scheduler.add(sequence)
         return asked
 
-    def sequence(
-        self, prompt: Prompt, sample: int, client: str, deadline: float | None, now: float, listen: Callable[[int, str], None] | None,
-    ) -> Sequence:
-        request = self.task.request(prompt, sample)
+    def ensure_fits(self, request: Request) -> None:
+        """Set what the model looks at first. Raises UsageError when there will never be room for the request."""
         longest = self.limits["longest"]
         request.window = list(request.prompt) if longest is None else request.prompt[-longest:]
         most = len(request.window) + request.most - 1
-        most = most if longest is None else min(most, longest)
-        if self.pages.needed(most) > self.pages.count:
+        if self.pages.needed(most if longest is None else min(most, longest)) > self.pages.count:
             raise UsageError(
                 f"most: the prompt's {len(request.window):,} tokens and {request.most:,} new ones are more than the {self.capacity.tokens:,} tokens there is room for"
             )
-        told = None if listen is None else lambda piece: listen(sample, piece)
-        return Sequence(next(self.numbers), request, TextStream(self.task.processor, request.prompt, prompt.stop), told, client, deadline, now)
 
     def ensure_room(self, made: list[Sequence]) -> None:
         """Raise QueueFull when these cannot wait too."""
