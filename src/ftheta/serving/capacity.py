@@ -29,6 +29,10 @@ COPIES = 8
 """Tensors as wide as the model or its widest map that are there at once."""
 
 
+class Unpaged(UsageError):
+    """This model cannot be read from pages; something else can use it."""
+
+
 class Capacity(NamedTuple):
     """What fits."""
 
@@ -46,20 +50,20 @@ class Capacity(NamedTuple):
 
 
 def paged_mixers(model: Model) -> dict[Mixer, tuple[int, int]]:
-    """(kv_heads, head_dim) of every mixer. Raises UsageError for a model that cannot be read from pages."""
+    """(kv_heads, head_dim) of every mixer. Raises Unpaged for a model that cannot be read from pages."""
     if not isinstance(model.task, TextGeneration):
-        raise UsageError(f"this model does '{model.task.name}': the engine continues texts; other tasks go through a Batcher")
+        raise Unpaged(f"this model does '{model.task.name}': the engine continues texts; other tasks go through a Batcher")
     architecture = model.architecture
     if not isinstance(architecture, Decoder) or "causal" not in architecture.config.ports().traits:
-        raise UsageError(f"'{architecture.config.name}' does not continue a text token by token: use model.predict, or a Batcher")
+        raise Unpaged(f"'{architecture.config.name}' does not continue a text token by token: use model.predict, or a Batcher")
     mixers = [mixer for mixer in architecture.mixers() if isinstance(mixer, Attention)]
     if len(mixers) < len(architecture.layers):
         kinds = sorted({part.kind for part in architecture.config.mixers} - {"attention"})
-        raise UsageError(f"mixer {', '.join(kinds)} keeps a state and no keys and values, which pages are for: use model.predict, or a Batcher")
+        raise Unpaged(f"mixer {', '.join(kinds)} keeps a state and no keys and values, which pages are for: use model.predict, or a Batcher")
     if isinstance(architecture.virtual, SoftPrompt):
-        raise UsageError("a soft prompt stands before every text, which pages have no place for: use model.predict, or a Batcher")
+        raise Unpaged("a soft prompt stands before every text, which pages have no place for: use model.predict, or a Batcher")
     if any(isinstance(getattr(part, "scaling", None), Dynamic) for part in architecture.modules()):
-        raise UsageError("rotary scaling 'dynamic' turns tokens by how long the text is when they are read, so a text cannot be read in pieces: use model.predict")
+        raise Unpaged("rotary scaling 'dynamic' turns tokens by how long the text is when they are read, so a text cannot be read in pieces: use model.predict")
     return {mixer: (mixer.kv_heads, mixer.head_dim) for mixer in mixers}
 
 

@@ -12,6 +12,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -42,7 +43,8 @@ class Asked:
     """One prompt and the sequences that answer it."""
 
     sequences: list[Sequence]
-    done: threading.Event = field(default_factory=threading.Event)
+    done: Future[None] = field(default_factory=Future)
+    """Set when all of them have ended."""
 
     @property
     def finished(self) -> bool:
@@ -50,8 +52,7 @@ class Asked:
 
     def result(self, timeout: float | None = None) -> Continuation:
         """The answer, once there is one. Raises what made it fail, TimeoutError after `timeout` seconds."""
-        if not self.done.wait(timeout):
-            raise TimeoutError(f"no answer after {timeout} seconds")
+        self.done.result(timeout)
         for sequence in self.sequences:
             if sequence.error is not None:
                 raise sequence.error
@@ -82,6 +83,8 @@ class Engine:
         device = next(model.architecture.parameters()).device
         self.runner = Runner(model.architecture, paged(mixers, self.capacity.pages, settings.page, model.architecture.compute_dtype, device))
         self.lock = threading.Lock()
+        self.reading = threading.Lock()
+        """A tokenizer is told, text by text, whether control tokens are text: only one thread at a time may ask it."""
         self.numbers = itertools.count()
         self.asked: dict[Sequence, Asked] = {}
         self.said: deque[tuple[Sequence, str]] = deque()
@@ -101,7 +104,9 @@ class Engine:
         prompt = prompt if isinstance(prompt, Prompt) else Prompt.parse(dict(prompt))
         if prompt.beams > 1:
             raise UsageError("beams: the engine writes every text by itself: use model.predict for beam search")
-        return self.enter([self.task.request(prompt, number) for number in range(prompt.samples)], prompt.stop, client=client, seconds=seconds, listen=listen)
+        with self.reading:
+            requests = [self.task.request(prompt, number) for number in range(prompt.samples)]
+        return self.enter(requests, prompt.stop, client=client, seconds=seconds, listen=listen)
 
     def enter(
         self, requests: Iterable[Request], stop: tuple[str, ...] = (), *, client: str = "", seconds: float | None = None,
@@ -199,7 +204,7 @@ class Engine:
         """Tell those who listen what has been said, and those who wait that it is all; outside of the lock, since they may ask for something."""
         while self.said or self.ended:
             if not self.said:
-                self.ended.popleft().done.set()
+                self.ended.popleft().done.set_result(None)
                 continue
             sequence, piece = self.said.popleft()
             assert sequence.listen is not None

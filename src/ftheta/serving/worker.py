@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Mapping
+from concurrent import futures
 from typing import Any
 
 from ftheta.models.tasks.text import Prompt
@@ -52,8 +53,7 @@ class Worker:
 
     def close(self, seconds: float = 0.0) -> None:
         """Let what is being written come to an end, for so many seconds at most, and stop; what is left is cancelled."""
-        for asked in list(self.engine.asked.values()):
-            asked.done.wait(seconds)
+        futures.wait([asked.done for asked in list(self.engine.asked.values())], timeout=seconds)
         self.stopping.set()
         self.wake.set()
         self.thread.join()
