@@ -3,20 +3,23 @@
 import base64
 import json
 import shutil
+import signal
 import socket
 import struct
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
 from types import SimpleNamespace
 
 import pytest
-from served import TEXTS, headed, made
 
 from ftheta.core.errors import UsageError
 from ftheta.data.tokenizers.trained import EOS
+from ftheta.models.folder import save
 from ftheta.serving.settings import Settings
+from served import TEXTS, headed, made
 
 uvicorn = pytest.importorskip("uvicorn")
 openai = pytest.importorskip("openai")
@@ -143,7 +146,8 @@ def test_chat(client, here):
 
 def test_answers_of_a_form(client):
     pytest.importorskip("llguidance")
-    form = {"type": "json_schema", "json_schema": {"name": "n", "schema": {"type": "object", "properties": {"a": {"type": "boolean"}}, "required": ["a"], "additionalProperties": False}}}
+    schema = {"type": "object", "properties": {"a": {"type": "boolean"}}, "required": ["a"], "additionalProperties": False}
+    form = {"type": "json_schema", "json_schema": {"name": "n", "schema": schema}}
     found = client.chat.completions.create(model="writer", messages=[{"role": "user", "content": "a"}], response_format=form, max_tokens=60)
     assert isinstance(json.loads(found.choices[0].message.content)["a"], bool)
 
@@ -292,9 +296,32 @@ def test_an_answer_that_takes_too_long():
         assert status == 504 and found["error"]["code"] == "deadline"
 
 
+def test_the_command_serves_until_it_is_told_to_stop(tmp_path):
+    """An answer under way when SIGTERM comes is written to its end."""
+    model = made("llama")
+    save(model, tmp_path / "tiny" / "model")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-c", "import ftheta.cli; ftheta.cli.main()", "serve", str(tmp_path / "tiny" / "model"), "--port", str(port)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        assert "tiny: text-generation; " in process.stdout.readline() and f"listening on http://127.0.0.1:{port}/v1" in process.stdout.readline()
+        client = openai.OpenAI(base_url=f"http://127.0.0.1:{port}/v1", api_key="any", max_retries=20, timeout=60)
+        pieces = iter(client.completions.create(model="tiny", prompt="a", max_tokens=150, seed=1, logit_bias=ENDLESS, stream=True))
+        text = next(pieces).choices[0].text
+        process.send_signal(signal.SIGTERM)
+        text += "".join(piece.choices[0].text for piece in pieces)
+        expected = model.predict({"prompt": "a", "most": 150, "seed": 1, "temperature": 1.0, "top_p": 1.0, "bias": ENDLESS})
+        assert text == expected.text and process.wait(60) in (0, -signal.SIGTERM)
+    finally:
+        process.kill()
+
+
 def test_other_machines_need_a_key(monkeypatch):
     monkeypatch.delenv("FTHETA_KEY", raising=False)
-    with pytest.raises(UsageError, match="host: 0.0.0.0 can be reached from elsewhere, so a key is needed"):
+    with pytest.raises(UsageError, match=r"host: 0\.0\.0\.0 can be reached from elsewhere, so a key is needed"):
         serve(["runs/a/model"], host="0.0.0.0")
     with pytest.raises(UsageError, match="two are called 'a'"):
         serve(["runs/a/model", "elsewhere/a"])
