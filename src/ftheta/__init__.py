@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from ftheta.models.folder import load as load
     from ftheta.models.folder import save as save
     from ftheta.models.importing import import_model as import_model
+    from ftheta.serving.http.server import serve as serve
 
 VERBS = {
     "bake_off": "ftheta.lifecycle.bake_off",
@@ -48,6 +49,7 @@ VERBS = {
     "sample_data": "ftheta.lifecycle.corpora",
     "save": "ftheta.models.folder",
     "search_data": "ftheta.lifecycle.corpora",
+    "serve": "ftheta.serving.http.server",
     "show_data": "ftheta.lifecycle.showing",
     "verify": "ftheta.lifecycle.using",
 }

@@ -19,6 +19,7 @@ from ftheta.blocks.context import Cache, Context, document_positions
 from ftheta.blocks.initialise import normal
 from ftheta.blocks.linear import Linear
 from ftheta.blocks.mixer import Mixer
+from ftheta.blocks.paged import PagedCache
 from ftheta.blocks.residual import Residual
 from ftheta.blocks.virtual import Prefix, SoftPrompt
 from ftheta.core.config import Cycle, Part, Slot, from_data, slot
@@ -259,6 +260,8 @@ class Decoder(Architecture):
 
     def position_of(self, tokens: Tensor, documents: Tensor | None, cache: Cache | None) -> Tensor:
         """(1 or B, T): from 0 in every document; after what the cache remembers when generating."""
+        if isinstance(cache, PagedCache):
+            return cache.positions
         if documents is None:
             start = cache.length if cache else 0
             return torch.arange(start, start + tokens.shape[1], device=tokens.device)[None]

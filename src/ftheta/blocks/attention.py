@@ -19,6 +19,7 @@ from ftheta.blocks import NORMS
 from ftheta.blocks.context import Context, Informed
 from ftheta.blocks.linear import Linear
 from ftheta.blocks.mixer import Mixer
+from ftheta.blocks.paged import PagedCache
 from ftheta.blocks.position import rotate
 from ftheta.core.config import Part, Slot
 
@@ -87,6 +88,9 @@ class MultiHead(Informed):
 class Attention(MultiHead, Mixer):
     """Every token gathers from the tokens it may see: all earlier ones when causal, all of its document otherwise, none beyond the window."""
 
+    heads: int
+    head_dim: int
+
     def __init__(
         self, dim: int, *, heads: Heads = 8, kv_heads: KeyHeads = None, head_dim: HeadDim = None,
         causal: Annotated[bool, Field(description="Whether a token sees only itself and earlier ones.")] = True,
@@ -102,6 +106,8 @@ class Attention(MultiHead, Mixer):
         return {"causal", "prefix"} if arguments["causal"] else set()
 
     def prepare(self, length: int, dtype: torch.dtype, context: Context) -> None:
+        if isinstance(context.cache, PagedCache):                                         # knows what its tokens may look at
+            return
         if length * (context.remembered(self.window) + length) <= WHOLE:
             context.bias(length, self.causal, dtype, self.window)
         else:
@@ -116,6 +122,8 @@ class Attention(MultiHead, Mixer):
         k, v = self.keys(x, context.values)
         if context.rotary is not None:
             q, k = rotate(q, context.rotary), rotate(k, context.rotary)
+        if isinstance(context.cache, PagedCache):
+            return self.merged(self.over_pages(q[0], k[0], v[0], context.cache, context))
         if context.cache is not None:
             if self in context.cache.states:
                 past_k, past_v = context.cache.states[self]
@@ -133,6 +141,34 @@ class Attention(MultiHead, Mixer):
         else:
             y = attend_in_blocks(q, k, v, context, self.causal, self.window, self.scale, learned)
         return self.merged(y)
+
+    def over_pages(self, q: Tensor, k: Tensor, v: Tensor, cache: PagedCache, context: Context) -> Tensor:
+        """What the new tokens of many sequences in one row gather, each from the pages of its own: q (H, N, d), k and v (kv_heads, N, d) → (1, H, N, d).
+
+        Heads that share keys and values are queries of the same keys: (kv_heads, B, H / kv_heads · T, d).
+        """
+        cache.write(self, k, v)
+        found = []
+        for number, group in enumerate(cache.groups):
+            keys, values = cache.read(self, group)                                        # (kv_heads, B, S, d)
+            bias = cache.bias(number, self.window, q.dtype, context.relative)
+            if context.memory is not None:
+                parts = (part.to(q.dtype)[:, None].expand(-1, keys.shape[1], -1, -1) for part in context.memory)
+                keys, values = (torch.cat([part, t], dim=2) for part, t in zip(parts, (keys, values), strict=True))
+                bias = F.pad(bias, (context.memory[0].shape[1], 0))
+            queries = self.by_keys(group.rows(q))
+            if bias.shape[0] > 1:
+                bias = self.by_keys(bias)
+            elif bias.shape[2] > 1:
+                bias = bias.repeat(1, 1, self.heads // self.kv_heads, 1)
+            y = attend(queries, keys, values, bias, self.scale)
+            y = y.unflatten(2, (self.heads // self.kv_heads, -1)).transpose(1, 2).flatten(0, 1)          # (H, B, T, d)
+            found.append(group.tokens(y))
+        return torch.cat(found, dim=1)[None]
+
+    def by_keys(self, x: Tensor) -> Tensor:
+        """(H, B, T, n) → (kv_heads, B, H / kv_heads · T, n)."""
+        return x.unflatten(0, (self.kv_heads, -1)).transpose(1, 2).flatten(2, 3)
 
 
 class CrossAttention(MultiHead):

@@ -88,7 +88,7 @@ class Generation:
         for request, known in zip(self.live, logits, strict=True):
             before = len(request.new)
             for at, guess in enumerate([*guessed, None]):
-                self.extend(request, known[at])
+                extend(request, known[at], self.end, self.banned)
                 if request.finish is not None or request.new[-1] != guess:
                     break
             if guessed:
@@ -134,28 +134,6 @@ class Generation:
         documents = torch.tensor([[0] * len(row) + [PADDING] * (longest - len(row)) for row in rows], device=self.device)
         return {"source": source, "source_documents": documents}
 
-    def extend(self, request: Request, logits: Tensor) -> None:
-        """Choose the next token from logits (V,)."""
-        end = self.end if request.end is None else request.end
-        chosen = without(logits, self.banned) if self.banned else logits
-        if request.allowed is not None:
-            allowed = torch.tensor(list(request.allowed(request.new)), dtype=torch.long, device=logits.device)
-            chosen = torch.full_like(chosen, NEVER).index_copy(0, allowed, chosen[allowed])
-        chosen = adjusted(chosen, request.sampling, request.prompt, request.new, end)
-        if (request.allowed is not None or request.sampling.no_repeat is not None) and float(chosen.max()) == NEVER:
-            request.finish = "stop"                                                       # nothing may come any more
-            return
-        token = choose(chosen, request.sampling, len(request.new), request.sample)
-        if token == end:
-            request.finish = "stop"
-            return
-        request.new.append(token)
-        request.window.append(token)
-        if request.scored:
-            request.scores.append(float(logits.log_softmax(-1)[token]))
-        if len(request.new) == request.most:
-            request.finish = "length"
-
     def guess(self) -> list[int]:
         """What may come next of a sequence by itself: what came after its last tokens when they came before."""
         request = self.live[0]
@@ -187,3 +165,26 @@ class Generation:
         self.cache.length -= count
         if self.cache.documents is not None:
             self.cache.documents = self.cache.documents[:, :-count]
+
+
+def extend(request: Request, logits: Tensor, end: int | None, banned: Sequence[int] = ()) -> None:
+    """Choose the next token of a request from logits (V,). `end` ends it unless it has an end of its own, `banned` tokens never come."""
+    end = end if request.end is None else request.end
+    chosen = without(logits, banned) if banned else logits
+    if request.allowed is not None:
+        allowed = torch.tensor(list(request.allowed(request.new)), dtype=torch.long, device=logits.device)
+        chosen = torch.full_like(chosen, NEVER).index_copy(0, allowed, chosen[allowed])
+    chosen = adjusted(chosen, request.sampling, request.prompt, request.new, end)
+    if (request.allowed is not None or request.sampling.no_repeat is not None) and float(chosen.max()) == NEVER:
+        request.finish = "stop"                                                           # nothing may come any more
+        return
+    token = choose(chosen, request.sampling, len(request.new), request.sample)
+    if token == end:
+        request.finish = "stop"
+        return
+    request.new.append(token)
+    request.window.append(token)
+    if request.scored:
+        request.scores.append(float(logits.log_softmax(-1)[token]))
+    if len(request.new) == request.most:
+        request.finish = "length"

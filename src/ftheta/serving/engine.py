@@ -1,0 +1,253 @@
+"""Continues many texts at once, every step a token of each: plan, run, choose (as nano-vllm cuts it, https://github.com/GeeeekExplorer/nano-vllm).
+
+A text depends on its prompt, its settings and its seed only: every token is chosen by itself, by `inference.generate.extend`, from logits that do
+not depend on what else is in the step.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any
+
+from ftheta.blocks.paged import paged
+from ftheta.core.errors import FthetaError, UsageError
+from ftheta.inference.generate import Request, extend
+from ftheta.inference.streaming import TextStream
+from ftheta.models.model import Model
+from ftheta.models.tasks.text import Continuation, Prompt, Sample, TextGeneration
+from ftheta.serving.capacity import paged_mixers, plan
+from ftheta.serving.pages import Pages
+from ftheta.serving.runner import Runner
+from ftheta.serving.scheduler import Scheduler
+from ftheta.serving.sequence import Sequence
+from ftheta.serving.settings import Settings
+
+
+class QueueFull(FthetaError):
+    """Too many wait already; `after` seconds from now it may be otherwise."""
+
+    def __init__(self, message: str, after: float):
+        super().__init__(message)
+        self.after = after
+
+
+@dataclass(eq=False)
+class Asked:
+    """One prompt and the sequences that answer it."""
+
+    sequences: list[Sequence]
+    done: Future[None] = field(default_factory=Future)
+    """Set when all of them have ended."""
+
+    @property
+    def finished(self) -> bool:
+        return all(sequence.request.finish is not None for sequence in self.sequences)
+
+    def result(self, timeout: float | None = None) -> Continuation:
+        """The answer, once there is one. Raises what made it fail, TimeoutError after `timeout` seconds."""
+        self.done.result(timeout)
+        for sequence in self.sequences:
+            if sequence.error is not None:
+                raise sequence.error
+        first, *rest = [sample(sequence) for sequence in self.sequences]
+        return Continuation(**first.dump(), more=tuple(rest))
+
+
+def sample(sequence: Sequence) -> Sample:
+    request = sequence.request
+    scores = list(request.scores) if request.scored else None
+    return Sample(text=sequence.text.shown, tokens=len(request.new), finish=request.finish or "length", scores=scores)
+
+
+class Engine:
+    """Continuations of texts by one model. `submit`, `cancel` and `step` may be called from different threads; only one thread calls `step`.
+
+    `capacity` says how many tokens fit. Raises UsageError for a model that cannot be read from pages.
+    """
+
+    def __init__(self, model: Model, settings: Settings = Settings(), clock: Callable[[], float] = time.monotonic):
+        mixers = paged_mixers(model)
+        assert isinstance(model.task, TextGeneration)
+        self.model, self.task, self.settings, self.clock = model, model.task, settings, clock
+        self.limits = self.task.limits()
+        self.capacity = plan(model, settings.page, settings.together, settings.chunk, settings.memory)
+        self.pages = Pages(self.capacity.pages, settings.page, settings.reuse)
+        self.scheduler = Scheduler(self.pages, settings.together, settings.chunk, self.limits["longest"])
+        device = next(model.architecture.parameters()).device
+        self.runner = Runner(model.architecture, paged(mixers, self.capacity.pages, settings.page, model.architecture.compute_dtype, device))
+        self.lock = threading.Lock()
+        self.reading = threading.Lock()
+        """A tokenizer is told, text by text, whether control tokens are text: only one thread at a time may ask it."""
+        self.numbers = itertools.count()
+        self.asked: dict[Sequence, Asked] = {}
+        self.said: deque[tuple[Sequence, str]] = deque()
+        """New pieces of text that nobody has been told yet."""
+        self.ended: deque[Asked] = deque()
+        """Answers that are complete, which nobody has been told yet."""
+        self.written = 0
+        """Tokens so far."""
+
+    def submit(
+        self, prompt: Prompt | Mapping[str, Any], *, client: str = "", seconds: float | None = None, listen: Callable[[int, str], None] | None = None,
+    ) -> Asked:
+        """Ask for a continuation. `listen` is told every new piece of text with the number of its sample; after `seconds` it is given up.
+
+        Raises ConfigError and UsageError for what cannot be asked, QueueFull when too many wait.
+        """
+        prompt = prompt if isinstance(prompt, Prompt) else Prompt.parse(dict(prompt))
+        if prompt.beams > 1:
+            raise UsageError("beams: the engine writes every text by itself: use model.predict for beam search")
+        with self.reading:
+            requests = [self.task.request(prompt, number) for number in range(prompt.samples)]
+        return self.enter(requests, prompt.stop, client=client, seconds=seconds, listen=listen)
+
+    def enter(
+        self, requests: Iterable[Request], stop: tuple[str, ...] = (), *, client: str = "", seconds: float | None = None,
+        listen: Callable[[int, str], None] | None = None,
+    ) -> Asked:
+        """As `submit`, for sequences given by their tokens; one number each, in their order. Raises UsageError and QueueFull."""
+        now = self.clock()
+        made = []
+        for number, request in enumerate(requests):
+            self.ensure_fits(request)
+            told = None if listen is None else functools.partial(listen, number)
+            stream = TextStream(self.task.processor, request.prompt, stop)
+            made.append(Sequence(next(self.numbers), request, stream, told, client, None if seconds is None else now + seconds, now))
+        with self.lock:
+            self.ensure_room(made)
+            asked = Asked(made)
+            for sequence in made:
+                self.asked[sequence] = asked
+                self.scheduler.add(sequence)
+        return asked
+
+    def ensure_fits(self, request: Request) -> None:
+        """Set what the model looks at first. Raises UsageError when there will never be room for the request."""
+        longest = self.limits["longest"]
+        request.window = list(request.prompt) if longest is None else request.prompt[-longest:]
+        most = len(request.window) + request.most - 1
+        if self.pages.needed(most if longest is None else min(most, longest)) > self.pages.count:
+            raise UsageError(
+                f"most: the prompt's {len(request.window):,} tokens and {request.most:,} new ones are more than the {self.capacity.tokens:,} tokens there is room for"
+            )
+
+    def ensure_room(self, made: list[Sequence]) -> None:
+        """Raise QueueFull when these cannot wait too."""
+        waiting = self.scheduler.waiting
+        free = self.settings.together - len(self.scheduler.running)
+        tokens = sum(len(sequence.request.prompt) for sequence in [*waiting, *made])
+        if len(waiting) + len(made) > self.settings.queue + max(0, free) or (waiting and tokens > self.settings.queue_tokens):
+            raise QueueFull(f"{len(waiting)} sequences wait already, of {self.settings.queue} at most; try again later", after=1.0)
+
+    def cancel(self, asked: Asked) -> None:
+        """Give it up; its pages are free at once."""
+        with self.lock:
+            for sequence in asked.sequences:
+                self.end(sequence, "cancelled")
+        self.tell()
+
+    def step(self) -> bool:
+        """Every sequence that can go on goes on by a token or a piece of its prompt; False when there was nothing to do."""
+        with self.lock:
+            now = self.clock()
+            for sequence in [*self.scheduler.running, *self.scheduler.waiting]:
+                if sequence.deadline is not None and now >= sequence.deadline:
+                    self.end(sequence, "deadline")
+            work = self.scheduler.plan()
+        self.tell()
+        if not work:
+            return False
+        try:
+            logits = self.runner.run(work)
+        except Exception as error:
+            self.fail(error)
+            raise
+        with self.lock:
+            for sequence, count in work.items():
+                if sequence in self.asked:                                                # it may have been cancelled meanwhile
+                    self.scheduler.read(sequence, count)
+            for sequence, row in logits.items():
+                if sequence in self.asked:
+                    self.go_on(sequence, row)
+        self.tell()
+        return True
+
+    def go_on(self, sequence: Sequence, logits: Any) -> None:
+        """The next token of a sequence, and the text it makes."""
+        request = sequence.request
+        before = len(request.new)
+        try:
+            extend(request, logits, self.limits["end"], self.limits["banned"])
+            if sequence.listen is not None or sequence.text.stop or request.finish is not None:
+                self.say(sequence, last=request.finish is not None)
+        except Exception as error:                                                        # what goes wrong with one text is no matter of the others
+            sequence.error, request.finish = error, "error"
+        self.written += len(request.new) - before
+        if sequence.first is None:
+            sequence.first = self.clock()
+        if request.finish is not None or sequence.text.stopped:
+            self.end(sequence, "stop" if sequence.text.stopped else request.finish or "stop")
+
+    def say(self, sequence: Sequence, last: bool) -> None:
+        """Note what is new in its text."""
+        if not sequence.text.stopped and (piece := sequence.text.add(sequence.request.new, last)) and sequence.listen is not None:
+            self.said.append((sequence, piece))
+
+    def tell(self) -> None:
+        """Tell those who listen what has been said, and those who wait that it is all; outside of the lock, since they may ask for something."""
+        while self.said or self.ended:
+            if not self.said:
+                self.ended.popleft().done.set_result(None)
+                continue
+            sequence, piece = self.said.popleft()
+            assert sequence.listen is not None
+            try:
+                sequence.listen(piece)
+            except Exception as error:                                                    # nobody listens any more
+                with self.lock:
+                    sequence.error = sequence.error or error
+                    self.end(sequence, "error")
+
+    def end(self, sequence: Sequence, finish: str) -> None:
+        """Say why a sequence ended, and forget it."""
+        if (asked := self.asked.pop(sequence, None)) is None:
+            return
+        self.say(sequence, last=True)                                                     # what was held back
+        sequence.request.finish, sequence.ended = finish, self.clock()
+        self.scheduler.drop(sequence)
+        if asked.finished:
+            self.ended.append(asked)
+
+    def fail(self, error: Exception) -> None:
+        """Everything asked for has failed for the same reason."""
+        with self.lock:
+            for sequence in list(self.asked):
+                sequence.error = error
+                self.end(sequence, "error")
+            self.pages.clear()
+        self.tell()
+
+    def finish(self) -> None:
+        """Go on until there is nothing left to do."""
+        while self.step():
+            pass
+
+    def answer(self, prompts: Iterable[Prompt | Mapping[str, Any]]) -> list[Continuation]:
+        """Continue all of these; those that cannot wait yet are asked for later."""
+        found, ahead = list[Asked](), list(prompts)[::-1]
+        while ahead:
+            try:
+                found.append(self.submit(ahead[-1]))
+                ahead.pop()
+            except QueueFull:
+                if not self.step():
+                    raise
+        self.finish()
+        return [asked.result() for asked in found]

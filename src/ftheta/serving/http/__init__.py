@@ -1,0 +1,1 @@
+"""Models behind HTTP: OpenAI's routes, every task, health and figures."""

@@ -1,0 +1,141 @@
+"""Waiting for answers on behalf of clients, who may go at any time: whole, or piece by piece as server-sent events."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+import time
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+from fastapi import Request
+
+from ftheta.models.tasks.text import Prompt, Sample
+from ftheta.serving.engine import Asked
+from ftheta.serving.http.errors import Refusal, refusal
+from ftheta.serving.http.served import Served
+
+LOOK = 0.25
+"""Seconds between looks whether the client is still there."""
+REASONS = {"stop": "stop", "length": "length"}
+
+
+class Reply:
+    """The answer to some prompts by a model: chat, or plain text."""
+
+    def __init__(self, served: Served, chat: bool, usage: bool):
+        self.served, self.chat, self.usage_wanted = served, chat, usage
+        self.facts = {"id": f"{'chatcmpl' if chat else 'cmpl'}-{secrets.token_hex(12)}", "created": int(time.time()), "model": served.name}
+        self.asked: list[Asked] = []
+        self.pieces: asyncio.Queue[tuple[int, str] | None] = asyncio.Queue()
+
+    async def ask(self, prompts: list[Prompt], client: str, seconds: float, stream: bool) -> None:
+        """Put the prompts to the engine, all or none. Raises what the engine raises."""
+        worker, loop = self.served.worker, asyncio.get_running_loop()
+        assert worker is not None
+
+        def hear(offset: int) -> Callable[[int, str], None]:
+            return lambda sample, piece: call(loop, self.pieces.put_nowait, (offset + sample, piece))
+
+        try:
+            offset = 0
+            for prompt in prompts:
+                listen = hear(offset) if stream else None
+                self.asked.append(await asyncio.to_thread(worker.submit, prompt, client=client, seconds=seconds, listen=listen))
+                offset += prompt.samples
+        except Exception:
+            self.cancel()
+            raise
+        for asked in self.asked:
+            asked.done.add_done_callback(lambda done: call(loop, self.pieces.put_nowait, None))
+
+    def cancel(self) -> None:
+        assert self.served.worker is not None
+        for asked in self.asked:
+            self.served.worker.cancel(asked)
+            self.served.count(asked)
+
+    def samples(self) -> list[Sample]:
+        """Everything written. Raises what made it fail."""
+        found = [asked.result(0) for asked in self.asked]
+        samples = [each for one in found for each in (one, *one.more)]
+        if any(each.finish == "deadline" for each in samples):
+            raise Refusal(504, "the answer took too long", code="deadline")
+        return samples
+
+    async def whole(self, request: Request) -> dict[str, Any]:
+        """The answer as one object. Gives up when the client has gone."""
+        try:
+            left = len(self.asked)
+            while left:
+                try:
+                    left -= await asyncio.wait_for(self.pieces.get(), LOOK) is None
+                except TimeoutError:
+                    if await request.is_disconnected():
+                        raise Refusal(499, "the client has gone") from None
+            samples = self.samples()
+        finally:
+            self.cancel()                                                                 # what has ended stays as it is
+        sequences = [sequence for asked in self.asked for sequence in asked.sequences]
+        choices = []
+        for index, (sample, sequence) in enumerate(zip(samples, sequences, strict=True)):
+            said = {"message": {"role": "assistant", "content": sample.text}} if self.chat else {"text": sample.text}
+            logprobs = None if sample.scores is None else self.logprobs(sequence.request.new, sample.scores)
+            choices.append({"index": index, **said, "logprobs": logprobs, "finish_reason": REASONS.get(sample.finish)})
+        return {**self.facts, "object": "chat.completion" if self.chat else "text_completion", "choices": choices, "usage": self.usage()}
+
+    def logprobs(self, tokens: list[int], scores: list[float]) -> dict[str, Any]:
+        processor = self.served.model.processor
+        texts = [processor.decode([token]) for token in tokens]                              # type: ignore[attr-defined]
+        if self.chat:
+            entries = zip(texts, scores, strict=True)
+            return {"content": [{"token": text, "logprob": score, "bytes": list(text.encode()), "top_logprobs": []} for text, score in entries]}
+        offsets = [sum(map(len, texts[:i])) for i in range(len(texts))]
+        return {"tokens": texts, "token_logprobs": scores, "top_logprobs": None, "text_offset": offsets}
+
+    def usage(self) -> dict[str, int]:
+        read = sum(len(asked.sequences[0].request.prompt) for asked in self.asked)
+        new = sum(len(sequence.request.new) for asked in self.asked for sequence in asked.sequences)
+        return {"prompt_tokens": read, "completion_tokens": new, "total_tokens": read + new}
+
+    async def events(self) -> AsyncIterator[str]:
+        """The answer piece by piece. When the client has gone, the server stops this iterator, and what is being written is cancelled."""
+        sequences = [sequence for asked in self.asked for sequence in asked.sequences]
+        try:
+            if self.chat:
+                for index in range(len(sequences)):
+                    yield self.chunk(index, {"delta": {"role": "assistant", "content": ""}})
+            left = len(self.asked)
+            while left:
+                piece = await self.pieces.get()
+                left -= piece is None
+                if piece is not None:
+                    yield self.chunk(piece[0], {"delta": {"content": piece[1]}} if self.chat else {"text": piece[1]})
+            for index, sample in enumerate(self.samples()):
+                yield self.chunk(index, {"delta": {}} if self.chat else {"text": ""}, REASONS.get(sample.finish))
+            if self.usage_wanted:
+                yield event({**self.facts, "object": self.object, "choices": [], "usage": self.usage()})
+            yield "data: [DONE]\n\n"
+        except Exception as error:                                                        # it is too late for another status
+            yield event(refusal(error).body())
+        finally:
+            self.cancel()
+
+    @property
+    def object(self) -> str:
+        return "chat.completion.chunk" if self.chat else "text_completion"
+
+    def chunk(self, index: int, said: dict[str, Any], reason: str | None = None) -> str:
+        choice = {"index": index, **said, "logprobs": None, "finish_reason": reason}
+        return event({**self.facts, "object": self.object, "choices": [choice], **({"usage": None} if self.usage_wanted else {})})
+
+
+def call(loop: asyncio.AbstractEventLoop, function: Callable[[Any], None], value: Any) -> None:
+    """From another thread; nothing when the server has been closed meanwhile."""
+    if not loop.is_closed():
+        loop.call_soon_threadsafe(function, value)
+
+
+def event(data: dict[str, Any]) -> str:
+    return f"data: {json.dumps(data, ensure_ascii=False)}\n\n"

@@ -1,0 +1,210 @@
+"""The routes: OpenAI's, every task, health and figures. Bodies are read by pydantic from their bytes, so what is no JSON of the schema is refused
+before anything is made of it; errors are of OpenAI's shape."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import struct
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+from typing import Any, TypeVar
+
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
+from pydantic import ValidationError
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from ftheta.core.config import Config
+from ftheta.models.tasks import TASKS
+from ftheta.serving.http.answers import LOOK, Reply
+from ftheta.serving.http.bodies import CHOICES, ChatBody, CompletionBody, EmbeddingBody
+from ftheta.serving.http.errors import Refusal, invalid, refusal
+from ftheta.serving.http.guard import Guard
+from ftheta.serving.http.served import Served, metrics
+
+C = TypeVar("C", bound=Config)
+EMBEDDING = "feature-extraction"
+
+
+def create(
+    models: Sequence[Served], *, key: str | None = None, hosts: Sequence[str] = (), body: int = 1 << 20, seconds: float = 600.0, slow: float = 30.0,
+) -> FastAPI:
+    """The app. `key` is what clients must send, `hosts` are names the server goes by besides those of this machine, `body` is the most bytes
+    a request may have and `slow` the most seconds they may take, `seconds` the most an answer may take."""
+    named = {served.name: served for served in models}
+    answers: Counter[tuple[str, int]] = Counter()
+    started = int(time.time())
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        for served in models:
+            await asyncio.to_thread(served.close, 0.0)
+
+    app = FastAPI(title="ftheta", lifespan=lifespan, docs_url=None, redoc_url=None)
+
+    @app.exception_handler(Exception)
+    async def failed(request: Request, error: Exception) -> Response:
+        return refusal(error).response()
+
+    @app.exception_handler(Refusal)
+    async def refused(request: Request, error: Refusal) -> Response:
+        return error.response()
+
+    @app.exception_handler(HTTPException)
+    async def unknown(request: Request, error: HTTPException) -> Response:
+        return Refusal(error.status_code, "there is no such route, or not by this method", code="not_found").response()
+
+    def model_of(name: str) -> Served:
+        if name not in named:
+            raise Refusal(404, f"model: there is no such model here; there are {', '.join(named)}", "model", "model_not_found")
+        return named[name]
+
+    async def write(request: Request, kind: type[CompletionBody] | type[ChatBody]) -> Response:
+        asked = await read(request, kind)
+        served, chat = model_of(asked.model), kind is ChatBody
+        if served.worker is None:
+            raise Refusal(400, "model: this model does not continue texts here: use /predict", "model", "wrong_task")
+        if asked.stream and asked.logprobs not in (None, False):
+            raise Refusal(400, "logprobs: with stream: false only", "logprobs", "invalid_value")
+        reply = Reply(served, chat, asked.stream_options is not None and asked.stream_options.include_usage)
+        await told(reply.ask(asked.prompts(), asked.user or peer(request), seconds, asked.stream))
+        if asked.stream:
+            return StreamingResponse(reply.events(), media_type="text/event-stream", headers={"Cache-Control": "no-store"})
+        return JSONResponse(await told(reply.whole(request)))
+
+    @app.post("/v1/completions", openapi_extra=takes(CompletionBody))
+    async def completions(request: Request) -> Response:
+        return await write(request, CompletionBody)
+
+    @app.post("/v1/chat/completions", openapi_extra=takes(ChatBody))
+    async def chat_completions(request: Request) -> Response:
+        return await write(request, ChatBody)
+
+    @app.post("/v1/embeddings", openapi_extra=takes(EmbeddingBody))
+    async def embeddings(request: Request) -> Response:
+        asked = await read(request, EmbeddingBody)
+        served = model_of(asked.model)
+        texts = [asked.input] if isinstance(asked.input, str) else asked.input
+        if not texts or len(texts) > CHOICES or not all(texts):
+            raise Refusal(400, f"input: 1 to {CHOICES} texts of at least one character", "input", "invalid_value")
+        found = await told(predicted(request, served, EMBEDDING, [{"text": text} for text in texts]))
+        if any(each.embedding is None for each in found):
+            raise Refusal(400, "model: this model gives no vector for a whole text", "model", "wrong_task")
+        data = [{"object": "embedding", "index": i, "embedding": encoded(each.embedding, asked.encoding_format)} for i, each in enumerate(found)]
+        count = sum(len(each.tokens) for each in found)
+        return JSONResponse({"object": "list", "data": data, "model": served.name, "usage": {"prompt_tokens": count, "total_tokens": count}})
+
+    async def predict(request: Request, task: str) -> Response:
+        able = [served for served in models if served.model.task.name == task]
+        served = model_of(request.query_params["model"]) if "model" in request.query_params else next(iter(able), None)
+        if served is None or served.model.task.name != task:
+            raise Refusal(404, "there is no model for this task here", code="model_not_found")
+        kind = served.model.task.input
+        asked = await read(request, kind)
+        if served.worker is None:
+            (answer,) = await told(predicted(request, served, task, [asked]))
+            return JSONResponse(answer.dump())
+        reply = Reply(served, chat=False, usage=False)
+        await told(reply.ask([asked], peer(request), seconds, stream=False))                     # type: ignore[list-item]
+        await told(reply.whole(request))
+        return JSONResponse(reply.asked[0].result(0).dump())
+
+    for task in sorted({served.model.task.name for served in models}):
+        kind = TASKS.load(task).input
+        app.post(f"/predict/{task}", openapi_extra=takes(kind), name=task)(with_task(predict, task))
+
+    @app.get("/v1/models")
+    async def list_models() -> dict[str, Any]:
+        return {"object": "list", "data": [{"id": name, "object": "model", "created": started, "owned_by": "ftheta"} for name in named]}
+
+    @app.get("/health")
+    async def health() -> dict[str, str]:
+        return {"status": "ok"}
+
+    @app.get("/ready")
+    async def ready() -> Response:
+        well = all(served.alive for served in models)
+        return JSONResponse({"status": "ready" if well else "a model has stopped"}, 200 if well else 503)
+
+    @app.get("/metrics")
+    async def figures() -> Response:
+        return PlainTextResponse(metrics(named, answers), media_type="text/plain; version=0.0.4")
+
+    app.add_middleware(Guard, key=key, hosts=hosts, body=body, seconds=slow)
+    app.add_middleware(Counting, answers=answers)
+    return app
+
+
+class Counting:
+    """Counts answers by route and status."""
+
+    def __init__(self, app: ASGIApp, answers: Counter[tuple[str, int]]):
+        self.app, self.answers = app, answers
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def counted(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                self.answers[getattr(scope.get("route"), "path", "other"), message["status"]] += 1
+            await send(message)
+
+        await self.app(scope, receive, counted)
+
+
+def with_task(predict: Any, task: str) -> Any:
+    """A route for one task."""
+    async def route(request: Request) -> Response:
+        return await predict(request, task)
+
+    return route
+
+
+def takes(kind: type[Config]) -> dict[str, Any]:
+    """What a route's documentation says of its body."""
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": kind.model_json_schema()}}}}
+
+
+async def read(request: Request, kind: type[C]) -> C:
+    """The body. Raises Refusal."""
+    if request.headers.get("content-type", "").split(";")[0].strip() != "application/json":
+        raise Refusal(415, "the body must be JSON: send Content-Type: application/json", code="wrong_media_type")
+    try:
+        return kind.model_validate_json(await request.body())
+    except ValidationError as error:
+        raise invalid(kind, error) from None
+
+
+async def told(waiting: Any) -> Any:
+    """What is awaited, or a Refusal."""
+    try:
+        return await waiting
+    except Exception as error:
+        raise refusal(error) from error
+
+
+async def predicted(request: Request, served: Served, task: str, items: list[Any]) -> list[Any]:
+    """Answers of a batcher; given up when the client has gone."""
+    if served.batcher is None:
+        raise Refusal(400, "model: this model continues texts and does nothing else here", "model", "wrong_task")
+    futures = [served.batcher.submit(item, task) for item in items]
+    waiting = asyncio.gather(*map(asyncio.wrap_future, futures))
+    try:
+        while not (await asyncio.wait([waiting], timeout=LOOK))[0]:
+            if await request.is_disconnected():
+                raise Refusal(499, "the client has gone")
+        return list(waiting.result())
+    finally:
+        waiting.cancel()
+
+
+def encoded(vector: Sequence[float], form: str) -> Any:
+    return list(vector) if form == "float" else base64.b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode()
+
+
+def peer(request: Request) -> str:
+    """Who asks, where the request does not say."""
+    return request.client.host if request.client else ""

@@ -1,0 +1,172 @@
+"""What OpenAI's routes take, and what it means here: bodies → prompts, continuations → answers."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Any, Literal
+
+from pydantic import Field
+
+from ftheta.core.config import Config
+from ftheta.models.tasks.text import Prompt, Said
+from ftheta.serving.http.errors import Refusal
+
+LEAST, MOST = -100.0, 100.0
+"""Between which a bias may be."""
+CHOICES = 128
+"""Prompts and samples of one request at most."""
+
+
+class StreamOptions(Config):
+    """What a stream says besides its text."""
+
+    include_usage: bool = False
+    """Whether a last piece says how many tokens there were."""
+
+
+class JsonSchema(Config):
+    """A JSON Schema under a name."""
+
+    name: str = ""
+    """What it is called; of no consequence here."""
+    description: str = ""
+    """What it is for; of no consequence here."""
+    strict: bool | None = None
+    """Answers are always of the form."""
+    schema_: dict[str, Any] = Field(default_factory=dict, alias="schema")
+    """The schema."""
+
+
+class ResponseFormat(Config):
+    """The form of an answer."""
+
+    type: Literal["text", "json_schema"] = "text"
+    """Any text, or JSON of a schema."""
+    json_schema: JsonSchema | None = None
+    """The schema."""
+
+
+class Writing(Config):
+    """What both routes take that write text."""
+
+    model: str
+    """The name of a model of this server."""
+    max_tokens: int | None = Field(default=None, gt=0)
+    """At most this many new tokens."""
+    temperature: float = Field(default=1.0, ge=0, le=2)
+    """Divides the logits; 0 takes the likeliest token."""
+    top_p: float = Field(default=1.0, gt=0, le=1)
+    """Choose among the likeliest tokens that together hold this probability."""
+    top_k: int | None = Field(default=None, gt=0)
+    """Choose among this many likeliest tokens."""
+    min_p: float = Field(default=0.0, ge=0, le=1)
+    """Choose among tokens at least this share as likely as the likeliest."""
+    n: int = Field(default=1, gt=0, le=CHOICES)
+    """How many texts for each prompt."""
+    stream: bool = False
+    """Whether the text comes piece by piece, as server-sent events."""
+    stream_options: StreamOptions | None = None
+    """What a stream says besides its text."""
+    stop: str | list[str] | None = None
+    """End before the first of these strings."""
+    presence_penalty: float = Field(default=0.0, ge=-2, le=2)
+    """Taken from the logit of every token that is in the new text."""
+    frequency_penalty: float = Field(default=0.0, ge=-2, le=2)
+    """Taken from the logit of a token each time it is in the new text."""
+    repetition_penalty: float = Field(default=1.0, gt=0)
+    """Divides logits of tokens in the prompt or the new text."""
+    seed: int | None = None
+    """Same seed, same text; none: drawn."""
+    logit_bias: dict[str, float] | None = None
+    """Token id → what is added to its logit."""
+    regex: str | None = None
+    """A regular expression that the whole new text matches."""
+    user: str | None = Field(default=None, max_length=256)
+    """Who asks; users take turns."""
+
+    def fields(self, most: int) -> dict[str, Any]:
+        """The fields of a prompt, but for what it continues. Raises Refusal."""
+        stop = [self.stop] if isinstance(self.stop, str) else self.stop or []
+        if len(stop) > 4 or any(not text for text in stop):
+            raise Refusal(400, "stop: up to four strings of at least one character", "stop", "invalid_value")
+        bias = self.logit_bias or {}
+        if any(not name.isdecimal() or len(name) > 9 or not LEAST <= value <= MOST for name, value in bias.items()):
+            raise Refusal(400, "logit_bias: token ids as strings, and values from -100 to 100", "logit_bias", "invalid_value")
+        return {
+            "most": most, "temperature": self.temperature, "top_p": self.top_p, "top_k": self.top_k, "min_p": self.min_p, "samples": self.n, "stop": stop,
+            "presence": self.presence_penalty, "frequency": self.frequency_penalty, "repetition": self.repetition_penalty,
+            "seed": secrets.randbits(31) if self.seed is None else self.seed, "bias": bias, "regex": self.regex,
+        }
+
+
+class CompletionBody(Writing):
+    """What /v1/completions takes."""
+
+    prompt: str | list[str]
+    """The text to continue, or several."""
+    logprobs: int | None = Field(default=None, ge=0, le=0)
+    """0: log p of every new token."""
+
+    def prompts(self) -> list[Prompt]:
+        """One for each text. Raises Refusal."""
+        texts = [self.prompt] if isinstance(self.prompt, str) else self.prompt
+        if not texts or len(texts) * self.n > CHOICES:
+            raise Refusal(400, f"prompt: 1 to {CHOICES} texts", "prompt", "invalid_value")
+        fields = self.fields(self.max_tokens or 16)
+        return [Prompt.parse({"prompt": text, "scores": self.logprobs is not None, **fields}) for text in texts]
+
+
+class Part(Config):
+    """A part of what was said."""
+
+    type: Literal["text"]
+    """Text only."""
+    text: str
+    """The text."""
+
+
+class ChatMessage(Config):
+    """One message."""
+
+    role: Literal["system", "developer", "user", "assistant", "tool"]
+    """Who said it."""
+    content: str | list[Part]
+    """What was said."""
+    name: str | None = None
+    """The name of who said it; of no consequence here."""
+
+    def said(self) -> Said:
+        content = self.content if isinstance(self.content, str) else "".join(part.text for part in self.content)
+        return Said(role="system" if self.role == "developer" else self.role, content=content)
+
+
+class ChatBody(Writing):
+    """What /v1/chat/completions takes."""
+
+    messages: list[ChatMessage] = Field(min_length=1)
+    """The conversation so far."""
+    max_completion_tokens: int | None = Field(default=None, gt=0)
+    """At most this many new tokens."""
+    logprobs: bool = False
+    """Whether to say log p of every new token."""
+    response_format: ResponseFormat | None = None
+    """The form of the answer."""
+
+    def prompts(self) -> list[Prompt]:
+        schema = self.response_format.json_schema if self.response_format else None
+        fields = self.fields(self.max_completion_tokens or self.max_tokens or 512)
+        messages = [message.said().dump() for message in self.messages]
+        return [Prompt.parse({"messages": messages, "scores": self.logprobs, "json_schema": schema.schema_ if schema else None, **fields})]
+
+
+class EmbeddingBody(Config):
+    """What /v1/embeddings takes."""
+
+    model: str
+    """The name of a model of this server."""
+    input: str | list[str]
+    """The text, or several."""
+    encoding_format: Literal["float", "base64"] = "float"
+    """As numbers, or as little-endian float32 in base64."""
+    user: str | None = Field(default=None, max_length=256)
+    """Who asks; of no consequence here."""

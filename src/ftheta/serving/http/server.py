@@ -1,0 +1,52 @@
+"""`ftheta serve`: models behind HTTP, until the process is told to stop; then what is being written may come to an end."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ftheta.core.errors import MissingExtraError, UsageError
+from ftheta.models.folder import load
+from ftheta.serving.http.served import Served, name_of
+from ftheta.serving.settings import Settings
+
+try:
+    import uvicorn
+
+    from ftheta.serving.http.app import create
+    from ftheta.serving.http.guard import LOOPBACK
+except ImportError:
+    raise MissingExtraError("fastapi", "serve", "a server") from None
+
+KEY = "FTHETA_KEY"
+DRAIN = 30
+"""Seconds that answers have to come to an end."""
+
+
+def serve(
+    models: Sequence[str | Path], *, host: str = "127.0.0.1", port: int = 8000, key: str | None = None, hosts: Sequence[str] = (),
+    settings: Settings | Mapping[str, Any] = Settings(), show: Callable[[str], None] = print,
+) -> None:
+    """Serve these model folders until SIGTERM or Ctrl-C.
+
+    `key` is what clients must send (by default the environment's FTHETA_KEY); without one, only this machine may ask. Raises UsageError.
+    """
+    key = key or os.environ.get(KEY) or None
+    if host not in LOOPBACK and key is None:
+        raise UsageError(f"host: {host} can be reached from elsewhere, so a key is needed: set {KEY}, or serve on 127.0.0.1")
+    names = [name_of(model) for model in models]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise UsageError(f"models: two are called '{twice[0]}': rename a folder")
+    sizes = settings if isinstance(settings, Settings) else Settings.parse(dict(settings))
+    served = [Served(name, load(model), sizes) for name, model in zip(names, models, strict=True)]
+    for each in served:
+        capacity = "" if each.worker is None else f"; {each.worker.engine.capacity}"
+        show(f"{each.name}: {each.model.task.name}{capacity}")
+    show(f"listening on http://{host}:{port}/v1")
+    config = uvicorn.Config(
+        create(served, key=key, hosts=hosts), host=host, port=port,
+        log_level="warning", timeout_graceful_shutdown=DRAIN, server_header=False,
+    )
+    uvicorn.Server(config).run()

@@ -1,0 +1,48 @@
+"""One sequence that is being continued: what was asked, its pages, and how far it has come."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from ftheta.inference.generate import Request
+from ftheta.inference.streaming import TextStream
+from ftheta.serving.pages import mark
+
+
+@dataclass(eq=False)
+class Sequence:
+    """A request, the pages that hold what the model remembers of it, and its text."""
+
+    number: int
+    """In order of arrival."""
+    request: Request
+    text: TextStream
+    listen: Callable[[str], None] | None = None
+    """Told every new piece of text."""
+    client: str = ""
+    """Who asks; clients take turns."""
+    deadline: float | None = None
+    """When it is given up, by the engine's clock."""
+    arrived: float = 0.0
+    first: float | None = None
+    """When its first token came."""
+    ended: float | None = None
+    pages: list[int] = field(default_factory=list)
+    seen: int = 0
+    """Tokens of the window that the model has seen: their keys and values are in the pages."""
+    marks: list[bytes] = field(default_factory=list)
+    """Of the window's full pages."""
+    error: Exception | None = None
+    """Why it failed, where `finish` is `error`."""
+
+    @property
+    def unseen(self) -> int:
+        return len(self.request.window) - self.seen
+
+    def marked(self, size: int) -> list[bytes]:
+        """The marks of the window's full pages."""
+        window = self.request.window
+        for start in range(len(self.marks) * size, len(window) - size + 1, size):
+            self.marks.append(mark(self.marks[-1] if self.marks else b"", window[start : start + size]))
+        return self.marks

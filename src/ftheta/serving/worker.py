@@ -1,0 +1,61 @@
+"""An engine at work in a thread of its own."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Mapping
+from concurrent import futures
+from typing import Any
+
+from ftheta.models.tasks.text import Prompt
+from ftheta.serving.engine import Asked, Engine
+
+IDLE = 0.5
+"""Seconds after which it looks by itself whether there is something to do."""
+log = logging.getLogger("ftheta.serving")
+
+
+class Worker:
+    """Steps an engine as long as there is something to do. What is asked for comes from any thread."""
+
+    def __init__(self, engine: Engine):
+        self.engine = engine
+        self.wake, self.stopping = threading.Event(), threading.Event()
+        self.thread = threading.Thread(target=self.work, name="ftheta-engine", daemon=True)
+        self.thread.start()
+
+    @property
+    def alive(self) -> bool:
+        return self.thread.is_alive() and not self.stopping.is_set()
+
+    def submit(
+        self, prompt: Prompt | Mapping[str, Any], *, client: str = "", seconds: float | None = None, listen: Callable[[int, str], None] | None = None,
+    ) -> Asked:
+        """As the engine's."""
+        asked = self.engine.submit(prompt, client=client, seconds=seconds, listen=listen)
+        self.wake.set()
+        return asked
+
+    def cancel(self, asked: Asked) -> None:
+        self.engine.cancel(asked)
+
+    def work(self) -> None:
+        while not self.stopping.is_set():
+            self.wake.clear()
+            try:
+                busy = self.engine.step()
+            except Exception:                                                             # those who wait for an answer have been told
+                log.exception("a step failed; what was being written is lost")
+                continue
+            if not busy:
+                self.wake.wait(IDLE)
+
+    def close(self, seconds: float = 0.0) -> None:
+        """Let what is being written come to an end, for so many seconds at most, and stop; what is left is cancelled."""
+        futures.wait([asked.done for asked in list(self.engine.asked.values())], timeout=seconds)
+        self.stopping.set()
+        self.wake.set()
+        self.thread.join()
+        for asked in list(self.engine.asked.values()):
+            self.engine.cancel(asked)

@@ -1,0 +1,328 @@
+"""The server as clients see it: OpenAI's own client unmodified, what is refused and how, and clients who go."""
+
+import base64
+import json
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from types import SimpleNamespace
+
+import pytest
+
+from ftheta.core.errors import UsageError
+from ftheta.data.tokenizers.trained import EOS
+from ftheta.models.folder import save
+from ftheta.serving.settings import Settings
+from served import TEXTS, headed, made
+
+uvicorn = pytest.importorskip("uvicorn")
+openai = pytest.importorskip("openai")
+
+from ftheta.serving.http.app import create  # noqa: E402
+from ftheta.serving.http.served import Served, name_of  # noqa: E402
+from ftheta.serving.http.server import serve  # noqa: E402
+
+TEMPLATE = "{% for message in messages %}{{ message.role }}: {{ message.content }}\n{% endfor %}{% if add_generation_prompt %}assistant: {% endif %}"
+ENDLESS = {str(EOS): -100}
+
+
+def started(served: list[Served], **fields) -> Iterator[SimpleNamespace]:
+    """A server in a thread, on a port of its own."""
+    listener = socket.socket()
+    listener.bind(("127.0.0.1", 0))
+    server = uvicorn.Server(uvicorn.Config(create(served, **fields), log_level="warning", timeout_graceful_shutdown=2))
+    thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
+    thread.start()
+    while not server.started:
+        time.sleep(0.01)
+    yield SimpleNamespace(port=listener.getsockname()[1], served={each.name: each for each in served})
+    server.should_exit = True
+    thread.join(30)
+    assert not thread.is_alive() and not any(each.alive for each in served)
+
+
+@pytest.fixture(scope="module")
+def here() -> Iterator[SimpleNamespace]:
+    writer = made("llama")
+    writer.processor.chat_template = TEMPLATE
+    yield from started([
+        Served("writer", writer, Settings(together=4, queue=4, page=4)), Served("vectors", headed("feature-extraction", "embed"), Settings()),
+        Served("classes", headed("text-classification", "classify"), Settings()),
+    ], body=20_000, slow=1.0)
+
+
+@pytest.fixture()
+def client(here):
+    with openai.OpenAI(base_url=f"http://127.0.0.1:{here.port}/v1", api_key="any", max_retries=0, timeout=60) as found:
+        yield found
+
+
+def send(here, request: bytes, wait: float = 20.0) -> bytes:
+    """Everything that comes back for these bytes."""
+    with socket.create_connection(("127.0.0.1", here.port), timeout=wait) as connection:
+        connection.sendall(request)
+        found = b""
+        while piece := connection.recv(65536):
+            found += piece
+        return found
+
+
+def post(here, path: str, body: bytes, headers: str = "Content-Type: application/json\r\n", host: str = "localhost") -> tuple[int, dict]:
+    found = send(here, f"POST {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{headers}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+    head, _, rest = found.partition(b"\r\n\r\n")
+    return int(head.split()[1]), json.loads(rest)
+
+
+def get(here, path: str, headers: str = "", host: str = "localhost") -> tuple[int, str]:
+    head, _, rest = send(here, f"GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{headers}\r\n".encode()).partition(b"\r\n\r\n")
+    return int(head.split()[1]), rest.decode()
+
+
+def until(true, seconds: float = 10.0) -> float:
+    """How long it took until something was true."""
+    start = time.monotonic()
+    while not true():
+        assert time.monotonic() - start < seconds
+        time.sleep(0.01)
+    return time.monotonic() - start
+
+
+def test_models(client):
+    assert [model.id for model in client.models.list()] == ["writer", "vectors", "classes"]
+
+
+def test_completions_are_what_the_model_writes(client, here):
+    model = here.served["writer"].model
+    for seed, text in enumerate(TEXTS[:3]):
+        found = client.completions.create(
+            model="writer", prompt=text, max_tokens=12, temperature=1.0, seed=seed, presence_penalty=0.5, logit_bias=ENDLESS, logprobs=0, extra_body={"top_k": 50},
+        )
+        expected = model.predict({
+            "prompt": text, "most": 12, "temperature": 1.0, "seed": seed, "presence": 0.5, "bias": ENDLESS, "top_k": 50, "top_p": 1.0, "scores": True,
+        })
+        assert found.choices[0].text == expected.text and found.choices[0].finish_reason == expected.finish
+        assert found.choices[0].logprobs.token_logprobs == pytest.approx(expected.scores, abs=1e-4)
+        assert len(found.choices[0].logprobs.tokens) == 12
+        read = len(model.processor.encode(text))
+        assert (found.usage.prompt_tokens, found.usage.completion_tokens, found.usage.total_tokens) == (read, 12, read + 12)
+
+
+def test_several_prompts_and_samples(client, here):
+    found = client.completions.create(model="writer", prompt=["a", "hello"], n=2, max_tokens=5, seed=1)
+    assert [choice.index for choice in found.choices] == [0, 1, 2, 3]
+    for number, text in enumerate(["a", "hello"]):
+        answer = here.served["writer"].model.predict({"prompt": text, "most": 5, "seed": 1, "samples": 2, "temperature": 1.0, "top_p": 1.0})
+        assert [choice.text for choice in found.choices[2 * number : 2 * number + 2]] == [answer.text, answer.more[0].text]
+
+
+def test_streams(client):
+    asked = {"model": "writer", "prompt": ["a", "hello"], "max_tokens": 20, "seed": 3, "stop": ["q"]}
+    whole = client.completions.create(**asked)
+    pieces = list(client.completions.create(**asked, stream=True, stream_options={"include_usage": True}))
+    for index in range(2):
+        assert "".join(choice.text for piece in pieces for choice in piece.choices if choice.index == index) == whole.choices[index].text
+        reasons = [choice.finish_reason for piece in pieces for choice in piece.choices if choice.index == index]
+        assert reasons[-1] == whole.choices[index].finish_reason and set(reasons[:-1]) <= {None}
+    assert pieces[-1].usage == whole.usage and not pieces[-1].choices and len({piece.id for piece in pieces}) == 1
+
+
+def test_chat(client, here):
+    messages = [{"role": "system", "content": "be kind"}, {"role": "user", "content": [{"type": "text", "text": "hello"}]}]
+    asked = {"model": "writer", "messages": messages, "max_completion_tokens": 15, "seed": 2}
+    whole = client.chat.completions.create(**asked, logprobs=True)
+    plain = [messages[0], {"role": "user", "content": "hello"}]
+    expected = here.served["writer"].model.predict({"messages": plain, "most": 15, "seed": 2, "temperature": 1.0, "top_p": 1.0})
+    assert whole.choices[0].message.content == expected.text and whole.choices[0].message.role == "assistant"
+    assert len(whole.choices[0].logprobs.content) == whole.usage.completion_tokens == expected.tokens
+    pieces = list(client.chat.completions.create(**asked, stream=True))
+    assert "".join(piece.choices[0].delta.content or "" for piece in pieces) == expected.text and pieces[0].choices[0].delta.role == "assistant"
+
+
+def test_answers_of_a_form(client):
+    pytest.importorskip("llguidance")
+    schema = {"type": "object", "properties": {"a": {"type": "boolean"}}, "required": ["a"], "additionalProperties": False}
+    form = {"type": "json_schema", "json_schema": {"name": "n", "schema": schema}}
+    found = client.chat.completions.create(model="writer", messages=[{"role": "user", "content": "a"}], response_format=form, max_tokens=60)
+    assert isinstance(json.loads(found.choices[0].message.content)["a"], bool)
+
+
+def test_embeddings(client, here):
+    found = client.embeddings.create(model="vectors", input=TEXTS[:3])                    # the client asks for base64
+    plain = client.embeddings.create(model="vectors", input=TEXTS[:3], encoding_format="float")
+    for text, one, other in zip(TEXTS, found.data, plain.data, strict=False):
+        expected = here.served["vectors"].model.predict({"text": text}).embedding
+        assert one.embedding == pytest.approx(expected, abs=1e-5) and other.embedding == pytest.approx(expected, abs=1e-5)
+    assert found.usage.prompt_tokens > 0
+    body = json.dumps({"model": "vectors", "input": "a", "encoding_format": "base64"}).encode()
+    packed = base64.b64decode(post(here, "/v1/embeddings", body)[1]["data"][0]["embedding"])
+    expected = here.served["vectors"].model.predict({"text": "a"}).embedding
+    assert struct.unpack(f"<{len(packed) // 4}f", packed) == pytest.approx(expected, abs=1e-5)
+
+
+def test_every_task_by_its_own_fields(here):
+    status, found = post(here, "/predict/text-classification", b'{"text": "hello"}')
+    expected = here.served["classes"].model.predict({"text": "hello"}).dump()
+    assert status == 200 and found["label"] == expected["label"]
+    status, found = post(here, "/predict/text-generation", b'{"prompt": "hello", "most": 4, "seed": 1, "samples": 2}')
+    assert status == 200 and found == here.served["writer"].model.predict({"prompt": "hello", "most": 4, "seed": 1, "samples": 2}).dump()
+    assert post(here, "/predict/fill-mask", b"{}")[0] == 404
+    schema = json.loads(get(here, "/openapi.json")[1])
+    assert "prompt" in schema["paths"]["/predict/text-generation"]["post"]["requestBody"]["content"]["application/json"]["schema"]["properties"]
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
+def test_curl(here):
+    body = json.dumps({"model": "writer", "prompt": "a", "max_tokens": 3, "seed": 1, "stream": True, "logit_bias": ENDLESS})
+    command = ["curl", "-sN", f"http://127.0.0.1:{here.port}/v1/completions", "-H", "Content-Type: application/json", "-d", body]
+    lines = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout.strip().split("\n\n")
+    assert lines[-1] == "data: [DONE]" and all(line.startswith("data: {") for line in lines[:-1]) and len(lines) >= 3
+
+
+SECRET = "xyzzy-plugh"
+
+
+@pytest.mark.parametrize("path, body, status, code", [
+    ("/v1/completions", b"{", 400, "invalid_json"),
+    ("/v1/completions", b"\xff\xfe", 400, "invalid_json"),
+    ("/v1/completions", b'{"model": "writer", "prompt": "\\ud800"}', 400, "invalid_json"),
+    ("/v1/completions", b'{"model": "writer", "prompt": "a", "temperature": NaN}', 400, "invalid_value"),
+    ("/v1/completions", b'{"model": "writer", "prompt": "a", "temperature": 1e999}', 400, "invalid_value"),
+    ("/v1/completions", b'{"model": "writer", "prompt": "a", "max_tokens": -1}', 400, "invalid_value"),
+    ("/v1/completions", b'{"model": "writer", "prompt": "a", "max_tokens": 1' + b"0" * 5000 + b"}", 400, None),
+    ("/v1/completions", b'{"model": "writer", "prompt": "a", "n": 100000}', 400, "invalid_value"),
+    ("/v1/completions", b'{"model": "writer", "prompt": []}', 400, "invalid_value"),
+    ("/v1/completions", b'{"model": "writer", "prompt": [1, 2]}', 400, "invalid_value"),
+    ("/v1/completions", b'{"model": "writer"}', 400, "invalid_value"),
+    ("/v1/completions", b'{"model": "writer", "prompt": "a", "xyzzy-plugh": 1}', 400, "unknown_field"),
+    ("/v1/completions", b'{"model": "xyzzy-plugh", "prompt": "a"}', 404, "model_not_found"),
+    ("/v1/completions", b'{"model": "../../etc/passwd", "prompt": "a"}', 404, "model_not_found"),
+    ("/v1/completions", b'{"model": "writer", "prompt": "a", "logit_bias": {"xyzzy-plugh": 1}}', 400, "invalid_value"),
+    ("/v1/completions", b'{"model": "writer", "prompt": "a", "logit_bias": {"99999": 1}}', 400, "invalid_value"),
+    ("/v1/completions", b'{"model": "writer", "prompt": "a", "regex": "(xyzzy-plugh"}', 400, "invalid_value"),
+    ("/v1/completions", b'{"model": "writer", "prompt": "a", "stop": [""]}', 400, "invalid_value"),
+    ("/v1/completions", b'{"model": "vectors", "prompt": "a"}', 400, "wrong_task"),
+    ("/v1/completions", b'{"model": "writer", "prompt": ' + b"[" * 10_000 + b"]" * 9_000, 400, "invalid_json"),
+    ("/v1/completions", b'{"model": "writer", "prompt": "' + b"x" * 30_000 + b'"}', 413, "too_large"),
+    ("/v1/chat/completions", b'{"model": "writer", "messages": []}', 400, "invalid_value"),
+    ("/v1/chat/completions", b'{"model": "writer", "messages": [{"role": "xyzzy-plugh", "content": "a"}]}', 400, "invalid_value"),
+    ("/v1/chat/completions", b'{"model": "writer", "messages": [{"role": "assistant", "content": "a"}]}', 400, "invalid_value"),
+    ("/v1/embeddings", b'{"model": "vectors", "input": []}', 400, "invalid_value"),
+    ("/v1/embeddings", b'{"model": "writer", "input": "a"}', 400, "wrong_task"),
+    ("/predict/text-classification", b'{"xyzzy-plugh": "a"}', 400, None),
+    ("/v1/xyzzy-plugh", b"{}", 404, "not_found"),
+])
+def test_what_is_wrong_is_said_without_saying_it_back(here, path, body, status, code):
+    found, answer = post(here, path, body)
+    error = answer["error"]
+    assert found == status and set(error) == {"message", "type", "param", "code"} and error["message"] and (code is None or error["code"] == code), answer
+    assert SECRET not in json.dumps(answer) and "passwd" not in json.dumps(answer)
+    assert get(here, "/ready")[0] == 200
+
+
+def test_openais_client_knows_the_errors(client):
+    with pytest.raises(openai.NotFoundError, match="there is no such model here"):
+        client.completions.create(model="no", prompt="a")
+    with pytest.raises(openai.BadRequestError, match="the assistant has spoken last"):
+        client.chat.completions.create(model="writer", messages=[{"role": "assistant", "content": "a"}])
+
+
+def test_media_type_host_and_origin(here):
+    body = b'{"model": "writer", "prompt": "a", "max_tokens": 1}'
+    assert post(here, "/v1/completions", body, "Content-Type: text/plain\r\n")[0] == 415
+    for host, status in [("localhost", 200), (f"127.0.0.1:{here.port}", 200), ("[::1]:80", 200), ("evil.example", 403), ("", 403), ("localhost.evil.example", 403)]:
+        assert get(here, "/v1/models", host=host)[0] == status, host
+    assert get(here, "/v1/models", "Origin: http://evil.example\r\n")[0] == 403
+    assert get(here, "/v1/models", "Origin: null\r\n")[0] == 403
+    assert get(here, "/v1/models", "Origin: http://localhost\r\n")[0] == 200
+
+
+def test_senders_who_are_slow_are_cut(here):
+    start = time.monotonic()
+    found = send(here, b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{")
+    assert b" 408 " in found.split(b"\r\n")[0] and time.monotonic() - start < 5
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_client_who_goes_is_not_written_for(here, stream):
+    engine = here.served["writer"].worker.engine
+    body = json.dumps({"model": "writer", "prompt": "a", "max_tokens": 10**6, "stream": stream, "logit_bias": ENDLESS}).encode()
+    with socket.create_connection(("127.0.0.1", here.port), timeout=10) as connection:
+        head = f"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+        connection.sendall(head.encode() + body)
+        until(lambda: engine.scheduler.running)
+        assert not stream or b"200" in connection.recv(1000)
+    assert until(lambda: not engine.asked) < 1.0
+    assert engine.pages.available == engine.pages.count
+
+
+def test_too_many_are_told_to_come_later(here):
+    engine = here.served["writer"].worker.engine
+    body = json.dumps({"model": "writer", "prompt": "a", "max_tokens": 10**6, "n": 8, "logit_bias": ENDLESS}).encode()
+    head = f"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", here.port), timeout=10) as connection:
+        connection.sendall(head.encode() + body)
+        until(lambda: engine.asked)
+        found = send(here, head.encode() + body)
+        assert b" 429 " in found.split(b"\r\n")[0] and b"retry-after: 1" in found.lower()
+    until(lambda: not engine.asked)
+
+
+def test_figures(here):
+    status, text = get(here, "/metrics")
+    lines = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
+    assert status == 200 and int(lines['ftheta_tokens_written_total{model="writer"}']) > 50
+    assert int(lines['ftheta_requests_total{route="/v1/completions",status="200"}']) > 0
+    assert lines['ftheta_first_token_seconds_bucket{model="writer",le="+Inf"}'] == lines['ftheta_first_token_seconds_count{model="writer"}']
+    assert int(lines['ftheta_pages{model="writer"}']) == here.served["writer"].worker.engine.pages.count
+    assert get(here, "/health") == (200, '{"status":"ok"}')
+
+
+def test_a_key():
+    for server in started([Served("classes", headed("text-classification", "classify"), Settings())], key="s3cret"):
+        assert get(server, "/v1/models")[0] == 401 and get(server, "/v1/models", "Authorization: Bearer s3cre\r\n")[0] == 401
+        assert get(server, "/v1/models", "Authorization: Bearer s3cret\r\n", host="anything.example")[0] == 200
+        assert get(server, "/ready")[0] == 200 and get(server, "/metrics")[0] == 401
+
+
+def test_an_answer_that_takes_too_long():
+    for server in started([Served("writer", made("llama"), Settings())], seconds=0.2):
+        status, found = post(server, "/v1/completions", json.dumps({"model": "writer", "prompt": "a", "max_tokens": 10**6, "logit_bias": ENDLESS}).encode())
+        assert status == 504 and found["error"]["code"] == "deadline"
+
+
+def test_the_command_serves_until_it_is_told_to_stop(tmp_path):
+    """An answer under way when SIGTERM comes is written to its end."""
+    model = made("llama")
+    save(model, tmp_path / "tiny" / "model")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-c", "import ftheta.cli; ftheta.cli.main()", "serve", str(tmp_path / "tiny" / "model"), "--port", str(port)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        assert "tiny: text-generation; " in process.stdout.readline() and f"listening on http://127.0.0.1:{port}/v1" in process.stdout.readline()
+        client = openai.OpenAI(base_url=f"http://127.0.0.1:{port}/v1", api_key="any", max_retries=20, timeout=60)
+        pieces = iter(client.completions.create(model="tiny", prompt="a", max_tokens=150, seed=1, logit_bias=ENDLESS, stream=True))
+        text = next(pieces).choices[0].text
+        process.send_signal(signal.SIGTERM)
+        text += "".join(piece.choices[0].text for piece in pieces)
+        expected = model.predict({"prompt": "a", "most": 150, "seed": 1, "temperature": 1.0, "top_p": 1.0, "bias": ENDLESS})
+        assert text == expected.text and process.wait(60) in (0, -signal.SIGTERM)
+    finally:
+        process.kill()
+
+
+def test_other_machines_need_a_key(monkeypatch):
+    monkeypatch.delenv("FTHETA_KEY", raising=False)
+    with pytest.raises(UsageError, match=r"host: 0\.0\.0\.0 can be reached from elsewhere, so a key is needed"):
+        serve(["runs/a/model"], host="0.0.0.0")
+    with pytest.raises(UsageError, match="two are called 'a'"):
+        serve(["runs/a/model", "elsewhere/a"])
+    assert name_of("runs/python-lm/model") == "python-lm" and name_of("folder/llama") == "llama"
