@@ -234,16 +234,18 @@ def changed(place: Path, entry: Mapping[str, Any]) -> str:
 
 
 @contextlib.contextmanager
-def lock(folder: Path) -> Iterator[None]:
-    """Hold a folder for writing. Raises FolderError when another process holds it, OSError when nothing can be written into it."""
+def lock(folder: Path, *, wait: bool = False) -> Iterator[None]:
+    """Hold a folder for writing. Raises FolderError when another process holds it (or waits until it does no longer), OSError when nothing can be written into it."""
     folder.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            owner = os.pread(descriptor, 64, 0).decode(errors="replace").strip() or "unknown"
-            raise FolderError(f"{folder} is being written by another process (pid {owner}); wait for it, or choose another --out") from None
+            if not wait:
+                owner = os.pread(descriptor, 64, 0).decode(errors="replace").strip() or "unknown"
+                raise FolderError(f"{folder} is being written by another process (pid {owner}); wait for it, or choose another --out") from None
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
         write_file(folder / f"{TEMPORARY}probe", b"")                                     # the lock's file may be writable where the folder is not

@@ -15,6 +15,7 @@ import platformdirs
 import xxhash
 
 from ftheta.core.atomic import Attempt, clear_attempts, commit, lock, verify
+from ftheta.core.errors import DataError
 from ftheta.core.log import logger
 
 VERSION = 1
@@ -24,6 +25,23 @@ VERSION = 1
 def home() -> Path:
     """Where derived data lives: `$FTHETA_HOME`, else the user's cache folder."""
     return Path(os.environ.get("FTHETA_HOME") or platformdirs.user_cache_dir("ftheta"))
+
+
+def where(cache: Path) -> str:
+    """A cache as other machines find it."""
+    return str(cache.absolute())
+
+
+def cache_at(where: str) -> Path:
+    """This machine's folder for what `where` says."""
+    return Path(where)
+
+
+def available(cache: Path, folder: Path) -> Path:
+    """A committed folder of the cache that another process has made. Raises DataError when it is not to be found here."""
+    if not folder.is_dir():
+        raise DataError(f"{folder} was made by another machine and is not here: set FTHETA_HOME to a folder that all machines share")
+    return folder
 
 
 def digest(value: Any) -> str:
@@ -41,7 +59,7 @@ def stage(cache: Path, name: str, key: Mapping[str, Any], build: Callable[[Attem
     folder = cache / name / address
     if folder.is_dir() and not (found := verify(folder)):
         return folder
-    with lock(cache / name / f".{address}-lock"):
+    with lock(cache / name / f".{address}-lock", wait=True):
         if folder.is_dir():
             if not (found := verify(folder)):
                 return folder

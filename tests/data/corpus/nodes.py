@@ -1,0 +1,22 @@
+"""`python nodes.py N`: a Ray cluster of N machines with one core each, every one processes of its own; says its address and kills a machine for each line it reads."""
+
+import os
+import sys
+
+os.environ.update(RAY_AUTH_MODE="token", RAY_USAGE_STATS_ENABLED="0")                   # the token comes from the environment
+
+from ray.cluster_utils import Cluster  # noqa: E402
+
+SMALL = {"object_store_memory": 80 << 20, "include_dashboard": False}
+
+if __name__ == "__main__":
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, **SMALL})
+    try:
+        machines = [cluster.add_node(wait=False, num_cpus=1, **SMALL) for _ in range(int(sys.argv[1]))]
+        cluster.wait_for_nodes()
+        print(cluster.address, flush=True)
+        for _ in sys.stdin:
+            cluster.remove_node(machines.pop(), allow_graceful=False)
+            print("killed", flush=True)
+    finally:
+        cluster.shutdown()
