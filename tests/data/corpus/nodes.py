@@ -5,7 +5,7 @@ import sys
 
 os.environ.update(RAY_AUTH_MODE="token", RAY_USAGE_STATS_ENABLED="0")                   # the token comes from the environment
 
-from ray.cluster_utils import Cluster  # noqa: E402
+from ray.cluster_utils import Cluster
 
 SMALL = {"object_store_memory": 80 << 20, "include_dashboard": False}
 

@@ -14,6 +14,7 @@ import signal
 import tempfile
 import threading
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +22,14 @@ from ftheta.core.errors import DataError, MissingExtraError, UsageError
 from ftheta.core.log import logger
 from ftheta.data.corpus.executors import Counted, Executor, Work
 from ftheta.data.corpus.step import answer, order_of, outcome, subject
-from ftheta.data.stages import available
+from ftheta.data.stages import available, offer
 
 RETRIES = 3
 """How often a task is begun again whose process or machine is lost."""
 AHEAD = 2
 """Tasks handed out for every core, so that none waits for its next."""
+FETCHES = 8
+"""Folders fetched at a time, where machines share a store and no disk."""
 OBJECT_STORE = 80 << 20
 """Bytes of shared memory for what tasks say (the least that Ray takes)."""
 ALONE = {"RAY_AUTH_MODE": "token", "RAY_USAGE_STATS_ENABLED": "0", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
@@ -52,24 +55,27 @@ class Ray(Executor):
     def each(self, what: str, work: Sequence[Work], cache: Path) -> list[Path]:
         if self.task is None:
             self.start()
-        import ray                                                                        # not before the environment says how
+        import ray  # not before the environment says how
 
         progress, left = Counted(what, len(work)), iter(enumerate(work))
-        folders: dict[int, Path] = {}
+        folders: dict[int, Future[Path]] = {}
         running: dict[Any, tuple[int, dict[str, Any]]] = {}
-        try:
-            while True:
-                for number, one in itertools.islice(left, self.at_once - len(running)):
-                    order = order_of(*one, cache)
-                    running[self.task.remote(json.dumps(order))] = number, order
-                if not running:
-                    return [folders[number] for number in range(len(work))]
-                for done in ray.wait(list(running), num_returns=1)[0]:
-                    number, order = running.pop(done)
-                    folders[number] = progress.one(available(cache, outcome(self.said(done, order), cache)))
-        finally:
-            for unfinished in running:
-                ray.cancel(unfinished)
+        for folder in dict.fromkeys(folder for _, inputs in work for folder in inputs):
+            offer(cache, folder)
+        with ThreadPoolExecutor(FETCHES, "ftheta-fetch") as fetching:
+            try:
+                while True:
+                    for number, one in itertools.islice(left, self.at_once - len(running)):
+                        order = order_of(*one, cache)
+                        running[self.task.remote(json.dumps(order))] = number, order
+                    if not running:
+                        return [folders[number].result() for number in range(len(work))]
+                    for done in ray.wait(list(running), num_returns=1)[0]:
+                        number, order = running.pop(done)
+                        folders[number] = fetching.submit(available, cache, progress.one(outcome(self.said(done, order), cache)))
+            finally:
+                for unfinished in running:
+                    ray.cancel(unfinished)
 
     def said(self, done: Any, order: dict[str, Any]) -> dict[str, Any]:
         """The answer to an order. Raises DataError saying why there is none."""

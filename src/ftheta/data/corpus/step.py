@@ -13,7 +13,7 @@ from ftheta.core.atomic import Attempt
 from ftheta.core.catalog import Catalogue
 from ftheta.core.config import Config, Slot
 from ftheta.core.errors import DataError, FthetaError
-from ftheta.data.stages import cache_at, stage, where
+from ftheta.data.stages import available, cache_at, stage, where
 
 STEPS = Catalogue(
     "step",
@@ -47,7 +47,7 @@ def perform(step: Step, inputs: Sequence[Path], cache: Path) -> Path:
     """The committed folder of a step, found or built. An input is a folder of the same cache, so that its address says what it holds."""
     kind = str(getattr(step, "kind"))  # noqa: B009
     key = {"step": step.key(), "inputs": [f"{place.parent.name}/{place.name}" for place in inputs]}
-    return stage(cache, kind, key, lambda attempt: step.build(attempt, inputs))
+    return stage(cache, kind, key, lambda attempt: step.build(attempt, [available(cache, place) for place in inputs]))
 
 
 def order_of(step: Step, inputs: Sequence[Path], cache: Path) -> dict[str, Any]:
