@@ -1,19 +1,28 @@
 """Stages that machines share through S3, over HTTP: who is first counts, what is damaged or half there is made again, what died is cleared."""
 
+import contextlib
 import datetime
 import json
 import logging
 import signal
 import subprocess
 import sys
+import threading
+import time
 
 import pytest
 
 from ftheta.core.atomic import MANIFEST, read_manifest, sealed, verify
 from ftheta.core.errors import DataError
 from ftheta.data import store as module
+from ftheta.data.clean.normalise import Normalise
+from ftheta.data.corpus.executors import Local
+from ftheta.data.sources.source_config import Sections
+from ftheta.data.sources.text import TextFiles
 from ftheta.data.stages import available, cache_at, home, offer, stage, where
 from ftheta.data.store import Store
+from ftheta.data.text import prepare_text
+from ftheta.data.tokenizers.trained import Bytes
 
 moto = pytest.importorskip("moto.server", reason="moto is not installed: pip install 'moto[server]'")
 pytest.importorskip("s3fs", reason="s3fs is not installed: pip install 'ftheta[data]'")
@@ -244,3 +253,38 @@ def test_a_manifest_cannot_lead_out_of_its_folder(s3, other):
     s3.pipe_file(f"bucket/team/s/{folder.name}/{MANIFEST}", sealed({**manifest, "attempt": "a"}))
     other("two")
     assert content(stage(home(), "s", KEY, build)) == content(folder) and not list(home().rglob("out"))
+
+
+def test_documents_prepared_with_a_store_are_those_prepared_without(s3, other, tmp_path):
+    (tmp_path / "texts").mkdir()
+    for i in range(12):
+        (tmp_path / "texts" / f"{i}.txt").write_text(f"text {i} " * 200)
+
+    def prepared(cache, executor):
+        with contextlib.closing(executor):
+            return prepare_text(TextFiles(path=str(tmp_path / "texts")), Sections(Bytes(), cache, (Normalise(),), executor=executor))
+
+    plain = prepared(tmp_path / "plain", Local(1))
+    shared = prepared(home() / "stages", Local(2))
+    other("two")
+    again = prepared(home() / "stages", Local(1))
+    assert plain.account == shared.account == again.account
+    assert [content(folder) for folder in plain.tokens] == [content(folder) for folder in shared.tokens] == [content(folder) for folder in again.tokens]
+    manifests = [path for path in s3.find("bucket/team/stages") if path.endswith(MANIFEST)]
+    assert len(manifests) == len(list((tmp_path / "plain").glob("*/[!.]*")))
+
+
+def test_two_that_want_the_same_on_one_machine_build_it_once(tmp_path):
+    built, found = [], []
+
+    def slowly(attempt):
+        built.append(1)
+        time.sleep(0.2)
+        build(attempt)
+
+    threads = [threading.Thread(target=lambda: found.append(stage(tmp_path, "s", KEY, slowly))) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert built == [1] and len(found) == 4 and len(set(found)) == 1 and not verify(found[0])

@@ -47,7 +47,7 @@ def run_data(
 
 
 def build_executor(on: str, workers: int | None) -> Executor:
-    """Raises UsageError for a name that is none, or whose package is not installed."""
+    """Who performs steps; starts nothing yet. Raises UsageError for a name that is none, or whose package is not installed."""
     if on not in EXECUTORS:
         raise UsageError(f"--on: there is no '{on}'{suggest(on, EXECUTORS.names())}")
     return EXECUTORS.load(on)(workers)

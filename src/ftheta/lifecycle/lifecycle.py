@@ -10,7 +10,7 @@ import contextlib
 import io
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -90,9 +90,10 @@ def run(
         parsed = load(recipe, changes, begun)
     refuse_misfits(parsed)
     distributed.start()
+    executor = build_executor(on if distributed.rank() == 0 else "local", workers)
     stop = StopRequest()
     with stop.installed(), held(folder):
-        return run_stages(parsed, folder, stop, list(listeners), lambda: build_executor(on, workers))
+        return run_stages(parsed, folder, stop, list(listeners), executor)
 
 
 def begun_from(folder: Path) -> str | None:
@@ -112,7 +113,7 @@ def held(folder: Path) -> Any:
         raise FolderError(f"{error.filename or folder}: {error.strerror}; what was saved before is untouched, run the same command again to continue") from error
 
 
-def run_stages(recipe: Recipe, folder: Path, stop: StopRequest, listeners: list[Listener], executor: Callable[[], Executor]) -> Outcome:
+def run_stages(recipe: Recipe, folder: Path, stop: StopRequest, listeners: list[Listener], executor: Executor) -> Outcome:
     threads = recipe.train.threads
     before = torch.get_num_threads()
     if threads:
@@ -124,7 +125,7 @@ def run_stages(recipe: Recipe, folder: Path, stop: StopRequest, listeners: list[
             clear_attempts(folder)
         events = Events(folder if distributed.rank() == 0 else None, listeners if distributed.rank() == 0 else [])
         events.event("stage", name="data")
-        data = build_data(recipe, executor())
+        data = build_data(recipe, executor)
         refuse_misfits(recipe, data.ports)
         recipe = completed(recipe, data.ports.sizes)
         claim(recipe, folder)

@@ -53,8 +53,7 @@ class Ray(Executor):
             raise MissingExtraError("ray", "cluster", "--on ray")
 
     def each(self, what: str, work: Sequence[Work], cache: Path) -> list[Path]:
-        if self.task is None:
-            self.start()
+        task = self.task or self.start()
         import ray  # not before the environment says how
 
         progress, left = Counted(what, len(work)), iter(enumerate(work))
@@ -67,7 +66,7 @@ class Ray(Executor):
                 while True:
                     for number, one in itertools.islice(left, self.at_once - len(running)):
                         order = order_of(*one, cache)
-                        running[self.task.remote(json.dumps(order))] = number, order
+                        running[task.remote(json.dumps(order), os.getcwd())] = number, order
                     if not running:
                         return [folders[number].result() for number in range(len(work))]
                     for done in ray.wait(list(running), num_returns=1)[0]:
@@ -80,26 +79,28 @@ class Ray(Executor):
     def said(self, done: Any, order: dict[str, Any]) -> dict[str, Any]:
         """The answer to an order. Raises DataError saying why there is none."""
         import ray
+        from ray.exceptions import RayError, RayTaskError
 
         try:
             said = json.loads(ray.get(done))
-        except ray.exceptions.RayTaskError as error:
+        except RayTaskError as error:
             raise DataError(f"a task that had to {subject(order)} failed on the cluster: {str(error).strip().splitlines()[-1]}") from None
-        except ray.exceptions.RayError as error:
+        except RayError as error:
             reason = str(error).strip().partition("\n")[0] or type(error).__name__
             raise DataError(f"a task that had to {subject(order)} was lost {RETRIES + 1} times ({reason}); what is finished stays, run the same command again") from None
         for line in said.pop("warnings"):
             logger.warning("%s", line)
         return said
 
-    def start(self) -> None:
-        """Connect to the cluster, or start one. Raises UsageError when there is none at the address."""
+    def start(self) -> Any:
+        """Connect to the cluster, or start one: the remote function. Raises UsageError when there is none at the address."""
         address = os.environ.get("RAY_ADDRESS")
         if not address:
             for name, value in {**ALONE, "RAY_AUTH_TOKEN": secrets.token_hex(32)}.items():
                 os.environ.setdefault(name, value)                                        # Ray reads them when it is imported and keeps the token while the process lives
             self.own = tempfile.mkdtemp(prefix="ftheta-ray-")
         import ray
+        from ray.exceptions import RayError
 
         with signals_kept():
             try:
@@ -110,11 +111,12 @@ class Ray(Executor):
                         "local", num_cpus=self.workers, object_store_memory=OBJECT_STORE, include_dashboard=False, configure_logging=False, log_to_driver=False,
                         _temp_dir=self.own,
                     )
-            except (ray.exceptions.RayError, OSError, ValueError, RuntimeError) as error:
+            except (RayError, OSError, ValueError, RuntimeError) as error:
                 self.close()
                 raise UsageError(f"--on ray: {f'no cluster answers at RAY_ADDRESS={address}' if address else 'Ray does not start'} ({error})") from None
         self.at_once = self.wished or AHEAD * max(1, int(ray.cluster_resources().get("CPU", 1)))
         self.task = ray.remote(num_cpus=1, max_retries=RETRIES)(carry_out)
+        return self.task
 
     def close(self) -> None:
         if self.task is not None or self.own is not None:
@@ -127,8 +129,10 @@ class Ray(Executor):
         self.task = self.own = None
 
 
-def carry_out(order: str) -> str:
-    """What a task does: perform an order, and say what was said on the way."""
+def carry_out(order: str, folder: str) -> str:
+    """What a task does: perform an order, and say what was said on the way. Paths of a recipe are meant from where it was begun, if that is a folder here, too."""
+    with contextlib.suppress(OSError):
+        os.chdir(folder)
     heard = Heard(logging.WARNING)
     logger.addHandler(heard)
     try:
