@@ -29,7 +29,7 @@ RETRIES = 3
 AHEAD = 2
 """Tasks handed out for every core, so that none waits for its next."""
 FETCHES = 8
-"""Folders fetched at a time, where machines share a store and no disk."""
+"""Folders offered or fetched at a time, where machines share a store and no disk."""
 OBJECT_STORE = 80 << 20
 """Bytes of shared memory for what tasks say (the least that Ray takes)."""
 ALONE = {"RAY_AUTH_MODE": "token", "RAY_USAGE_STATS_ENABLED": "0", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
@@ -59,9 +59,8 @@ class Ray(Executor):
         progress, left = Counted(what, len(work)), iter(enumerate(work))
         folders: dict[int, Future[Path]] = {}
         running: dict[Any, tuple[int, dict[str, Any]]] = {}
-        for folder in dict.fromkeys(folder for _, inputs in work for folder in inputs):
-            offer(cache, folder)
         with ThreadPoolExecutor(FETCHES, "ftheta-fetch") as fetching:
+            list(fetching.map(offer, itertools.repeat(cache), dict.fromkeys(folder for _, inputs in work for folder in inputs)))
             try:
                 while True:
                     for number, one in itertools.islice(left, self.at_once - len(running)):

@@ -29,6 +29,8 @@ STEPS = Catalogue(
         "tokens": "ftheta.data.corpus.tokenizing:Tokens",
     },
 )
+OURS = version("ftheta")
+"""Of another version the same order may have other results."""
 
 
 class Step(Config, ABC):
@@ -52,14 +54,14 @@ def perform(step: Step, inputs: Sequence[Path], cache: Path) -> Path:
 
 def order_of(step: Step, inputs: Sequence[Path], cache: Path) -> dict[str, Any]:
     """What a process needs to be told to perform a step, as plain data: folders are named within the cache, which may lie elsewhere for another machine."""
-    return {"version": version("ftheta"), "step": step.dump(), "inputs": [place.relative_to(cache).as_posix() for place in inputs], "cache": where(cache)}
+    return {"version": OURS, "step": step.dump(), "inputs": [place.relative_to(cache).as_posix() for place in inputs], "cache": where(cache)}
 
 
 def answer(order: Mapping[str, Any]) -> dict[str, str]:
     """Perform what `order_of` says: the folder within the cache, or what is wrong, as plain data."""
     try:
-        if order["version"] != (mine := version("ftheta")):
-            raise DataError(f"{platform.node()} has ftheta {mine} and is to work for {order['version']}: install the same version everywhere")
+        if order["version"] != OURS:
+            raise DataError(f"{platform.node()} has ftheta {OURS} and is to work for {order['version']}: install the same version everywhere")
         step, cache = Slot(STEPS).parse(order["step"]), cache_at(order["cache"])
         assert isinstance(step, Step)
         return {"folder": perform(step, [cache / place for place in order["inputs"]], cache).relative_to(cache).as_posix()}
