@@ -246,7 +246,7 @@ def changed(place: Path, entry: Mapping[str, Any]) -> str:
 
 @contextlib.contextmanager
 def lock(folder: Path, *, wait: bool = False) -> Iterator[None]:
-    """Hold a folder for writing. Raises FolderError when another process holds it (or waits until it does no longer), OSError when nothing can be written into it."""
+    """Hold a folder for writing. Raises FolderError when another process holds it (with `wait` it waits), OSError when nothing can be written into it."""
     folder.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
     try:

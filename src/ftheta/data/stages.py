@@ -26,7 +26,7 @@ VERSION = 1
 
 
 def home() -> Path:
-    """Where derived data lives: `$FTHETA_HOME`, else the user's cache folder. Of an address (s3://bucket/prefix) this is the folder of copies on this machine."""
+    """Where derived data lives: `$FTHETA_HOME`, else the user's cache folder. Of an address (s3://bucket/prefix) it is this machine's folder of copies."""
     given = os.environ.get("FTHETA_HOME")
     return cache_at(given) if given else Path(platformdirs.user_cache_dir("ftheta"))
 
@@ -60,7 +60,8 @@ def available(cache: Path, folder: Path) -> Path:
         return folder
     store = store_of(cache)
     if store is None:
-        raise DataError(f"{folder} was made by another machine and is not here: set FTHETA_HOME to a folder that all machines share, or to an address such as s3://bucket/name")
+        wanted = "set FTHETA_HOME to a folder that all machines share, or to an address such as s3://bucket/name"
+        raise DataError(f"{folder} was made by another machine and is not here: {wanted}")
     with lock(folder.with_name(f".{folder.name}-lock"), wait=True):
         if not folder.is_dir() and not store.fetch(name := folder.relative_to(cache).as_posix(), folder):
             raise DataError(f"{store.url}/{name} is not there any more: run the same command again")
@@ -83,7 +84,8 @@ def digest(value: Any) -> str:
 def stage(cache: Path, name: str, key: Mapping[str, Any], build: Callable[[Attempt], None]) -> Path:
     """The committed folder of this stage for this key, built if it is not there or does not verify.
 
-    Two processes that want it at once: one builds under a lock, the other finds it afterwards. On two machines that share a store both build; the first to finish counts.
+    Two processes that want it at once: one builds under a lock, the other finds it afterwards. On two machines that share a store both build, and the first
+    to finish counts.
     """
     address = digest({"stage": name, "version": VERSION, **key})
     folder = cache / name / address

@@ -37,7 +37,9 @@ def run_data(
 ) -> DataOutcome:
     """Do the data stages of a recipe, or find them done, and write the data card into `data/` of the run folder.
 
-    `on` says who does the work: `local` processes, as many as `workers` (none: one for each core), or the tasks of a `ray` cluster. Raises FthetaError's subclasses.
+    `on` says who does the work: `local` processes, as many as `workers` (none: one for each core), or the tasks of a `ray` cluster.
+
+    Raises FthetaError's subclasses.
     """
     parsed = load(recipe, changes)
     folder = Path(out) if out is not None else Path("runs") / parsed.name

@@ -86,7 +86,8 @@ class Ray(Executor):
             raise DataError(f"a task that had to {subject(order)} failed on the cluster: {str(error).strip().splitlines()[-1]}") from None
         except RayError as error:
             reason = str(error).strip().partition("\n")[0] or type(error).__name__
-            raise DataError(f"a task that had to {subject(order)} was lost {RETRIES + 1} times ({reason}); what is finished stays, run the same command again") from None
+            lost = f"a task that had to {subject(order)} was lost {RETRIES + 1} times ({reason})"
+            raise DataError(f"{lost}; what is finished stays, run the same command again") from None
         for line in said.pop("warnings"):
             logger.warning("%s", line)
         return said
@@ -96,7 +97,7 @@ class Ray(Executor):
         address = os.environ.get("RAY_ADDRESS")
         if not address:
             for name, value in {**ALONE, "RAY_AUTH_TOKEN": secrets.token_hex(32)}.items():
-                os.environ.setdefault(name, value)                                        # Ray reads them when it is imported and keeps the token while the process lives
+                os.environ.setdefault(name, value)                                        # read when Ray is imported; the token is kept while the process lives
             self.own = tempfile.mkdtemp(prefix="ftheta-ray-")
         import ray
         from ray.exceptions import RayError
@@ -129,7 +130,7 @@ class Ray(Executor):
 
 
 def carry_out(order: str, folder: str) -> str:
-    """What a task does: perform an order, and say what was said on the way. Paths of a recipe are meant from where it was begun, if that is a folder here, too."""
+    """What a task does: perform an order, and say what was said on the way. Paths of a recipe are meant from `folder`, if that is one here, too."""
     with contextlib.suppress(OSError):
         os.chdir(folder)
     heard = Heard(logging.WARNING)
