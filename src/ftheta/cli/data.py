@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.text import Text
 
 import ftheta
-from ftheta.cli.arguments import RecipeArgument, SetOption
+from ftheta.cli.arguments import OnOption, RecipeArgument, SetOption, WorkersOption
 
 if TYPE_CHECKING:
     from ftheta.data.corpus.looking import Found
@@ -32,8 +32,8 @@ def run_(
     recipe: RecipeArgument,
     set_: SetOption = [],  # noqa: B006
     out: Annotated[Path | None, typer.Option(help="The run folder, whose data/ gets the card; runs/<name> unless given.")] = None,
-    on: Annotated[str, typer.Option(help="Who does the work: local.")] = "local",
-    workers: Annotated[int | None, typer.Option(min=1, help="Processes; none: one for each core.")] = None,
+    on: OnOption = "local",
+    workers: WorkersOption = None,
 ) -> None:
     """Read, clean, de-duplicate, divide and tokenize documents, and write the data card; what was done before is found again.
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 import ftheta
-from ftheta.cli.arguments import RecipeArgument, SetOption
+from ftheta.cli.arguments import OnOption, RecipeArgument, SetOption, WorkersOption
 from ftheta.cli.progress import Progress
 from ftheta.cli.show import interval
 
@@ -17,13 +17,15 @@ def run(
     recipe: RecipeArgument,
     set_: SetOption = [],  # noqa: B006
     out: Annotated[Path | None, typer.Option(help="The run folder; runs/<name> unless given.")] = None,
+    on: OnOption = "local",
+    workers: WorkersOption = None,
 ) -> None:
     """Do everything the recipe says; run it again and it continues, or says it is done.
 
     Example: ftheta run python-lm --set train.minutes=5
     """
     with Progress() as progress:
-        outcome = ftheta.run(recipe, changes=set_, out=out, listeners=[progress])
+        outcome = ftheta.run(recipe, changes=set_, out=out, listeners=[progress], on=on, workers=workers)
     results, folder = outcome.results, outcome.folder
     if not outcome.fresh:
         print(f"{folder} is done (finished {results['finished']}); choose another --out to run it afresh")

@@ -115,9 +115,14 @@ class Attempt:
         self.write(name, text.encode())
 
     def adopt(self, name: str) -> None:
-        """Take in a file that a library wrote into the folder by itself."""
-        data = (self.path / name).read_bytes()
-        self.write(name, data)
+        """Take in a file that a library wrote into the folder by itself: sync it and hash what is there."""
+        place = self.path / name
+        descriptor = os.open(place, os.O_RDWR)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        self.files[name] = {"bytes": place.stat().st_size, "xxh3_128": digest_file(place)}
 
 
 @contextlib.contextmanager
@@ -181,18 +186,26 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     """The manifest of a committed folder. Raises FolderError when it is missing or is not one."""
     place = folder / MANIFEST
     try:
-        data = place.read_bytes()
-        manifest = json.loads(data)
+        return parse_manifest(place.read_bytes(), place)
     except FileNotFoundError:
         raise FolderError(f"{place} is missing: the folder was not written by ftheta, or not completely") from None
     except OSError as error:
         raise FolderError(f"{place} cannot be read: {error.strerror}") from None
+
+
+def parse_manifest(data: bytes, place: str | Path) -> dict[str, Any]:
+    """What `sealed` made bytes of. Raises FolderError for anything else, and for a file outside the folder."""
+    try:
+        manifest = json.loads(data)
     except (ValueError, RecursionError) as error:
         raise FolderError(f"{place} is damaged: {error}") from None
     if not (isinstance(manifest, dict) and isinstance(manifest.get("files"), dict)):
         raise FolderError(f"{place} holds no file table: it is damaged or foreign")
     if manifest.pop(SEAL, None) is None or sealed(manifest) != data:
         raise FolderError(f"{place} was changed after it was written (checksum differs)")
+    for name in manifest["files"]:
+        if Path(name).is_absolute() or ".." in Path(name).parts:
+            raise FolderError(f"{place} lists a file outside the folder: {name!r}")
     return manifest
 
 
@@ -213,9 +226,7 @@ def verify(folder: Path) -> list[str]:
     found: list[str] = []
     for name, entry in files.items():
         place = folder / name
-        if Path(name).is_absolute() or ".." in Path(name).parts:
-            found.append(f"{folder / MANIFEST} lists a file outside the folder: {name!r}")
-        elif not place.is_file():
+        if not place.is_file():
             found.append(f"{place} is missing")
         elif reason := changed(place, entry):
             found.append(f"{place} {reason}")
@@ -234,16 +245,18 @@ def changed(place: Path, entry: Mapping[str, Any]) -> str:
 
 
 @contextlib.contextmanager
-def lock(folder: Path) -> Iterator[None]:
-    """Hold a folder for writing. Raises FolderError when another process holds it, OSError when nothing can be written into it."""
+def lock(folder: Path, *, wait: bool = False) -> Iterator[None]:
+    """Hold a folder for writing. Raises FolderError when another process holds it (with `wait` it waits), OSError when nothing can be written into it."""
     folder.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            owner = os.pread(descriptor, 64, 0).decode(errors="replace").strip() or "unknown"
-            raise FolderError(f"{folder} is being written by another process (pid {owner}); wait for it, or choose another --out") from None
+            if not wait:
+                owner = os.pread(descriptor, 64, 0).decode(errors="replace").strip() or "unknown"
+                raise FolderError(f"{folder} is being written by another process (pid {owner}); wait for it, or choose another --out") from None
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
         write_file(folder / f"{TEMPORARY}probe", b"")                                     # the lock's file may be writable where the folder is not

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,16 +15,64 @@ from typing import Any
 import platformdirs
 import xxhash
 
-from ftheta.core.atomic import Attempt, clear_attempts, commit, lock, verify
+from ftheta.core.atomic import Attempt, clear_attempts, commit, lock, sync_folder, verify
+from ftheta.core.errors import DataError
 from ftheta.core.log import logger
+from ftheta.data.read.stores import is_url
+from ftheta.data.store import Store
 
 VERSION = 1
 """Part of every address: raised when a stage's output format changes."""
 
 
 def home() -> Path:
-    """Where derived data lives: `$FTHETA_HOME`, else the user's cache folder."""
-    return Path(os.environ.get("FTHETA_HOME") or platformdirs.user_cache_dir("ftheta"))
+    """Where derived data lives: `$FTHETA_HOME`, else the user's cache folder. Of an address (s3://bucket/prefix) it is this machine's folder of copies."""
+    given = os.environ.get("FTHETA_HOME")
+    return cache_at(given) if given else Path(platformdirs.user_cache_dir("ftheta"))
+
+
+def copies() -> Path:
+    """The folder of this machine for copies from stores: `copies()/s3/bucket/prefix` are those of s3://bucket/prefix."""
+    return Path(platformdirs.user_cache_dir("ftheta")) / "copies"
+
+
+def cache_at(where: str) -> Path:
+    """This machine's folder for a path or an address."""
+    return copies() / where.replace("://", "/", 1) if is_url(where) else Path(where)
+
+
+def where(cache: Path) -> str:
+    """The path or address of a cache, as other machines find it."""
+    if not cache.is_relative_to(copies()):
+        return str(cache.absolute())
+    protocol, _, place = cache.relative_to(copies()).as_posix().partition("/")
+    return f"{protocol}://{place}"
+
+
+def store_of(cache: Path) -> Store | None:
+    """The store whose folders a cache has copies of."""
+    return Store(where(cache)) if cache.is_relative_to(copies()) else None
+
+
+def available(cache: Path, folder: Path) -> Path:
+    """A committed folder of the cache that perhaps another machine has made. Raises DataError when it is not to be found."""
+    if folder.is_dir():
+        return folder
+    store = store_of(cache)
+    if store is None:
+        wanted = "set FTHETA_HOME to a folder that all machines share, or to an address such as s3://bucket/name"
+        raise DataError(f"{folder} was made by another machine and is not here: {wanted}")
+    with lock(folder.with_name(f".{folder.name}-lock"), wait=True):
+        if not folder.is_dir() and not store.fetch(name := folder.relative_to(cache).as_posix(), folder):
+            raise DataError(f"{store.url}/{name} is not there any more: run the same command again")
+    return folder
+
+
+def offer(cache: Path, folder: Path) -> None:
+    """See to it that other machines find a folder of the cache."""
+    store = store_of(cache)
+    if store is not None and not store.has(name := folder.relative_to(cache).as_posix()):
+        store.publish(folder, name)
 
 
 def digest(value: Any) -> str:
@@ -35,18 +84,43 @@ def digest(value: Any) -> str:
 def stage(cache: Path, name: str, key: Mapping[str, Any], build: Callable[[Attempt], None]) -> Path:
     """The committed folder of this stage for this key, built if it is not there or does not verify.
 
-    Two processes that want it at once: one builds under a lock, the other finds it afterwards.
+    Two processes that want it at once: one builds under a lock, the other finds it afterwards. On two machines that share a store both build, and the first
+    to finish counts.
     """
     address = digest({"stage": name, "version": VERSION, **key})
     folder = cache / name / address
     if folder.is_dir() and not (found := verify(folder)):
         return folder
-    with lock(cache / name / f".{address}-lock"):
+    with lock(cache / name / f".{address}-lock", wait=True):
         if folder.is_dir():
             if not (found := verify(folder)):
                 return folder
             logger.warning("%s: cached data is damaged and is built again (%s)", name, found[0])
         clear_attempts(cache / name, address)                                             # other addresses may be being built right now
-        with commit(folder, {"stage": name, "key": dict(key)}, replace=True) as attempt:
-            build(attempt)
+
+        def make(place: Path) -> None:
+            with commit(place, {"stage": name, "key": dict(key)}, replace=True) as attempt:
+                build(attempt)
+
+        if (store := store_of(cache)) is None:
+            make(folder)
+        else:
+            share(store, f"{name}/{address}", folder, make)
     return folder
+
+
+def share(store: Store, name: str, folder: Path, make: Callable[[Path], None]) -> None:
+    """Fetch a folder from the store, or make it and give it to the store. It has its place here once the store has it, too."""
+    if store.fetch(name, folder):
+        return
+    made = folder.with_name(f".{folder.name}-made")
+    if verify(made):                                                                      # unless this is as far as an attempt came that was killed
+        make(made)
+    if store.publish(made, name):
+        shutil.rmtree(folder, ignore_errors=True)
+        os.rename(made, folder)
+        sync_folder(folder.parent)
+        return
+    shutil.rmtree(made)
+    if not store.fetch(name, folder):
+        raise DataError(f"{store.url}/{name} was changed in the store just after it was written: run the same command again")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ftheta.core.atomic import commit, lock
+from ftheta.core.catalog import Catalogue
 from ftheta.core.errors import UsageError, suggest
 from ftheta.data.corpus import looking
 from ftheta.data.corpus.card import card, distributions
@@ -18,7 +19,7 @@ from ftheta.data.text import PreparedText, TextSource, prepare_text
 from ftheta.lifecycle.build import sections_of
 from ftheta.lifecycle.recipe import Recipe, load
 
-EXECUTORS: dict[str, type[Executor]] = {"local": Local}
+EXECUTORS = Catalogue("executor", {"local": "ftheta.data.corpus.executors:Local", "ray": "ftheta.data.corpus.cluster:Ray"})
 Changes = Sequence[str] | Mapping[str, Any]
 
 
@@ -36,7 +37,9 @@ def run_data(
 ) -> DataOutcome:
     """Do the data stages of a recipe, or find them done, and write the data card into `data/` of the run folder.
 
-    `on` says who does the work: `local` processes, as many as `workers` (none: one for each core). Raises FthetaError's subclasses.
+    `on` says who does the work: `local` processes, as many as `workers` (none: one for each core), or the tasks of a `ray` cluster.
+
+    Raises FthetaError's subclasses.
     """
     parsed = load(recipe, changes)
     folder = Path(out) if out is not None else Path("runs") / parsed.name
@@ -46,10 +49,10 @@ def run_data(
 
 
 def build_executor(on: str, workers: int | None) -> Executor:
-    """Raises UsageError for a name that is none."""
+    """Who performs steps; starts nothing yet. Raises UsageError for a name that is none, or whose package is not installed."""
     if on not in EXECUTORS:
-        raise UsageError(f"--on: there is no '{on}'{suggest(on, EXECUTORS, 'choices')}")
-    return EXECUTORS[on](workers)
+        raise UsageError(f"--on: there is no '{on}'{suggest(on, EXECUTORS.names())}")
+    return EXECUTORS.load(on)(workers)
 
 
 def write_card(recipe: Recipe, text: PreparedText, folder: Path) -> DataOutcome:

@@ -31,6 +31,7 @@ from ftheta.core.device import facts as machine_facts
 from ftheta.core.errors import ConfigError, FolderError, Problem, UsageError
 from ftheta.core.log import logger
 from ftheta.core.tensors import fingerprint
+from ftheta.data.corpus.executors import Executor
 from ftheta.data.processors.text import TextProcessor
 from ftheta.data.source import Source
 from ftheta.data.sources.source_config import Prepared, source_name
@@ -39,6 +40,7 @@ from ftheta.evaluation.metrics.metric import Measurement, Metric, Result, Subjec
 from ftheta.lifecycle.build import build_data, build_ramp, build_source, build_validation, completed, original_model, refuse_misfits, task_of
 from ftheta.lifecycle.card import number, render
 from ftheta.lifecycle.companion import accompanied, load_companion
+from ftheta.lifecycle.corpora import build_executor
 from ftheta.lifecycle.few_bits import few_bits, first_loss
 from ftheta.lifecycle.ledger import ceiling, flops_of_rows, flops_per_step, parameter_counts
 from ftheta.lifecycle.pictures import curves
@@ -73,8 +75,12 @@ class Outcome:
 
 def run(
     recipe: str | Path | Mapping[str, Any], *, changes: Sequence[str] | Mapping[str, Any] = (), out: str | Path | None = None, listeners: Sequence[Listener] = (),
+    on: str = "local", workers: int | None = None,
 ) -> Outcome:
-    """Do everything the recipe says, continuing what was begun. Raises FthetaError's subclasses; Stopped when asked to stop."""
+    """Do everything the recipe says, continuing what was begun; `on` and `workers` say who works on documents, as for `run_data`.
+
+    Raises FthetaError's subclasses; Stopped when asked to stop.
+    """
     parsed = load(recipe, changes)
     if parsed.arms:
         listed = ", ".join(arm.adapt.name + ("" if arm.rate is None else f" at rate {arm.rate:g}") for arm in parsed.arms)
@@ -84,9 +90,10 @@ def run(
         parsed = load(recipe, changes, begun)
     refuse_misfits(parsed)
     distributed.start()
+    executor = build_executor(on if distributed.rank() == 0 else "local", workers)
     stop = StopRequest()
     with stop.installed(), held(folder):
-        return run_stages(parsed, folder, stop, list(listeners))
+        return run_stages(parsed, folder, stop, list(listeners), executor)
 
 
 def begun_from(folder: Path) -> str | None:
@@ -106,7 +113,7 @@ def held(folder: Path) -> Any:
         raise FolderError(f"{error.filename or folder}: {error.strerror}; what was saved before is untouched, run the same command again to continue") from error
 
 
-def run_stages(recipe: Recipe, folder: Path, stop: StopRequest, listeners: list[Listener]) -> Outcome:
+def run_stages(recipe: Recipe, folder: Path, stop: StopRequest, listeners: list[Listener], executor: Executor) -> Outcome:
     threads = recipe.train.threads
     before = torch.get_num_threads()
     if threads:
@@ -118,7 +125,7 @@ def run_stages(recipe: Recipe, folder: Path, stop: StopRequest, listeners: list[
             clear_attempts(folder)
         events = Events(folder if distributed.rank() == 0 else None, listeners if distributed.rank() == 0 else [])
         events.event("stage", name="data")
-        data = build_data(recipe)
+        data = build_data(recipe, executor)
         refuse_misfits(recipe, data.ports)
         recipe = completed(recipe, data.ports.sizes)
         claim(recipe, folder)

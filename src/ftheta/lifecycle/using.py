@@ -31,7 +31,7 @@ from ftheta.models.folder import load
 from ftheta.models.model import Model
 
 EXTRAS = {
-    "classical": ("scikit-learn",), "constrained": ("llguidance",), "data": ("ftfy", "opencc-python-reimplemented", "py3langid"),
+    "classical": ("scikit-learn",), "cluster": ("ray",), "constrained": ("llguidance",), "data": ("ftfy", "opencc-python-reimplemented", "py3langid"),
     "harness": ("lm-eval",), "hub": ("huggingface-hub",), "language": ("sacrebleu", "rouge-score"), "rl": ("gymnasium",),
     "serve": ("fastapi", "uvicorn"),
 }

@@ -15,9 +15,9 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
-from ftheta.core.errors import DataError, FthetaError
+from ftheta.core.errors import DataError
 from ftheta.core.log import logger
-from ftheta.data.corpus.step import Step, order_of, perform
+from ftheta.data.corpus.step import Step, order_of, outcome, perform, subject
 
 Work = tuple[Step, Sequence[Path]]
 TRIES = 2
@@ -56,9 +56,9 @@ class Local(Executor):
         while len(self.started) < min(self.workers, len(work)):
             self.started.append(worker := Worker())
             self.idle.put(worker)
-        return in_threads(lambda one: progress.one(self.perform(order_of(*one, cache))), work, len(self.started))
+        return in_threads(lambda one: progress.one(outcome(self.perform(order_of(*one, cache)), cache)), work, len(self.started))
 
-    def perform(self, order: dict[str, Any]) -> Path:
+    def perform(self, order: dict[str, Any]) -> dict[str, str]:
         """Have a process perform a step; another one once more if it dies."""
         for last in range(TRIES):
             worker = self.idle.get()
@@ -66,8 +66,8 @@ class Local(Executor):
                 return worker.perform(order)
             except BrokenPipeError as error:
                 if last == TRIES - 1:
-                    raise DataError(f"a process that had to {order['step']['kind']} {subject(order)} died {TRIES} times ({error})") from None
-                logger.warning("a process that had to %s %s died (%s): once more", order["step"]["kind"], subject(order), error)
+                    raise DataError(f"a process that had to {subject(order)} died {TRIES} times ({error})") from None
+                logger.warning("a process that had to %s died (%s): once more", subject(order), error)
             finally:
                 self.idle.put(worker)
         raise AssertionError
@@ -85,8 +85,8 @@ class Worker:
     def __init__(self) -> None:
         self.process: subprocess.Popen[bytes] | None = None
 
-    def perform(self, order: dict[str, Any]) -> Path:
-        """Raises BrokenPipeError saying how the process died, FthetaError for what it says is wrong."""
+    def perform(self, order: dict[str, Any]) -> dict[str, str]:
+        """Its answer. Raises BrokenPipeError saying how the process died."""
         if self.process is None:
             self.process = subprocess.Popen([sys.executable, "-m", "ftheta.data.corpus.worker"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         assert self.process.stdin is not None and self.process.stdout is not None
@@ -102,10 +102,7 @@ class Worker:
             self.process.stdout.close()
             self.process = None
             raise BrokenPipeError(f"killed by signal {-code}, perhaps for want of memory" if code < 0 else f"exit status {code}")
-        said = json.loads(answer)
-        if "error" in said:
-            raise {error.__name__: error for error in FthetaError.__subclasses__()}.get(said["error"], DataError)(said["message"])
-        return Path(said["folder"])
+        return json.loads(answer)
 
     def close(self) -> None:
         """End it, also in the middle of something: what is not committed was never there."""
@@ -147,9 +144,3 @@ class Counted:
                 self.said = time.monotonic()
                 logger.info("%s: %s of %s shards", self.what, f"{self.done:,}", f"{self.total:,}")
         return folder
-
-
-def subject(order: dict[str, Any]) -> str:
-    """What an order is about, in words."""
-    files = [file[1] for file in order["step"].get("files", [])]
-    return f"{files[0]}" + (f" and {len(files) - 1:,} more files" if len(files) > 1 else "") if files else Path(order["inputs"][0]).name

@@ -7,9 +7,8 @@ import os
 import signal
 import sys
 
-from ftheta.core.errors import DataError, FthetaError
 from ftheta.core.log import configure
-from ftheta.data.corpus.step import perform_order
+from ftheta.data.corpus.step import answer
 
 
 def main() -> None:
@@ -19,13 +18,7 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     for line in sys.stdin:
-        try:
-            answer = {"folder": str(perform_order(json.loads(line)))}
-        except FthetaError as error:
-            answer = {"error": type(error).__name__, "message": str(error)}
-        except OSError as error:
-            answer = {"error": DataError.__name__, "message": f"{error.filename or 'a folder'}: {error.strerror}; what is finished stays, run the same command again"}
-        print(json.dumps(answer), file=answers, flush=True)
+        print(json.dumps(answer(json.loads(line))), file=answers, flush=True)
 
 
 if __name__ == "__main__":

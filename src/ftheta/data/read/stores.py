@@ -14,8 +14,8 @@ def is_url(path: str) -> bool:
     return "://" in path
 
 
-def filesystem(url: str) -> tuple[Any, str]:
-    """The store an address is of, and the place in it. Raises DataError for a protocol that is not known."""
+def filesystem(url: str, named: str = "data.source.path") -> tuple[Any, str]:
+    """The store an address is of, and the place in it. Raises DataError for a protocol that is not known, saying what `named` it."""
     try:
         import fsspec
     except ImportError:
@@ -23,7 +23,7 @@ def filesystem(url: str) -> tuple[Any, str]:
     try:
         store, place = fsspec.core.url_to_fs(url)
     except (ImportError, ValueError) as error:
-        raise DataError(f"data.source.path: {url}: {error}") from None
+        raise DataError(f"{named}: {url}: {error}") from None
     store.invalidate_cache()
     return store, place
 
