@@ -11,11 +11,12 @@ from tokenizers import Tokenizer
 
 from ftheta.core.atomic import Attempt
 from ftheta.core.contract import Ports
+from ftheta.core.errors import DamagedError
 from ftheta.core.log import logger
 from ftheta.data.corpus.corpus import Corpus, build_corpus
-from ftheta.data.corpus.shards import account_of
+from ftheta.data.corpus.shards import DOCUMENTS, StoredTexts, account_of
 from ftheta.data.corpus.source import DocumentSource
-from ftheta.data.corpus.tokenizing import Tokens
+from ftheta.data.corpus.tokenizing import Sample, Tokens, drawn
 from ftheta.data.mixed import Mixed
 from ftheta.data.processors.text import TextProcessor
 from ftheta.data.source import Dataset
@@ -23,6 +24,9 @@ from ftheta.data.sources.source_config import Prepared, Sections
 from ftheta.data.split import SPLITS
 from ftheta.data.stages import digest, stage
 from ftheta.data.tokens import TokenDataset
+
+TRIES = 99
+"""How many damaged folders are made again before it is the disk that is at fault."""
 
 
 class TextSource(DocumentSource):
@@ -84,11 +88,30 @@ class PreparedText:
 
 def prepare_text(source: DocumentSource, sections: Sections) -> PreparedText:
     """Run or find every stage. Raises DataError for unreadable, empty or too little text."""
+    for _ in range(TRIES):
+        try:
+            return all_stages(source, sections)
+        except DamagedError as error:                                                     # the folder is gone, so this comes to an end
+            logger.warning("%s", error)
+    return all_stages(source, sections)
+
+
+def all_stages(source: DocumentSource, sections: Sections) -> PreparedText:
+    """Run or find every stage once. Raises DamagedError for one that was found and then turned out to be damaged when it was read."""
     corpus = build_corpus(source, sections)
-    made = tokenizer_stage(corpus.fingerprint, lambda: corpus.texts("train"), sections)
+    made = tokenizer_stage(corpus.fingerprint, lambda: to_learn_from(corpus, sections), sections)
     processor = controlled(made, sections)
     tokens = sections.executor.each("tokenize", [(Tokens(), [folder, made]) for folder in corpus.divided], sections.cache)
     return PreparedText(corpus, processor, tokens, account(corpus, tokens))
+
+
+def to_learn_from(corpus: Corpus, sections: Sections) -> StoredTexts:
+    """The training documents, or as many of them as the tokenizer needs."""
+    enough, there = sections.tokenizer.enough, corpus.stages[-1].account["train"]["bytes"]
+    if enough is None or there <= enough:
+        return corpus.texts("train")
+    step = Sample(share=enough / there)
+    return StoredTexts([folder / DOCUMENTS for folder in sections.executor.each("sample", [(step, [folder]) for folder in corpus.divided], sections.cache)])
 
 
 def account(corpus: Corpus, tokens: Sequence[Path]) -> dict[str, Any]:
@@ -107,7 +130,13 @@ def account(corpus: Corpus, tokens: Sequence[Path]) -> dict[str, Any]:
 
 def made_processor(content: str, texts: Callable[[], Sequence[str]], sections: Sections) -> TextProcessor:
     """The processor with the tokenizer made from texts, which `content` is the address of; found again where it has been made before."""
-    return controlled(tokenizer_stage(content, texts, sections), sections)
+    return controlled(tokenizer_stage(content, lambda: as_many_as_needed(texts(), sections.tokenizer.enough), sections), sections)
+
+
+def as_many_as_needed(texts: Sequence[str], enough: int | None) -> Sequence[str]:
+    """The texts, or about `enough` bytes of them."""
+    there = 0 if enough is None else sum(len(text.encode()) for text in texts)
+    return texts if enough is None or there <= enough else [text for text in texts if drawn(text, enough / there)]
 
 
 def tokenizer_stage(content: str, texts: Callable[[], Sequence[str]], sections: Sections) -> Path:

@@ -2,23 +2,39 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
+import xxhash
 
 from ftheta.core.atomic import Attempt
 from ftheta.data.corpus.comparing import write_array
-from ftheta.data.corpus.shards import ACCOUNT, StoredTexts
+from ftheta.data.corpus.shards import ACCOUNT, DOCUMENTS, StoredTexts, read_documents, write_documents
 from ftheta.data.corpus.step import Step
 from ftheta.data.processors.text import TextProcessor
 from ftheta.data.split import SPLITS
-from ftheta.data.stages import digest
 
-TOGETHER = 256
-"""Documents that are tokenized at a time."""
+TOGETHER = 1 << 18
+"""Characters of documents that are tokenized at a time; a token takes many times the memory of its text while it is found."""
+
+
+def drawn(text: str, share: float) -> bool:
+    """Whether a text is one of a share of all, by a hash of it: wherever it stands and whoever asks."""
+    return xxhash.xxh3_64_intdigest(text.encode("utf-8", "surrogatepass"), seed=1) < share * 2**64
+
+
+class Sample(Step):
+    """Divided documents → a share of those that train, for a tokenizer that needs no more."""
+
+    kind: Literal["sample"] = "sample"
+    share: float
+    """How large a part of the documents."""
+
+    def build(self, attempt: Attempt, inputs: Sequence[Path]) -> None:
+        [folder] = inputs
+        write_documents(attempt, DOCUMENTS, (document for document in read_documents(folder / "train.parquet") if drawn(document.text, self.share)))
 
 
 class Tokens(Step):
@@ -39,11 +55,18 @@ class Tokens(Step):
                 pieces += [np.array([first, *encoding.ids, last], kind) for encoding in tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
             tokens = np.concatenate(pieces)
             write_array(attempt, f"{name}.npy", tokens)
-            counts[name] = {"tokens": len(tokens), "bytes": size, "fingerprint": digest(tokens.tobytes())}
+            counts[name] = {"tokens": len(tokens), "bytes": size, "fingerprint": xxhash.xxh3_128_hexdigest(tokens.data)}
         attempt.write_json(ACCOUNT, counts)
 
 
-def batched(texts: Sequence[str], size: int) -> Iterator[list[str]]:
-    left = iter(texts)
-    while batch := list(itertools.islice(left, size)):
+def batched(texts: Iterable[str], size: int) -> Iterator[list[str]]:
+    """Texts in runs of about `size` characters, one at least."""
+    batch, held = [], 0
+    for text in texts:
+        batch.append(text)
+        held += len(text)
+        if held >= size:
+            yield batch
+            batch, held = [], 0
+    if batch:
         yield batch
