@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,11 @@ from ftheta.core.contract import Ports
 from ftheta.core.errors import DamagedError
 from ftheta.core.log import logger
 from ftheta.data.corpus.corpus import Corpus, build_corpus
+from ftheta.data.corpus.packing import Fit
 from ftheta.data.corpus.shards import DOCUMENTS, StoredTexts, account_of
 from ftheta.data.corpus.source import DocumentSource
 from ftheta.data.corpus.tokenizing import Sample, Tokens, drawn
+from ftheta.data.fitted import FittedDataset
 from ftheta.data.mixed import Mixed
 from ftheta.data.processors.text import TextProcessor
 from ftheta.data.source import Dataset
@@ -55,6 +57,8 @@ class PreparedText:
     corpus: Corpus
     processor: TextProcessor
     tokens: list[Path]
+    fitted: list[Path]
+    """For every shard what lies in which row, if documents are laid whole into rows."""
     account: dict[str, Any]
 
     @property
@@ -72,10 +76,14 @@ class PreparedText:
         """The arrays of a split's tokens, of all origins or of one."""
         return [folder / f"{split}.npy" for folder, of in zip(self.tokens, self.corpus.origins, strict=True) if origin in (None, of)]
 
-    def rows(self, split: str, sections: Sections, origin: str | None = None) -> TokenDataset:
+    def rows(self, split: str, sections: Sections, origin: str | None = None) -> Dataset:
         """A split as rows of tokens. Raises DataError when there is not one."""
         fingerprint = self.fingerprint(split) if origin is None else digest([self.fingerprint(split), origin])
-        return TokenDataset(self.files(split, origin), fingerprint, self.processor.vocab, sections.pack.length, sections.lookahead, self.processor.borders)
+        facts = (fingerprint, self.processor.vocab, sections.pack.length, sections.lookahead)
+        if not self.fitted:
+            return TokenDataset(self.files(split, origin), *facts, self.processor.borders)
+        laid = [folder for folder, of in zip(self.fitted, self.corpus.origins, strict=True) if origin in (None, of)]
+        return FittedDataset(self.files(split, origin), laid, *facts, self.processor.id("pad") or 0)
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -102,7 +110,18 @@ def all_stages(source: DocumentSource, sections: Sections) -> PreparedText:
     made = tokenizer_stage(corpus.fingerprint, lambda: to_learn_from(corpus, sections), sections)
     processor = controlled(made, sections)
     tokens = sections.executor.each("tokenize", [(Tokens(), [folder, made]) for folder in corpus.divided], sections.cache)
-    return PreparedText(corpus, processor, tokens, account(corpus, tokens))
+    found, fitted = account(corpus, tokens), list[Path]()
+    if sections.pack.how == "best_fit":
+        step = Fit(length=sections.pack.length, lookahead=sections.lookahead)
+        fitted = sections.executor.each("pack", [(step, [folder]) for folder in tokens], sections.cache)
+        found["rows"] = filled([account_of(folder) for folder in fitted])
+    return PreparedText(corpus, processor, tokens, fitted, found)
+
+
+def filled(accounts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """How many rows each split has, and the share of them that is not padding."""
+    total = {name: {what: sum(one[name][what] for one in accounts) for what in ("rows", "laid", "room")} for name in SPLITS}
+    return {name: {"rows": of["rows"], "filled": round(of["laid"] / max(1, of["room"]), 4)} for name, of in total.items()}
 
 
 def to_learn_from(corpus: Corpus, sections: Sections) -> StoredTexts:

@@ -20,6 +20,7 @@ STEPS = Catalogue(
         "compare": "ftheta.data.corpus.comparing:Compare",
         "deduplicate": "ftheta.data.corpus.comparing:Deduplicate",
         "divide": "ftheta.data.corpus.dividing:Divide",
+        "fit": "ftheta.data.corpus.packing:Fit",
         "keys": "ftheta.data.corpus.dividing:Keys",
         "read": "ftheta.data.corpus.reading:Read",
         "sample": "ftheta.data.corpus.tokenizing:Sample",

@@ -1,10 +1,10 @@
-"""The texts of a shard as tokens: one array for each part, documents end to end, the tokens that begin and end one around each."""
+"""The texts of a shard as tokens: one array for each part, documents end to end, the tokens that begin and end one around each, and how long each is."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import xxhash
@@ -13,6 +13,7 @@ from ftheta.core.atomic import Attempt
 from ftheta.data.corpus.comparing import write_array
 from ftheta.data.corpus.shards import ACCOUNT, DOCUMENTS, StoredTexts, read_documents, write_documents
 from ftheta.data.corpus.step import Step
+from ftheta.data.dedup.deduplication import compact
 from ftheta.data.processors.text import TextProcessor
 from ftheta.data.split import SPLITS
 
@@ -38,9 +39,12 @@ class Sample(Step):
 
 
 class Tokens(Step):
-    """Divided documents and a tokenizer's folder → an array of each part, in the smallest type that holds every id."""
+    """Divided documents and a tokenizer's folder → an array of each part, in the smallest type that holds every id, and its documents' lengths (n,)."""
 
     kind: Literal["tokens"] = "tokens"
+
+    def key(self) -> Mapping[str, Any]:
+        return {**self.dump(), "arrays": ["tokens", "lengths"]}
 
     def build(self, attempt: Attempt, inputs: Sequence[Path]) -> None:
         folder, made = inputs
@@ -53,8 +57,9 @@ class Tokens(Step):
             for texts in batched(StoredTexts([folder / f"{name}.parquet"]), TOGETHER):
                 size += sum(len(text.encode()) for text in texts)
                 pieces += [np.array([first, *encoding.ids, last], kind) for encoding in tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
-            tokens = np.concatenate(pieces)
+            tokens, lengths = np.concatenate(pieces), np.array([len(piece) for piece in pieces[1:]], np.int64)
             write_array(attempt, f"{name}.npy", tokens)
+            write_array(attempt, f"{name}-lengths.npy", compact(lengths))
             counts[name] = {"tokens": len(tokens), "bytes": size, "fingerprint": xxhash.xxh3_128_hexdigest(tokens.data)}
         attempt.write_json(ACCOUNT, counts)
 
