@@ -164,6 +164,7 @@ def tokenizer_stage(content: str, texts: Callable[[], Sequence[str]], sections: 
 
     def make(attempt: Attempt) -> None:
         given = texts()
+        sections.executor.close()                                                         # what others hold in memory is needed here; they are begun again
         logger.info("making the tokenizer (%s training documents) ...", f"{len(given):,}")
         made = tokenizer.train(given)
         processor = TextProcessor(made, tokenizer.roles(made))

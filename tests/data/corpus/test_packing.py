@@ -1,5 +1,6 @@
 import itertools
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -13,8 +14,10 @@ from ftheta.data.clean.normalise import Normalise
 from ftheta.data.corpus import reading
 from ftheta.data.corpus.cleaning import Clean
 from ftheta.data.corpus.executors import Local
+from ftheta.data.corpus.measuring import measure
 from ftheta.data.corpus.packing import cut
 from ftheta.data.corpus.reading import parts
+from ftheta.data.corpus.shards import read_documents
 from ftheta.data.corpus.step import order_of, perform
 from ftheta.data.corpus.tokenizing import Tokens, drawn
 from ftheta.data.pack import Pack
@@ -27,7 +30,7 @@ from ftheta.data.split import SPLITS, Split
 from ftheta.data.stream import Stream
 from ftheta.data.text import as_many_as_needed, prepare_text
 from ftheta.data.tokenizers.subword import BPE, WordPiece
-from ftheta.data.tokenizers.trained import BOS, EOS, PAD, ByteBPE, Bytes
+from ftheta.data.tokenizers.trained import BOS, EOS, PAD, ByteBPE, Bytes, Characters
 
 
 @pytest.fixture
@@ -186,3 +189,18 @@ def test_texts_are_gone_through_and_never_held(config):
 
     passing = Passing()
     assert config.train(passing).to_str() == config.train(list(passing)).to_str() and passing.passes >= 3
+
+
+def test_tokenizers_are_measured_by_source_on_what_was_kept_from_training(folder, tmp_path):
+    sources = {name: {"source": {"kind": "text_files", "path": str(folder), "include": [pattern]}} for name, pattern in (("even", "*[02468].txt"), ("odd", "*[13579].txt"))}
+    text = prepare_text(Mixture.parse({"kind": "mixture", "sources": sources}), sections(tmp_path / "cache"))
+    letters = Characters().train(["abcdefgh 0123456789"])                                 # knows no Chinese
+    cuts = {(cut.group, cut.tokenizer): cut for cut in measure(text.corpus, {"bytes": text.processor, "letters": TextProcessor(letters, {"unk": "<unk>"})})}
+    assert list(cuts) == [("even", "bytes"), ("even", "letters"), ("odd", "bytes"), ("odd", "letters")]
+    kept = {name: [d.text for place in text.corpus.divided for split in ("validation", "test") for d in read_documents(place / f"{split}.parquet") if d.facts["source"] == name]
+            for name in ("even", "odd")}
+    for name, texts in kept.items():
+        one, other = cuts[name, "bytes"], cuts[name, "letters"]
+        assert one.bytes_per_token == 1 and one.unknown == 0 and one.tokens == sum(len(text.encode()) for text in texts)
+        assert other.tokens == sum(map(len, texts)) and other.unknown == sum(text.count("中") + text.count("文") for text in texts)
+        assert other.words == sum(len(re.findall("[中文]|[a-h0-9]+", text)) for text in texts) and other.fertility == other.tokens / other.words

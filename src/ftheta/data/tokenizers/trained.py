@@ -58,7 +58,7 @@ class TokenizerConfig(Config, ABC):
 class Trained(TokenizerConfig):
     """A tokenizer that is learned from text."""
 
-    sample: int = Field(default=100_000_000, ge=1)
+    sample: int = Field(default=50_000_000, ge=1)
     """Bytes of training documents that it is learned from, all of them where there are fewer; which ones depends on hashes of their texts alone."""
 
     @property
