@@ -27,6 +27,7 @@ from ftheta.adaptation.adaptation import Adaptation
 from ftheta.adaptation.prompting import Prompting, choose
 from ftheta.architectures import ARCHITECTURES
 from ftheta.architectures.architecture import Architecture, ArchitectureConfig, Estimator, call
+from ftheta.core.atomic import commit
 from ftheta.core.catalog import Catalogue
 from ftheta.core.config import Slot, fill, merge
 from ftheta.core.contract import PADDING, Batch, Ports, check, fits
@@ -35,6 +36,7 @@ from ftheta.core.random import Draws, generator, key, seed_all
 from ftheta.data.chat.conversations import Message
 from ftheta.data.chat.prepare import Item, prepare_chat
 from ftheta.data.clean.rules import judge
+from ftheta.data.corpus.comparing import write_array
 from ftheta.data.documents import Document
 from ftheta.data.images import ImageDataset
 from ftheta.data.pack import Pack
@@ -46,7 +48,7 @@ from ftheta.data.source import Dataset
 from ftheta.data.sources.source_config import Sections, SourceConfig
 from ftheta.data.sources.text_table import TextTable
 from ftheta.data.tagged import TaggedSentence, prepare_tagged
-from ftheta.data.text import TextSource
+from ftheta.data.text import TextSource, as_many_as_needed
 from ftheta.data.tokenizers.trained import Bytes
 from ftheta.data.tokens import TokenDataset
 from ftheta.evaluation.metrics.metric import Metric, Subject
@@ -280,7 +282,7 @@ OBSERVERS: dict[str, Callable[[Any], Any]] = {
     "schedule": lambda config: plain([config.factor(step / 40) for step in range(41)]),
     "cleaning rule": lambda config: plain([judge(document, [config]) for document in UNCLEAN]),
     "deduplication": lambda config: plain([(signature := config.signature(DOCUMENTS)), config.decide([signature]), config.account([signature])]),
-    "tokenizer": lambda config: plain([(made := config.train(TEXTS * 20)).to_str(), config.roles(made)]),
+    "tokenizer": lambda config: plain([(made := config.train(as_many_as_needed(TEXTS * 20, config.enough))).to_str(), config.roles(made)]),
     "augmentation": lambda config: plain(config.change(torch.rand(16, 1, 9, 9, generator=generator("pictures")), Draws(torch.arange(16), 16, "observe"))),
 }
 HOSTED = ("mixer", "cross mixer", "norm", "feedforward", "position", "vocabulary head", "readout", "message_passing", "environment", "rotary scaling")
@@ -386,8 +388,10 @@ def subjects(name: str) -> Subject:
     if name == "language":
         processor = TextProcessor(Bytes().train([]))
         ids = np.array([i for text in TEXTS for i in processor.encode(text)], dtype=np.uint16)
-        np.save(place() / "tokens.npy", ids)
-        rows = TokenDataset(place() / "tokens.npy", "", SIZES["V"], SIZES["T"] - 1, 1)
+        with commit(place() / "tokens", replace=True) as attempt:
+            write_array(attempt, "test.npy", ids)
+            attempt.write_json("account.json", {"test": {"tokens": len(ids)}})
+        rows = TokenDataset([place() / "tokens" / "test.npy"], "", SIZES["V"], SIZES["T"] - 1, 1)
         return Subject(Model(model, processor, "text-generation"), {"test": rows}, {"test": TEXTS[1:], "train": [SHARED]}, 0)
     if name == "scores":
         draws = generator("scores")

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ftheta.lifecycle.checking import compatibility as compatibility
     from ftheta.lifecycle.compare import compare as compare
     from ftheta.lifecycle.corpora import diff_data as diff_data
+    from ftheta.lifecycle.corpora import measure_tokenizers as measure_tokenizers
     from ftheta.lifecycle.corpora import run_data as run_data
     from ftheta.lifecycle.corpora import sample_data as sample_data
     from ftheta.lifecycle.corpora import search_data as search_data
@@ -43,6 +44,7 @@ VERBS = {
     "import_model": "ftheta.models.importing",
     "listing": "ftheta.lifecycle.listing",
     "load": "ftheta.models.folder",
+    "measure_tokenizers": "ftheta.lifecycle.corpora",
     "plan": "ftheta.lifecycle.plan",
     "run": "ftheta.lifecycle.lifecycle",
     "run_data": "ftheta.lifecycle.corpora",

@@ -333,6 +333,7 @@ VALUES: dict[str, list[Any]] = {
     "tokenizer file.lower": [False],
     "tokenizer file.path": ["FILES/other.tiktoken"],
     "tokenizer file.special": [{"eos": "a"}],
+    **{f"tokenizer {kind}.sample": [200] for kind in ("bpe", "byte_bpe", "characters", "unigram", "wordpiece")},
     "data.pack": [{"length": 8}],
     "data.pack.ramp": [[]],
     "data.source": [{"kind": "text_files", "path": "FILES"}],

@@ -1,11 +1,12 @@
 import itertools
+import shutil
 
 import numpy as np
 import pytest
 import torch
 from tokenizers import Tokenizer, models
 
-from ftheta.core.errors import ConfigError, DataError
+from ftheta.core.errors import ConfigError, DamagedError, DataError
 from ftheta.data.clean.normalise import Normalise
 from ftheta.data.clean.quality import Quality
 from ftheta.data.corpus.shards import read_documents
@@ -52,11 +53,31 @@ def test_stages_are_found_again_and_rebuilt_when_damaged(folder, tmp_path, caplo
     first = prepare(folder, tmp_path / "cache")
     stamp = first.tokens[0].stat().st_mtime_ns
     assert prepare(folder, tmp_path / "cache").tokens[0].stat().st_mtime_ns == stamp
-    place = first.tokens[0] / "train.npy"
-    place.write_bytes(place.read_bytes()[:-1] + b"x")
+    place = first.corpus.divided[0] / "train.parquet"
+    flip(place)
+    shutil.rmtree(first.tokens[0])                                                        # so that a step reads what is damaged
     again = prepare(folder, tmp_path / "cache")
-    assert "damaged and is built again" in caplog.text
-    assert again.account == first.account
+    assert f"{place} was changed after it was written" in caplog.text and again.account == first.account
+    (first.corpus.stages[1].folders[0] / "account.json").write_bytes(b"{}")               # of another size: seen without reading it
+    assert prepare(folder, tmp_path / "cache").account == first.account
+
+
+def flip(place):
+    """Change one bit in the middle of a file."""
+    data = bytearray(place.read_bytes())
+    data[len(data) // 2] ^= 1
+    place.write_bytes(data)
+
+
+def test_damaged_tokens_are_named_when_a_row_of_them_is_read(folder, tmp_path):
+    first = prepare(folder, tmp_path / "cache")
+    rows = first.rows("train", Sections(Bytes(), tmp_path, lookahead=1)).batch(torch.arange(3))
+    flip(first.tokens[0] / "train.npy")
+    found = prepare(folder, tmp_path / "cache").rows("train", Sections(Bytes(), tmp_path, lookahead=1))
+    with pytest.raises(DamagedError, match=rf"{first.tokens[0]}/train\.npy was changed after it was written .*by the same command"):
+        found.batch(torch.arange(3))
+    again = prepare(folder, tmp_path / "cache").rows("train", Sections(Bytes(), tmp_path, lookahead=1)).batch(torch.arange(3))
+    assert all(torch.equal(again[name], rows[name]) for name in rows)
 
 
 def test_a_changed_file_changes_the_fingerprint(folder, tmp_path):

@@ -106,6 +106,21 @@ def diff(
         print(f"every document is the same in '{before}' and '{after}'")
 
 
+@data.command()
+def tokenizers(
+    recipe: RecipeArgument,
+    set_: SetOption = [],  # noqa: B006
+    beside: Annotated[list[str], typer.Option(help="A file of another tokenizer, as often as wished.")] = [],  # noqa: B006
+) -> None:
+    """Show how the recipe's tokenizer, and others, cut the documents kept from training, for each source and language.
+
+    Example: ftheta data tokenizers python-lm --beside data:tokenizers/bert_base_uncased_vocab.txt
+    """
+    print("| documents | tokenizer | bytes a token | tokens a word | unknown |\n|---|---|---|---|---|")
+    for cut in ftheta.measure_tokenizers(recipe, changes=set_, beside=beside):
+        print(f"| {cut.group} | {cut.tokenizer} | {cut.bytes_per_token:.2f} | {cut.fertility:.2f} | {cut.share_unknown:.2%} |")
+
+
 def described(found: Found) -> str:
     facts = ", ".join(f"{name} {value}" for name, value in found.document.facts.items())
     return found.document.name + (f" ({found.split})" if found.split else "") + (f": {facts}" if facts else "")

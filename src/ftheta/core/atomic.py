@@ -15,7 +15,7 @@ import os
 import secrets
 import shutil
 import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -55,13 +55,14 @@ def sync_folder(path: Path) -> None:
         os.close(descriptor)
 
 
-def write_file(path: Path, data: bytes) -> None:
-    """Replace one file atomically: temporary file, sync, rename, sync of the folder."""
+def write_file(path: Path, data: bytes | Iterable[bytes]) -> None:
+    """Replace one file, given whole or in pieces, atomically: temporary file, sync, rename, sync of the folder."""
     temporary = path.with_name(f"{TEMPORARY}{path.name}-{os.getpid()}-{secrets.token_hex(4)}")
     try:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
         try:
-            write_all(descriptor, data)
+            for piece in [data] if isinstance(data, bytes) else data:
+                write_all(descriptor, piece)
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
@@ -217,8 +218,8 @@ def digest_file(path: Path) -> str:
     return digest.hexdigest()
 
 
-def verify(folder: Path) -> list[str]:
-    """Every difference between a committed folder and its manifest, in words; empty when it is whole."""
+def verify(folder: Path, thorough: bool = True) -> list[str]:
+    """Every difference between a committed folder and its manifest, in words; empty when it is whole. Without `thorough` sizes are compared, not contents."""
     try:
         files = read_manifest(folder)["files"]
     except FolderError as error:
@@ -228,18 +229,18 @@ def verify(folder: Path) -> list[str]:
         place = folder / name
         if not place.is_file():
             found.append(f"{place} is missing")
-        elif reason := changed(place, entry):
+        elif reason := changed(place, entry, thorough):
             found.append(f"{place} {reason}")
     return found
 
 
-def changed(place: Path, entry: Mapping[str, Any]) -> str:
+def changed(place: Path, entry: Mapping[str, Any], thorough: bool = True) -> str:
     """How a file differs from its entry in the file table, in words; empty when it does not."""
     try:
         size = place.stat().st_size
         if size != entry["bytes"]:
             return f"has {size:,} bytes; {entry['bytes']:,} were written"
-        return "" if digest_file(place) == entry["xxh3_128"] else "was changed after it was written (checksum differs)"
+        return "" if not thorough or digest_file(place) == entry["xxh3_128"] else "was changed after it was written (checksum differs)"
     except OSError as error:
         return f"cannot be read: {error.strerror}"
 

@@ -29,6 +29,10 @@ class FolderError(FthetaError):
     """A model or run folder is incomplete, corrupted, foreign or in use."""
 
 
+class DamagedError(FthetaError):
+    """Something stored is no longer what was written; running the same command again makes it anew."""
+
+
 class NonFiniteError(FthetaError):
     """A loss or a gradient was not a finite number."""
 

@@ -7,11 +7,15 @@ what the uninterrupted one would have drawn, and one row gets the same draw in a
 from __future__ import annotations
 
 import random
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 import xxhash
-from torch import Tensor
+
+from ftheta.core.late import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def key(*parts: int | str) -> int:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from ftheta.core.contract import Batch, Ports
+from ftheta.core.late import torch
 from ftheta.data.source import Dataset
 from ftheta.data.stages import digest
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class Mixed(Dataset):

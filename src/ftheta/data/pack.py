@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field, model_validator
 
 from ftheta.core.config import Config
@@ -23,6 +25,9 @@ class Pack(Config):
 
     length: int = Field(default=256, gt=1)
     """Tokens in a row."""
+    how: Literal["concatenated", "best_fit"] = "concatenated"
+    """Documents end to end and cut into rows, so that none is padded; or documents whole, longer ones in pieces, each row as full as may be and the rest
+    of it padded. Conversations always are whole."""
     ramp: tuple[Shorter, ...] = ()
     """Shorter rows first: each is cut into pieces until its share of the budget is used (Li et al. 2021, arXiv:2108.06084)."""
 

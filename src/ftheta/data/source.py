@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from typing import Any
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from ftheta.core.contract import Batch, Ports
 from ftheta.core.errors import DataError
+from ftheta.core.late import torch
 from ftheta.core.random import Draws, generator
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Prepare = Callable[[Batch, Draws], Batch]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,11 +11,14 @@ from tokenizers import Tokenizer
 
 from ftheta.core.atomic import Attempt
 from ftheta.core.contract import Ports
+from ftheta.core.errors import DamagedError
 from ftheta.core.log import logger
 from ftheta.data.corpus.corpus import Corpus, build_corpus
-from ftheta.data.corpus.shards import account_of
+from ftheta.data.corpus.packing import Fit
+from ftheta.data.corpus.shards import DOCUMENTS, StoredTexts, account_of
 from ftheta.data.corpus.source import DocumentSource
-from ftheta.data.corpus.tokenizing import Tokens
+from ftheta.data.corpus.tokenizing import Sample, Tokens, drawn
+from ftheta.data.fitted import FittedDataset
 from ftheta.data.mixed import Mixed
 from ftheta.data.processors.text import TextProcessor
 from ftheta.data.source import Dataset
@@ -23,6 +26,9 @@ from ftheta.data.sources.source_config import Prepared, Sections
 from ftheta.data.split import SPLITS
 from ftheta.data.stages import digest, stage
 from ftheta.data.tokens import TokenDataset
+
+TRIES = 99
+"""How many damaged folders are made again before it is the disk that is at fault."""
 
 
 class TextSource(DocumentSource):
@@ -51,6 +57,8 @@ class PreparedText:
     corpus: Corpus
     processor: TextProcessor
     tokens: list[Path]
+    fitted: list[Path]
+    """For every shard what lies in which row, if documents are laid whole into rows."""
     account: dict[str, Any]
 
     @property
@@ -68,10 +76,14 @@ class PreparedText:
         """The arrays of a split's tokens, of all origins or of one."""
         return [folder / f"{split}.npy" for folder, of in zip(self.tokens, self.corpus.origins, strict=True) if origin in (None, of)]
 
-    def rows(self, split: str, sections: Sections, origin: str | None = None) -> TokenDataset:
+    def rows(self, split: str, sections: Sections, origin: str | None = None) -> Dataset:
         """A split as rows of tokens. Raises DataError when there is not one."""
         fingerprint = self.fingerprint(split) if origin is None else digest([self.fingerprint(split), origin])
-        return TokenDataset(self.files(split, origin), fingerprint, self.processor.vocab, sections.pack.length, sections.lookahead, self.processor.borders)
+        facts = (fingerprint, self.processor.vocab, sections.pack.length, sections.lookahead)
+        if not self.fitted:
+            return TokenDataset(self.files(split, origin), *facts, self.processor.borders)
+        laid = [folder for folder, of in zip(self.fitted, self.corpus.origins, strict=True) if origin in (None, of)]
+        return FittedDataset(self.files(split, origin), laid, *facts, self.processor.id("pad") or 0)
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -84,11 +96,41 @@ class PreparedText:
 
 def prepare_text(source: DocumentSource, sections: Sections) -> PreparedText:
     """Run or find every stage. Raises DataError for unreadable, empty or too little text."""
+    for _ in range(TRIES):
+        try:
+            return all_stages(source, sections)
+        except DamagedError as error:                                                     # the folder is gone, so this comes to an end
+            logger.warning("%s", error)
+    return all_stages(source, sections)
+
+
+def all_stages(source: DocumentSource, sections: Sections) -> PreparedText:
+    """Run or find every stage once. Raises DamagedError for one that was found and then turned out to be damaged when it was read."""
     corpus = build_corpus(source, sections)
-    made = tokenizer_stage(corpus.fingerprint, lambda: corpus.texts("train"), sections)
+    made = tokenizer_stage(corpus.fingerprint, lambda: to_learn_from(corpus, sections), sections)
     processor = controlled(made, sections)
     tokens = sections.executor.each("tokenize", [(Tokens(), [folder, made]) for folder in corpus.divided], sections.cache)
-    return PreparedText(corpus, processor, tokens, account(corpus, tokens))
+    found, fitted = account(corpus, tokens), list[Path]()
+    if sections.pack.how == "best_fit":
+        step = Fit(length=sections.pack.length, lookahead=sections.lookahead)
+        fitted = sections.executor.each("pack", [(step, [folder]) for folder in tokens], sections.cache)
+        found["rows"] = filled([account_of(folder) for folder in fitted])
+    return PreparedText(corpus, processor, tokens, fitted, found)
+
+
+def filled(accounts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """How many rows each split has, and the share of them that is not padding."""
+    total = {name: {what: sum(one[name][what] for one in accounts) for what in ("rows", "laid", "room")} for name in SPLITS}
+    return {name: {"rows": of["rows"], "filled": round(of["laid"] / max(1, of["room"]), 4)} for name, of in total.items()}
+
+
+def to_learn_from(corpus: Corpus, sections: Sections) -> StoredTexts:
+    """The training documents, or as many of them as the tokenizer needs."""
+    enough, there = sections.tokenizer.enough, corpus.stages[-1].account["train"]["bytes"]
+    if enough is None or there <= enough:
+        return corpus.texts("train")
+    step = Sample(share=enough / there)
+    return StoredTexts([folder / DOCUMENTS for folder in sections.executor.each("sample", [(step, [folder]) for folder in corpus.divided], sections.cache)])
 
 
 def account(corpus: Corpus, tokens: Sequence[Path]) -> dict[str, Any]:
@@ -107,7 +149,13 @@ def account(corpus: Corpus, tokens: Sequence[Path]) -> dict[str, Any]:
 
 def made_processor(content: str, texts: Callable[[], Sequence[str]], sections: Sections) -> TextProcessor:
     """The processor with the tokenizer made from texts, which `content` is the address of; found again where it has been made before."""
-    return controlled(tokenizer_stage(content, texts, sections), sections)
+    return controlled(tokenizer_stage(content, lambda: as_many_as_needed(texts(), sections.tokenizer.enough), sections), sections)
+
+
+def as_many_as_needed(texts: Sequence[str], enough: int | None) -> Sequence[str]:
+    """The texts, or about `enough` bytes of them."""
+    there = 0 if enough is None else sum(len(text.encode()) for text in texts)
+    return texts if enough is None or there <= enough else [text for text in texts if drawn(text, enough / there)]
 
 
 def tokenizer_stage(content: str, texts: Callable[[], Sequence[str]], sections: Sections) -> Path:
@@ -116,6 +164,7 @@ def tokenizer_stage(content: str, texts: Callable[[], Sequence[str]], sections: 
 
     def make(attempt: Attempt) -> None:
         given = texts()
+        sections.executor.close()                                                         # what others hold in memory is needed here; they are begun again
         logger.info("making the tokenizer (%s training documents) ...", f"{len(given):,}")
         made = tokenizer.train(given)
         processor = TextProcessor(made, tokenizer.roles(made))

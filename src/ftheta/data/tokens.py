@@ -4,36 +4,51 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from ftheta.core.contract import Batch, Ports
 from ftheta.core.errors import DataError
+from ftheta.core.late import torch
+from ftheta.data.corpus.shards import account_of
 from ftheta.data.source import Dataset
+from ftheta.data.stages import intact
 from ftheta.data.tokenizers.trained import BOS, EOS
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class Joined:
-    """Arrays of numbers end to end."""
+    """Stored arrays of numbers end to end. Each is verified and mapped when something of it is first taken."""
 
-    def __init__(self, arrays: Sequence[np.ndarray]):
-        self.arrays = [array for array in arrays if len(array)]
-        self.ends = np.cumsum([len(array) for array in self.arrays])
+    def __init__(self, files: Sequence[Path]):
+        lengths = [(file, account_of(file.parent)[file.stem]["tokens"]) for file in files]
+        self.files = [file for file, length in lengths if length]
+        self.ends = np.cumsum([length for _, length in lengths if length])
+        self.mapped: dict[int, np.ndarray] = {}
 
     def __len__(self) -> int:
-        return int(self.ends[-1]) if self.arrays else 0
+        return int(self.ends[-1]) if self.files else 0
+
+    def array(self, number: int) -> np.ndarray:
+        """Raises DamagedError for a shard that is not as it was written."""
+        if number not in self.mapped:
+            file = self.files[number]
+            self.mapped[number] = np.load(intact(file.parent, file.name), mmap_mode="r")
+        return self.mapped[number]
 
     def take(self, index: np.ndarray) -> np.ndarray:
         """The numbers at these places, of any shape, as int64."""
-        if len(self.arrays) == 1:
-            return self.arrays[0][index].astype(np.int64)
+        if len(self.files) == 1:
+            return self.array(0)[index].astype(np.int64)
         of = np.searchsorted(self.ends, index, side="right")
         found = np.empty(index.shape, np.int64)
         for number in np.unique(of):
             mine = of == number
-            found[mine] = self.arrays[number][index[mine] - (self.ends[number] - len(self.arrays[number]))]
+            array = self.array(number)
+            found[mine] = array[index[mine] - (self.ends[number] - len(array))]
         return found
 
 
@@ -45,7 +60,7 @@ class TokenDataset(Dataset):
     """
 
     def __init__(self, files: Sequence[Path], fingerprint: str, vocab: int, length: int, lookahead: int, borders: tuple[int, int] = (BOS, EOS)):
-        self.tokens = Joined([np.load(file, mmap_mode="r") for file in files])
+        self.tokens = Joined(files)
         self.content = fingerprint
         self.vocab = vocab
         self.length = length

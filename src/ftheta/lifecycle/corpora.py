@@ -10,12 +10,16 @@ from typing import Any
 from ftheta.core.atomic import commit, lock
 from ftheta.core.catalog import Catalogue
 from ftheta.core.errors import UsageError, suggest
+from ftheta.data.catalogue import place_of
 from ftheta.data.corpus import looking
 from ftheta.data.corpus.card import card, distributions
 from ftheta.data.corpus.executors import Executor, Local
 from ftheta.data.corpus.looking import Found
+from ftheta.data.corpus.measuring import Cut, measure
+from ftheta.data.processors.text import TextProcessor
 from ftheta.data.sources.source_config import source_name
 from ftheta.data.text import PreparedText, TextSource, prepare_text
+from ftheta.data.tokenizers.file import read_tokenizer
 from ftheta.lifecycle.build import sections_of
 from ftheta.lifecycle.recipe import Recipe, load
 
@@ -87,6 +91,14 @@ def search_data(recipe: str | Path | Mapping[str, Any], text: str, *, changes: C
     """The first documents of a stage that hold a text, or whose names do: what stands around it, and every shard the document went through."""
     corpus = prepared(load(recipe, changes)).corpus
     return [(found, around, looking.lineage(corpus, found.document.name)) for found, around in looking.search(corpus, stage, text, rows)]
+
+
+def measure_tokenizers(recipe: str | Path | Mapping[str, Any], *, changes: Changes = (), beside: Sequence[str] = ()) -> list[Cut]:
+    """How the recipe's tokenizer cuts the documents kept from training, beside those in other files (`data:NAME/FILE` too). Raises DataError."""
+    parsed = load(recipe, changes)
+    text = prepared(parsed)
+    others = {path: read_tokenizer(place_of(path)) for path in beside}
+    return measure(text.corpus, {parsed.name: text.processor, **{path: TextProcessor(taken.tokenizer, taken.roles) for path, taken in others.items()}})
 
 
 def diff_data(recipe: str | Path | Mapping[str, Any], *, changes: Changes = (), before: str = "read", after: str = "divide", rows: int = 4) -> list[tuple[str, str]]:

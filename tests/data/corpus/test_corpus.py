@@ -11,14 +11,17 @@ import numpy as np
 import pytest
 import torch
 
+from ftheta.core.atomic import commit
 from ftheta.core.errors import ConfigError, DataError, UsageError
 from ftheta.core.random import generator
 from ftheta.data.clean.normalise import Normalise
 from ftheta.data.clean.quality import Quality
 from ftheta.data.corpus import executors, looking, reading
 from ftheta.data.corpus.card import card, distributions
+from ftheta.data.corpus.comparing import write_array
+from ftheta.data.corpus.contents import content_of
 from ftheta.data.corpus.executors import Local
-from ftheta.data.corpus.reading import Read, content_of, parts
+from ftheta.data.corpus.reading import Read, parts
 from ftheta.data.corpus.shards import StoredTexts, read_documents, write_documents
 from ftheta.data.corpus.step import perform
 from ftheta.data.dedup.exact import Exact
@@ -153,7 +156,7 @@ def test_a_file_that_changes_while_it_is_read_is_named(folder, tmp_path):
     with pytest.raises(DataError, match=r"00\.txt changed while it was read"):
         perform(step, [], tmp_path / "cache")
     assert not list((tmp_path / "cache" / "read").glob("[!.]*"))
-    gone = Read(source=source.dump(), files=step.files, contents=(content_of(step.files[0]),))
+    gone = Read(source=source.dump(), files=step.files, contents=(content_of(step.files[0].path),))
     (folder / "00.txt").unlink()
     with pytest.raises(DataError, match=r"00\.txt"):
         perform(gone, [], tmp_path / "cache")
@@ -198,16 +201,20 @@ def test_shards_are_cut_and_texts_are_found_in_them(tmp_path, monkeypatch, folde
 
 
 def test_documents_come_back_as_they_were_written(tmp_path):
-    from ftheta.core.atomic import Attempt
-
     documents = [Document(f"{i}", f"text {i} 中文\n\t\x01", {"url": f"u{i}", "score": i / 7, "n": i} if i % 2 else {}) for i in range(9)]
-    write_documents(Attempt(tmp_path), "a.parquet", documents)
-    assert list(read_documents(tmp_path / "a.parquet")) == documents
+    with commit(tmp_path / "shard") as attempt:
+        write_documents(attempt, "a.parquet", documents)
+    assert list(read_documents(tmp_path / "shard" / "a.parquet")) == documents
 
 
-def test_arrays_end_to_end():
-    arrays = [np.arange(0, dtype=np.uint16), np.arange(7, dtype=np.uint16), np.arange(7, 8, dtype=np.uint16), np.arange(8, 30, dtype=np.uint16)]
-    joined = Joined(arrays)
+def test_arrays_end_to_end(tmp_path):
+    edges = [0, 0, 7, 8, 30]
+    for number, (start, end) in enumerate(itertools.pairwise(edges)):
+        with commit(tmp_path / str(number)) as attempt:
+            write_array(attempt, "train.npy", np.arange(start, end, dtype=np.uint16))
+            attempt.write_json("account.json", {"train": {"tokens": end - start}})
+    joined = Joined([tmp_path / str(number) / "train.npy" for number in range(4)])
+    assert not joined.mapped                                                              # nothing is read before something is taken
     index = np.random.default_rng(0).integers(0, 30, (5, 6))
     assert len(joined) == 30 and np.array_equal(joined.take(index), index)
 

@@ -70,6 +70,8 @@ def divided(account: Mapping[str, Any]) -> Iterator[str]:
     for name in SPLITS:
         part, tokens = account["splits"][name], account["tokens"][name]
         yield f"| {name} | {part['documents']:,} | {size(part['bytes'])} | {tokens['tokens']:,} | {tokens['bytes_per_token']:g} |"
+    if "rows" in account:
+        yield from ("", "; ".join(f"{name}: {of['rows']:,} rows, {of['filled']:.2%} filled" for name, of in account["rows"].items()) + ".")
 
 
 def traced(corpus: Corpus, account: Mapping[str, Any]) -> Iterator[str]:

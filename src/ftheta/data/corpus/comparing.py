@@ -18,6 +18,7 @@ from ftheta.data.corpus.step import Step
 from ftheta.data.dedup import DEDUPLICATIONS
 from ftheta.data.dedup.deduplication import Decision, Deduplication
 from ftheta.data.documents import Document
+from ftheta.data.stages import intact
 
 
 class Signatures(Step):
@@ -43,7 +44,7 @@ class Compare(Step):
     """What makes documents alike."""
 
     def build(self, attempt: Attempt, inputs: Sequence[Path]) -> None:
-        shards = [{file.stem: np.load(file, mmap_mode="r") for file in sorted(folder.glob("*.npy"))} for folder in inputs]
+        shards = [{file.stem: np.load(intact(folder, file.name), mmap_mode="r") for file in sorted(folder.glob("*.npy"))} for folder in inputs]
         for number, decision in enumerate(self.deduplication.decide(shards)):
             for name in ("keep", "cluster", "cuts"):
                 write_array(attempt, f"{number:06}/{name}.npy", getattr(decision, name))
@@ -64,7 +65,7 @@ class Deduplicate(Step):
 
     def build(self, attempt: Attempt, inputs: Sequence[Path]) -> None:
         folder, compared = inputs
-        decision = Decision(**{name: np.load(compared / f"{self.number:06}" / f"{name}.npy") for name in ("keep", "cluster", "cuts")})
+        decision = Decision(**{name: np.load(intact(compared, f"{self.number:06}/{name}.npy")) for name in ("keep", "cluster", "cuts")})
         kept, examples, before, dropped = Tally(), list[dict[str, Any]](), 0, 0
 
         def left() -> Iterator[Document]:
@@ -85,6 +86,7 @@ class Deduplicate(Step):
 
 
 def write_array(attempt: Attempt, name: str, values: np.ndarray) -> None:
-    sink = io.BytesIO()
-    np.save(sink, values)
-    attempt.write(name, sink.getbuffer())
+    """As `np.save` does, without a copy."""
+    sink, values = io.BytesIO(), np.ascontiguousarray(values)
+    np.lib.format.write_array_header_1_0(sink, np.lib.format.header_data_from_array_1_0(values))
+    attempt.write(name, sink.getbuffer(), *([values.data] if values.size else []))

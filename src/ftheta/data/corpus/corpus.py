@@ -12,12 +12,13 @@ from ftheta.core.errors import DataError
 from ftheta.data.corpus.account import merged
 from ftheta.data.corpus.cleaning import Clean
 from ftheta.data.corpus.comparing import Compare, Deduplicate, signatures
+from ftheta.data.corpus.contents import Contents
 from ftheta.data.corpus.dividing import Assign, Divide, Keys
 from ftheta.data.corpus.executors import Work
 from ftheta.data.corpus.reading import parts, rows_of
 from ftheta.data.corpus.shards import DOCUMENTS, StoredTexts, account_of, shard_name
 from ftheta.data.corpus.source import DocumentSource
-from ftheta.data.corpus.step import perform
+from ftheta.data.corpus.step import Step
 from ftheta.data.dedup import DEDUPLICATIONS
 from ftheta.data.dedup.deduplication import Deduplication
 from ftheta.data.sources.source_config import Sections
@@ -69,11 +70,17 @@ def build_corpus(source: DocumentSource, sections: Sections) -> Corpus:
         stages.append(Stage(name, folders, [folder / file for folder in folders], merged(account_of(folder) for folder in folders)))
         return folders
 
+    def one(what: str, step: Step, inputs: Sequence[Path]) -> Path:
+        [folder] = executor.each(what, [(step, inputs)], cache)
+        return folder
+
     def compare(way: Deduplication, shards: Sequence[Path], what: str) -> Path:
         step = signatures(way)
-        return perform(Compare(deduplication=way), executor.each(what, [(step, [shard]) for shard in shards], cache), cache)
+        return one(what, Compare(deduplication=way), executor.each(what, [(step, [shard]) for shard in shards], cache))
 
-    reads = list(parts(source))
+    contents = Contents(cache, source.dump())
+    reads = list(parts(source, contents.of))
+    contents.keep()
     folders = each("read", [(read, ()) for _, read in reads])
     numbers = [account_of(folder)["shards"] for folder in folders]
     stages[0].files = [folder / shard_name(number) for folder, count in zip(folders, numbers, strict=True) for number in range(count)]
@@ -96,7 +103,7 @@ def build_corpus(source: DocumentSource, sections: Sections) -> Corpus:
         near = Slot(DEDUPLICATIONS).parse({"kind": "near", "threshold": sections.split.near})
         assert isinstance(near, Deduplication)
         keyed = [*keyed, compare(near, shards, "split")]
-    assigned = perform(Assign(split=sections.split, origins=tuple(origins), compared=len(keyed) > len(shards)), keyed, cache)
+    assigned = one("split", Assign(split=sections.split, origins=tuple(origins), compared=len(keyed) > len(shards)), keyed)
     each("divide", [(Divide(number=number), [shard, assigned]) for number, shard in enumerate(shards)], "train.parquet")
     return Corpus(stages, origins)
 

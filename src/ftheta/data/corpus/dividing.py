@@ -15,6 +15,7 @@ from ftheta.data.corpus.comparing import write_array
 from ftheta.data.corpus.shards import ACCOUNT, DOCUMENTS, read_documents, write_documents
 from ftheta.data.corpus.step import Step
 from ftheta.data.split import SPLITS, Split, divide
+from ftheta.data.stages import intact
 
 
 class Keys(Step):
@@ -47,12 +48,12 @@ class Assign(Step):
 
     def build(self, attempt: Attempt, inputs: Sequence[Path]) -> None:
         keyed = inputs[:-1] if self.compared else inputs
-        names = [np.load(folder / "names.npy") for folder in keyed]
-        texts = np.concatenate([np.load(folder / "texts.npy") for folder in keyed])
+        names = [np.load(intact(folder, "names.npy")) for folder in keyed]
+        texts = np.concatenate([np.load(intact(folder, "texts.npy")) for folder in keyed])
         _, first, which = np.unique(texts, return_index=True, return_inverse=True)
         groups = first[which]
         if self.compared:
-            clusters = np.concatenate([np.load(inputs[-1] / f"{number:06}" / "cluster.npy") for number in range(len(keyed))])
+            clusters = np.concatenate([np.load(intact(inputs[-1], f"{number:06}/cluster.npy")) for number in range(len(keyed))])
             groups = clusters[groups]                                                     # equal documents are in one cluster
         origins = np.repeat([self.origins.index(origin) for origin in self.origins], [len(shard) for shard in names])[groups]
         parts, keys = np.empty(len(groups), np.int8), np.concatenate(names)
@@ -72,7 +73,7 @@ class Divide(Step):
 
     def build(self, attempt: Attempt, inputs: Sequence[Path]) -> None:
         folder, assigned = inputs
-        parts = np.load(assigned / f"{self.number:06}.npy")
+        parts = np.load(intact(assigned, f"{self.number:06}.npy"))
         account: dict[str, Any] = {}
         for number, name in enumerate(SPLITS):
             sizes = list[int]()

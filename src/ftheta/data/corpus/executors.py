@@ -17,7 +17,7 @@ from typing import Any
 
 from ftheta.core.errors import DataError
 from ftheta.core.log import logger
-from ftheta.data.corpus.step import Step, order_of, outcome, perform, subject
+from ftheta.data.corpus.step import Step, found, order_of, outcome, perform, subject
 
 Work = tuple[Step, Sequence[Path]]
 TRIES = 2
@@ -50,13 +50,17 @@ class Local(Executor):
         self.started: list[Worker] = []
 
     def each(self, what: str, work: Sequence[Work], cache: Path) -> list[Path]:
-        progress = Counted(what, len(work))
-        if self.workers == 1 or len(work) < 2:
-            return [progress.one(perform(step, inputs, cache)) for step, inputs in work]
-        while len(self.started) < min(self.workers, len(work)):
-            self.started.append(worker := Worker())
-            self.idle.put(worker)
-        return in_threads(lambda one: progress.one(outcome(self.perform(order_of(*one, cache)), cache)), work, len(self.started))
+        folders = [found(step, inputs, cache) for step, inputs in work]
+        left = [one for one, folder in zip(work, folders, strict=True) if folder is None]
+        progress = Counted(what, len(left))
+        if self.workers == 1 or len(left) < 2:
+            made = iter([progress.one(perform(step, inputs, cache)) for step, inputs in left])
+        else:
+            while len(self.started) < min(self.workers, len(left)):
+                self.started.append(worker := Worker())
+                self.idle.put(worker)
+            made = iter(in_threads(lambda one: progress.one(outcome(self.perform(order_of(*one, cache)), cache)), left, len(self.started)))
+        return [next(made) if folder is None else folder for folder in folders]
 
     def perform(self, order: dict[str, Any]) -> dict[str, str]:
         """Have a process perform a step; another one once more if it dies."""

@@ -3,28 +3,31 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from ftheta.core.atomic import Attempt, digest_file
+from ftheta.core.atomic import Attempt
 from ftheta.core.config import Slot
 from ftheta.core.errors import DataError
 from ftheta.data.corpus.account import Tally
+from ftheta.data.corpus.contents import Content, content_of, stamp_of
 from ftheta.data.corpus.shards import ACCOUNT, shard_name, write_documents
 from ftheta.data.corpus.source import DocumentSource
 from ftheta.data.corpus.step import Step
 from ftheta.data.documents import Document
 from ftheta.data.read.account import Account
-from ftheta.data.read.stores import filesystem, is_url
 from ftheta.data.read.walk import File
 from ftheta.data.sources import SOURCES
+from ftheta.data.stages import intact
 
 PART = 16 << 20
 """Bytes of files that are read together."""
 SHARD = 32 << 20
 """Characters of text after which a shard is full."""
 ROWS = "rows.json"
+BAD = "bad.jsonl"
+"""Bad rows, if the source is to list them."""
 
 
 class Read(Step):
@@ -35,12 +38,12 @@ class Read(Step):
     """The source, as the recipe says it."""
     files: tuple[File, ...]
     """What of it is read here."""
-    contents: tuple[str, ...]
+    contents: tuple[Content, ...]
     """What each file is recognised by."""
 
     def key(self) -> Mapping[str, Any]:
         """Where a file lies does not matter, what it holds does."""
-        files = [[file.name, content, file.start, file.end] for file, content in zip(self.files, self.contents, strict=True)]
+        files = [[file.name, content.hash, file.start, file.end] for file, content in zip(self.files, self.contents, strict=True)]
         return {"source": self.source, "files": files}
 
     def build(self, attempt: Attempt, inputs: Sequence[Path]) -> None:
@@ -53,13 +56,14 @@ class Read(Step):
                 for document in source.read(file, account):
                     tally.add(document)
                     yield document
-                if content_of(file) != content:
+                if stamp_of(file.path) != content.stamp:
                     raise DataError(f"{file.path} changed while it was read: run the same command again when it is whole")
 
         number = 0
         for number, shard in enumerate(cut(documents())):
             write_documents(attempt, shard_name(number), shard)
         attempt.write_json(ROWS, account.dump())
+        attempt.write(BAD, *account.lines())
         attempt.write_json(ACCOUNT, {"shards": number + 1, **tally.dump()})
 
 
@@ -83,32 +87,25 @@ def cut(documents: Iterator[Document]) -> Iterator[Iterator[Document]]:
 
 
 def rows_of(folders: Sequence[Path]) -> Account:
-    """The account of the rows of several parts."""
+    """The account of the rows of several parts; the bad ones stay on the disk."""
     total = Account()
     for folder in folders:
-        total.add(Account.load(json.loads((folder / ROWS).read_text())))
+        total.add(Account.load(json.loads(intact(folder, ROWS).read_text()), folder / BAD))
     return total
 
 
-def content_of(file: File) -> str:
-    """What a file is recognised by: a hash of what it holds, or what a store says of it. Raises DataError when it is not there."""
-    if is_url(file.path):
-        found, place = filesystem(file.path)
-        return str(found.ukey(place))
-    try:
-        return digest_file(Path(file.path))
-    except OSError as error:
-        raise DataError(f"{file.path} cannot be read: {error.strerror}") from None
+def parts(source: DocumentSource, content: Callable[[str], Content] = content_of) -> Iterator[tuple[str, Read]]:
+    """Everything a source reads, in parts of about PART bytes, each with the name of the source within the source that it is of.
 
-
-def parts(source: DocumentSource) -> Iterator[tuple[str, Read]]:
-    """Everything a source reads, in parts of about PART bytes, each with the name of the source within the source that it is of."""
+    `content` says what a file is recognised by.
+    """
     held: list[File] = []
-    contents: dict[str, str] = {}
+    contents: dict[str, Content] = {}
 
     def part() -> tuple[str, Read]:
         for file in held:
-            contents.setdefault(file.path, content_of(file))
+            if file.path not in contents:
+                contents[file.path] = content(file.path)
         return source.origin(held[0]), Read(source=source.dump(), files=tuple(held), contents=tuple(contents[file.path] for file in held))
 
     for file in source.files():

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from ftheta.core.atomic import Attempt
 from ftheta.data.documents import Document
+from ftheta.data.stages import intact
 
 SCHEMA = pa.schema([("name", pa.string()), ("text", pa.large_string()), ("facts", pa.string())])
 GROUP = 4 << 20
@@ -47,8 +48,8 @@ def table(documents: Sequence[Document]) -> pa.Table:
 
 
 def read_documents(file: Path) -> Iterator[Document]:
-    """Every document of a shard, in order."""
-    with pq.ParquetFile(file) as opened:
+    """Every document of a shard, in order. Raises DamagedError for a file that is not as it was written."""
+    with pq.ParquetFile(intact(file.parent, file.name)) as opened:
         for group in range(opened.num_row_groups):
             columns = opened.read_row_group(group).to_pydict()
             for name, text, facts in zip(columns["name"], columns["text"], columns["facts"], strict=True):
@@ -56,7 +57,7 @@ def read_documents(file: Path) -> Iterator[Document]:
 
 
 def account_of(folder: Path) -> dict[str, Any]:
-    return json.loads((folder / ACCOUNT).read_text())
+    return json.loads(intact(folder, ACCOUNT).read_text())
 
 
 class StoredTexts(Sequence[str]):
@@ -71,7 +72,7 @@ class StoredTexts(Sequence[str]):
 
     def __iter__(self) -> Iterator[str]:
         for file in self.files:
-            with pq.ParquetFile(file) as opened:
+            with pq.ParquetFile(intact(file.parent, file.name)) as opened:
                 for group in range(opened.num_row_groups):
                     yield from opened.read_row_group(group, columns=["text"]).column("text").to_pylist()
 

@@ -9,11 +9,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from ftheta.core.atomic import Attempt
+from ftheta.core.atomic import Attempt, verify
 from ftheta.core.catalog import Catalogue
 from ftheta.core.config import Config, Slot
 from ftheta.core.errors import DataError, FthetaError
-from ftheta.data.stages import available, cache_at, stage, where
+from ftheta.data.stages import available, cache_at, place_of, stage, where
 
 STEPS = Catalogue(
     "step",
@@ -23,8 +23,10 @@ STEPS = Catalogue(
         "compare": "ftheta.data.corpus.comparing:Compare",
         "deduplicate": "ftheta.data.corpus.comparing:Deduplicate",
         "divide": "ftheta.data.corpus.dividing:Divide",
+        "fit": "ftheta.data.corpus.packing:Fit",
         "keys": "ftheta.data.corpus.dividing:Keys",
         "read": "ftheta.data.corpus.reading:Read",
+        "sample": "ftheta.data.corpus.tokenizing:Sample",
         "signatures": "ftheta.data.corpus.comparing:Signatures",
         "tokens": "ftheta.data.corpus.tokenizing:Tokens",
     },
@@ -45,11 +47,20 @@ class Step(Config, ABC):
         return self.dump()
 
 
+def named(step: Step, inputs: Sequence[Path]) -> tuple[str, dict[str, Any]]:
+    """The stage and the key of a step. An input is a folder of the same cache, so that its address says what it holds."""
+    return str(getattr(step, "kind")), {"step": step.key(), "inputs": [f"{place.parent.name}/{place.name}" for place in inputs]}  # noqa: B009
+
+
+def found(step: Step, inputs: Sequence[Path], cache: Path) -> Path | None:
+    """The committed folder of a step if it is there, by the sizes of its files; what they hold is verified when they are read."""
+    folder = place_of(cache, *named(step, inputs))
+    return folder if folder.is_dir() and not verify(folder, thorough=False) else None
+
+
 def perform(step: Step, inputs: Sequence[Path], cache: Path) -> Path:
-    """The committed folder of a step, found or built. An input is a folder of the same cache, so that its address says what it holds."""
-    kind = str(getattr(step, "kind"))  # noqa: B009
-    key = {"step": step.key(), "inputs": [f"{place.parent.name}/{place.name}" for place in inputs]}
-    return stage(cache, kind, key, lambda attempt: step.build(attempt, [available(cache, place) for place in inputs]))
+    """The committed folder of a step, found or built."""
+    return stage(cache, *named(step, inputs), lambda attempt: step.build(attempt, [available(cache, place) for place in inputs]), thorough=False)
 
 
 def order_of(step: Step, inputs: Sequence[Path], cache: Path) -> dict[str, Any]:

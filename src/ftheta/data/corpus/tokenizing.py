@@ -1,30 +1,50 @@
-"""The texts of a shard as tokens: one array for each part, documents end to end, the tokens that begin and end one around each."""
+"""The texts of a shard as tokens: one array for each part, documents end to end, the tokens that begin and end one around each, and how long each is."""
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
+import xxhash
 
 from ftheta.core.atomic import Attempt
 from ftheta.data.corpus.comparing import write_array
-from ftheta.data.corpus.shards import ACCOUNT, StoredTexts
+from ftheta.data.corpus.shards import ACCOUNT, DOCUMENTS, StoredTexts, read_documents, write_documents
 from ftheta.data.corpus.step import Step
+from ftheta.data.dedup.deduplication import compact
 from ftheta.data.processors.text import TextProcessor
 from ftheta.data.split import SPLITS
-from ftheta.data.stages import digest
 
-TOGETHER = 256
-"""Documents that are tokenized at a time."""
+TOGETHER = 1 << 18
+"""Characters of documents that are tokenized at a time; a token takes many times the memory of its text while it is found."""
+
+
+def drawn(text: str, share: float) -> bool:
+    """Whether a text is one of a share of all, by a hash of it: wherever it stands and whoever asks."""
+    return xxhash.xxh3_64_intdigest(text.encode("utf-8", "surrogatepass"), seed=1) < share * 2**64
+
+
+class Sample(Step):
+    """Divided documents → a share of those that train, for a tokenizer that needs no more."""
+
+    kind: Literal["sample"] = "sample"
+    share: float
+    """How large a part of the documents."""
+
+    def build(self, attempt: Attempt, inputs: Sequence[Path]) -> None:
+        [folder] = inputs
+        write_documents(attempt, DOCUMENTS, (document for document in read_documents(folder / "train.parquet") if drawn(document.text, self.share)))
 
 
 class Tokens(Step):
-    """Divided documents and a tokenizer's folder → an array of each part, in the smallest type that holds every id."""
+    """Divided documents and a tokenizer's folder → an array of each part, in the smallest type that holds every id, and its documents' lengths (n,)."""
 
     kind: Literal["tokens"] = "tokens"
+
+    def key(self) -> Mapping[str, Any]:
+        return {**self.dump(), "arrays": ["tokens", "lengths"]}
 
     def build(self, attempt: Attempt, inputs: Sequence[Path]) -> None:
         folder, made = inputs
@@ -37,13 +57,21 @@ class Tokens(Step):
             for texts in batched(StoredTexts([folder / f"{name}.parquet"]), TOGETHER):
                 size += sum(len(text.encode()) for text in texts)
                 pieces += [np.array([first, *encoding.ids, last], kind) for encoding in tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
-            tokens = np.concatenate(pieces)
+            tokens, lengths = np.concatenate(pieces), np.array([len(piece) for piece in pieces[1:]], np.int64)
             write_array(attempt, f"{name}.npy", tokens)
-            counts[name] = {"tokens": len(tokens), "bytes": size, "fingerprint": digest(tokens.tobytes())}
+            write_array(attempt, f"{name}-lengths.npy", compact(lengths))
+            counts[name] = {"tokens": len(tokens), "bytes": size, "fingerprint": xxhash.xxh3_128_hexdigest(tokens.data)}
         attempt.write_json(ACCOUNT, counts)
 
 
-def batched(texts: Sequence[str], size: int) -> Iterator[list[str]]:
-    left = iter(texts)
-    while batch := list(itertools.islice(left, size)):
+def batched(texts: Iterable[str], size: int) -> Iterator[list[str]]:
+    """Texts in runs of about `size` characters, one at least."""
+    batch, held = [], 0
+    for text in texts:
+        batch.append(text)
+        held += len(text)
+        if held >= size:
+            yield batch
+            batch, held = [], 0
+    if batch:
         yield batch

@@ -7,11 +7,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, Self
 
-import torch
 from tokenizers import Encoding, Tokenizer
 
 from ftheta.core.contract import PADDING, Batch
 from ftheta.core.errors import DataError, FolderError, UsageError
+from ftheta.core.late import torch
 from ftheta.data.chat.conversations import Message
 from ftheta.data.chat.template import ChatTemplate, Piece
 from ftheta.data.processors.processor import Processor

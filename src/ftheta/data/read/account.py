@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 from ftheta.core.errors import DataError
+from ftheta.data.stages import intact
 
 ENOUGH = 100_000
 """Rows after which too large a share of bad ones stops the reading at once, not only at the end."""
@@ -61,7 +64,9 @@ class Account:
     first: str = ""
     """The first bad row."""
     records: list[Bad] = field(default_factory=list)
-    """Every bad row, if the policy is to list them."""
+    """Bad rows, if the policy is to list them."""
+    files: list[Path] = field(default_factory=list)
+    """Files of more of them, which come first, a line of JSON each: of much that was read they are not held in memory."""
 
     @property
     def rows(self) -> int:
@@ -99,13 +104,21 @@ class Account:
             getattr(self, name).update(getattr(other, name))
         self.first = self.first or other.first
         self.records += other.records
+        self.files += other.files
+
+    def lines(self) -> Iterator[bytes]:
+        """Every listed bad row as a line of JSON."""
+        for file in self.files:
+            with intact(file.parent, file.name).open("rb") as lines:
+                yield from lines
+        yield from (json.dumps(asdict(bad), ensure_ascii=False).encode() + b"\n" for bad in self.records)
 
     def dump(self) -> dict[str, Any]:
-        """As plain JSON."""
-        counters = {name: dict(getattr(self, name)) for name in COUNTERS}
-        return {"good": self.good, "blank": self.blank, **counters, "first": self.first, "records": [asdict(bad) for bad in self.records]}
+        """The counts as plain JSON."""
+        return {"good": self.good, "blank": self.blank, **{name: dict(getattr(self, name)) for name in COUNTERS}, "first": self.first}
 
     @classmethod
-    def load(cls, data: Mapping[str, Any]) -> Account:
-        counters = {name: Counter(data[name]) for name in COUNTERS}
-        return cls(data["good"], data["blank"], **counters, first=data["first"], records=[Bad(**one) for one in data["records"]])
+    def load(cls, data: Mapping[str, Any], bad: Path) -> Account:
+        """From what `dump` gave and the file of `lines`."""
+        passed, found, noticed = (Counter(data[name]) for name in COUNTERS)
+        return cls(data["good"], data["blank"], passed, found, noticed, data["first"], files=[bad])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -170,9 +169,9 @@ class TextFiles(TextSource):
 
     def finish(self, accounts: Mapping[str, Account]) -> None:
         [account] = accounts.values()
-        if self.on_bad == "quarantine" and account.records:
+        if self.on_bad == "quarantine" and account.bad:
             self.listing().parent.mkdir(parents=True, exist_ok=True)
-            write_file(self.listing(), "".join(json.dumps(vars(bad), ensure_ascii=False) + "\n" for bad in account.records).encode())
+            write_file(self.listing(), account.lines())
         account.check(self.most_bad)
         if not account.good:
             found = ", ".join(f"{count:,} × {what}" for what, count in {"empty": account.blank, **account.passed, **account.bad}.items() if count)

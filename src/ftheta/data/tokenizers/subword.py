@@ -10,20 +10,21 @@ from __future__ import annotations
 import json
 from abc import abstractmethod
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Literal
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Literal, TypeVar
 
 from pydantic import Field
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
-from ftheta.data.tokenizers.trained import CODE, SPECIAL, TRAINED_ROLES, WORDS, TokenizerConfig, finish, refuse_fewer
+from ftheta.data.tokenizers.trained import CODE, SPECIAL, TRAINED_ROLES, WORDS, Trained, finish, refuse_fewer
 
 UNKNOWN = "<unk>"
 BYTES = [f"<0x{byte:02X}>" for byte in range(256)]
+T = TypeVar("T")
 NORMAL_FORMS = {"NFC": normalizers.NFC, "NFKC": normalizers.NFKC}
 
 
-class CharacterTokenizer(TokenizerConfig):
+class CharacterTokenizer(Trained):
     """What tokenizers over characters share."""
 
     vocab: int = Field(default=4096, ge=16)
@@ -37,14 +38,12 @@ class CharacterTokenizer(TokenizerConfig):
     def size(self) -> int:
         return self.vocab
 
-    def train(self, texts: Sequence[str]) -> Tokenizer:
+    def train(self, texts: Iterable[str]) -> Tokenizer:
         normalizer = NORMAL_FORMS[self.normal_form]() if self.normal_form else None
-        if normalizer is not None:
-            texts = [normalizer.normalize_str(text) for text in texts]
-        return finish(self.fit(texts, normalizer))
+        return finish(self.fit(texts if normalizer is None else Changed(texts, normalizer.normalize_str), normalizer))
 
     @abstractmethod
-    def fit(self, texts: Sequence[str], normalizer: Any) -> Tokenizer:
+    def fit(self, texts: Iterable[str], normalizer: Any) -> Tokenizer:
         """Train on texts in normal form; the normalizer is to be part of what is made."""
 
     def frequent(self, texts: Iterable[str], most: int) -> set[str]:
@@ -61,7 +60,18 @@ class CharacterTokenizer(TokenizerConfig):
         return kept
 
 
-def without_rare(texts: Sequence[str], kept: set[str]) -> Iterator[str]:
+class Changed(Iterable[T]):
+    """What a function makes of every text, made whenever they are gone through, so that never all of it is in memory."""
+
+    def __init__(self, texts: Iterable[str], change: Callable[[str], T]):
+        self.texts = texts
+        self.change = change
+
+    def __iter__(self) -> Iterator[T]:
+        return map(self.change, self.texts)
+
+
+def without_rare(texts: Iterable[str], kept: set[str]) -> Iterator[str]:
     """The texts without characters that get no token: these are spelled in bytes."""
     rare = {ord(character): None for text in texts for character in set(text) - kept}
     return (text.translate(rare) for text in texts)
@@ -75,7 +85,7 @@ class ByteFallback(CharacterTokenizer):
     pattern: Literal["gpt2", "code"] = "gpt2"
     """How text is cut before pieces are sought: GPT-2's words, or pieces that suit source code."""
 
-    def fit(self, texts: Sequence[str], normalizer: Any) -> Tokenizer:
+    def fit(self, texts: Iterable[str], normalizer: Any) -> Tokenizer:
         # the pattern keeps letters, digits and signs apart, so no piece of text can equal a token such as <0x41> or <bos>
         cut = pre_tokenizers.Split(Regex(WORDS if self.pattern == "gpt2" else CODE), "isolated")
         first = self.first()
@@ -166,9 +176,9 @@ class WordPiece(CharacterTokenizer):
     def roles(self, tokenizer: Tokenizer) -> dict[str, str]:
         return {**TRAINED_ROLES, "unk": UNKNOWN}
 
-    def fit(self, texts: Sequence[str], normalizer: Any) -> Tokenizer:
+    def fit(self, texts: Iterable[str], normalizer: Any) -> Tokenizer:
         bert, cut = normalizers.BertNormalizer(lowercase=self.lower), pre_tokenizers.BertPreTokenizer()
-        split = [[word for word, _ in cut.pre_tokenize_str(bert.normalize_str(text))] for text in texts]
+        split = Changed(texts, lambda text: [word for word, _ in cut.pre_tokenize_str(bert.normalize_str(text))])
         first = [*SPECIAL, UNKNOWN]
         kept = self.frequent(("".join(words) for words in split), (self.vocab - len(first)) // 2)
         later = {character: chr(CONTINUING + rank) for rank, character in enumerate(sorted(kept))}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 from pydantic import Field
@@ -33,9 +33,14 @@ class TokenizerConfig(Config, ABC):
     def size(self) -> int | None:
         """Number of ids, when it is known before training."""
 
+    @property
+    def enough(self) -> int | None:
+        """Bytes of text that it is made from where there are more; None: it reads none."""
+        return None
+
     @abstractmethod
-    def train(self, texts: Sequence[str]) -> Tokenizer:
-        """Make the tokenizer from the training documents. Raises DataError when they cannot give it."""
+    def train(self, texts: Iterable[str]) -> Tokenizer:
+        """Make the tokenizer from the training documents, gone through as often as need be. Raises DataError when they cannot give it."""
 
     def roles(self, tokenizer: Tokenizer) -> dict[str, str]:
         """Which token of the made tokenizer plays which part (bos, eos, pad, mask, ...)."""
@@ -50,6 +55,17 @@ class TokenizerConfig(Config, ABC):
         return self.dump()
 
 
+class Trained(TokenizerConfig):
+    """A tokenizer that is learned from text."""
+
+    sample: int = Field(default=50_000_000, ge=1)
+    """Bytes of training documents that it is learned from, all of them where there are fewer; which ones depends on hashes of their texts alone."""
+
+    @property
+    def enough(self) -> int:
+        return self.sample
+
+
 def finish(tokenizer: Tokenizer) -> Tokenizer:
     tokenizer.encode_special_tokens = True                  # user text can never become a control token
     return tokenizer
@@ -61,7 +77,7 @@ def refuse_fewer(found: int, asked: int) -> None:
         raise DataError(f"data.tokenizer.vocab: the text allows only {found:,} tokens, {asked:,} were asked for; use vocab: {found} or less")
 
 
-class ByteBPE(TokenizerConfig):
+class ByteBPE(Trained):
     """Byte-pair merges learned on the training documents; every byte has a token, so nothing is unknown."""
 
     kind: Literal["byte_bpe"] = "byte_bpe"
@@ -74,7 +90,7 @@ class ByteBPE(TokenizerConfig):
     def size(self) -> int:
         return self.vocab
 
-    def train(self, texts: Sequence[str]) -> Tokenizer:
+    def train(self, texts: Iterable[str]) -> Tokenizer:
         tokenizer = Tokenizer(models.BPE())
         if self.pattern == "gpt2":
             tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -100,7 +116,7 @@ class Bytes(TokenizerConfig):
     def size(self) -> int:
         return 256 + len(SPECIAL)
 
-    def train(self, texts: Sequence[str]) -> Tokenizer:
+    def train(self, texts: Iterable[str]) -> Tokenizer:
         alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
         tokenizer = Tokenizer(models.BPE({token: i for i, token in enumerate([*SPECIAL, *alphabet])}, []))
         tokenizer.add_special_tokens(list(SPECIAL))
@@ -109,7 +125,7 @@ class Bytes(TokenizerConfig):
         return finish(tokenizer)
 
 
-class Characters(TokenizerConfig):
+class Characters(Trained):
     """Every character of the training documents is a token; others become <unk>."""
 
     kind: Literal["characters"] = "characters"
@@ -118,7 +134,7 @@ class Characters(TokenizerConfig):
     def size(self) -> None:
         return None
 
-    def train(self, texts: Sequence[str]) -> Tokenizer:
+    def train(self, texts: Iterable[str]) -> Tokenizer:
         alphabet = sorted({character for text in texts for character in text})
         vocabulary = {token: i for i, token in enumerate([*SPECIAL, *alphabet, "<unk>"])}
         tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
