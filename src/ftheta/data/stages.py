@@ -5,6 +5,7 @@ The same key always finds the same folder, so restarting, caching and lineage fo
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Callable, Mapping
@@ -15,9 +16,10 @@ import platformdirs
 import xxhash
 
 from ftheta.core.atomic import Attempt, clear_attempts, commit, lock, verify
+from ftheta.core.errors import FolderError
 from ftheta.core.log import logger
 
-VERSION = 1
+VERSION = 2
 """Part of every address: raised when a stage's output format changes."""
 
 
@@ -35,13 +37,18 @@ def digest(value: Any) -> str:
 def stage(cache: Path, name: str, key: Mapping[str, Any], build: Callable[[Attempt], None]) -> Path:
     """The committed folder of this stage for this key, built if it is not there or does not verify.
 
-    Two processes that want it at once: one builds under a lock, the other finds it afterwards.
+    Two processes that want it at once: one builds under a lock, the other waits and finds it. Raises FolderError when there is something to build and the
+    cache cannot be written.
     """
     address = digest({"stage": name, "version": VERSION, **key})
     folder = cache / name / address
     if folder.is_dir() and not (found := verify(folder)):
         return folder
-    with lock(cache / name / f".{address}-lock"):
+    with contextlib.ExitStack() as held:
+        try:
+            held.enter_context(lock(cache / name / f".{address}-lock", lambda owner: logger.info("%s: waiting for process %s, which is making it ...", name, owner)))
+        except OSError as error:
+            raise FolderError(f"the cache {cache} cannot be written ({error.strerror}): set FTHETA_HOME to a folder that can") from None
         if folder.is_dir():
             if not (found := verify(folder)):
                 return folder

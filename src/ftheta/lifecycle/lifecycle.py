@@ -31,6 +31,8 @@ from ftheta.core.device import facts as machine_facts
 from ftheta.core.errors import ConfigError, FolderError, Problem, UsageError
 from ftheta.core.log import logger
 from ftheta.core.tensors import fingerprint
+from ftheta.data.corpus.executors import Local
+from ftheta.data.corpus.ledger import named
 from ftheta.data.processors.text import TextProcessor
 from ftheta.data.source import Source
 from ftheta.data.sources.source_config import Prepared, source_name
@@ -39,6 +41,7 @@ from ftheta.evaluation.metrics.metric import Measurement, Metric, Result, Subjec
 from ftheta.lifecycle.build import build_data, build_ramp, build_source, build_validation, completed, original_model, refuse_misfits, task_of
 from ftheta.lifecycle.card import number, render
 from ftheta.lifecycle.companion import accompanied, load_companion
+from ftheta.lifecycle.data_card import telling, write_data_card
 from ftheta.lifecycle.few_bits import few_bits, first_loss
 from ftheta.lifecycle.ledger import ceiling, flops_of_rows, flops_per_step, parameter_counts
 from ftheta.lifecycle.pictures import curves
@@ -97,9 +100,15 @@ def begun_from(folder: Path) -> str | None:
 @contextlib.contextmanager
 def held(folder: Path) -> Any:
     """The folder's lock, taken by the first process. Raises FolderError for a folder that cannot be written."""
+    with plainly(folder), lock(folder) if distributed.rank() == 0 else contextlib.nullcontext():
+        yield
+
+
+@contextlib.contextmanager
+def plainly(folder: Path) -> Any:
+    """What the disk refuses as a FolderError that says what to do."""
     try:
-        with lock(folder) if distributed.rank() == 0 else contextlib.nullcontext():
-            yield
+        yield
     except (PermissionError, NotADirectoryError, FileExistsError) as error:
         raise FolderError(f"{folder} cannot be written ({error.strerror}): choose another --out") from None
     except OSError as error:
@@ -118,10 +127,12 @@ def run_stages(recipe: Recipe, folder: Path, stop: StopRequest, listeners: list[
             clear_attempts(folder)
         events = Events(folder if distributed.rank() == 0 else None, listeners if distributed.rank() == 0 else [])
         events.event("stage", name="data")
-        data = build_data(recipe)
+        data = build_data(recipe, Local(told=telling(events.listeners)))
         refuse_misfits(recipe, data.ports)
         recipe = completed(recipe, data.ports.sizes)
         claim(recipe, folder)
+        if distributed.rank() == 0 and data.card is not None:
+            write_data_card(folder, data.account, data.card(recipe.name))
         model, costs = train(recipe, data, folder, events, stop)
         if distributed.rank() == 0:
             events.event("stage", name="evaluate")
@@ -335,6 +346,7 @@ def card_facts(recipe: Recipe, results: dict[str, Any], pictures: list[str], tex
         "source": source_name(recipe.data.source),
         "task": results["task"], "version": version("ftheta"), "date": results["finished"], "measurements": results["measurements"],
         "curve": "curves.png" if curve else None, "pictures": pictures, "costs": rows, "splits": splits, "dropped": data.get("dropped"),
+        "sources": "; ".join(map(named, data.get("ledger", []))),
         "fingerprint": data.get("fingerprint", "-"), "texts": texts, "model_path": f"{folder}/model", "notes": notes(costs),
     }
 

@@ -86,7 +86,7 @@ def test_a_killed_run_loses_one_step_at_most(folder, tmp_path):
 import ftheta.data.corpus.reading as reading
 reading.PART = 2000
 from pathlib import Path
-from ftheta.data.clean.rules import Normalise
+from ftheta.data.clean.normalise import Normalise
 from ftheta.data.corpus.executors import Local
 from ftheta.data.sources.source_config import Sections
 from ftheta.data.sources.text import TextFiles

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -11,8 +11,10 @@ import numpy as np
 
 from ftheta.core.atomic import Attempt
 from ftheta.data.corpus.comparing import write_array
-from ftheta.data.corpus.shards import ACCOUNT, StoredTexts
+from ftheta.data.corpus.ledger import Ledger
+from ftheta.data.corpus.shards import ACCOUNT, read_documents
 from ftheta.data.corpus.step import Step
+from ftheta.data.documents import Document
 from ftheta.data.processors.text import TextProcessor
 from ftheta.data.split import SPLITS
 from ftheta.data.stages import digest
@@ -33,17 +35,18 @@ class Tokens(Step):
         kind = np.uint16 if max(tokenizer.get_vocab().values()) < 1 << 16 else np.uint32
         counts = {}
         for name in SPLITS:
-            pieces, size = [np.empty(0, kind)], 0
-            for texts in batched(StoredTexts([folder / f"{name}.parquet"]), TOGETHER):
-                size += sum(len(text.encode()) for text in texts)
-                pieces += [np.array([first, *encoding.ids, last], kind) for encoding in tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
+            pieces, ledger = [np.empty(0, kind)], Ledger()
+            for documents in batched(read_documents(folder / f"{name}.parquet"), TOGETHER):
+                for document, encoding in zip(documents, tokenizer.encode_batch_fast([one.text for one in documents], add_special_tokens=False), strict=True):
+                    pieces.append(np.array([first, *encoding.ids, last], kind))
+                    ledger.add(document, len(pieces[-1]))
             tokens = np.concatenate(pieces)
             write_array(attempt, f"{name}.npy", tokens)
-            counts[name] = {"tokens": len(tokens), "bytes": size, "fingerprint": digest(tokens.tobytes())}
+            counts[name] = {"tokens": len(tokens), "bytes": ledger.bytes, "fingerprint": digest(tokens.tobytes()), "ledger": ledger.entries}
         attempt.write_json(ACCOUNT, counts)
 
 
-def batched(texts: Sequence[str], size: int) -> Iterator[list[str]]:
-    left = iter(texts)
+def batched(documents: Iterable[Document], size: int) -> Iterator[list[Document]]:
+    left = iter(documents)
     while batch := list(itertools.islice(left, size)):
         yield batch
