@@ -252,8 +252,12 @@ def lock(folder: Path, waiting: Callable[[str], None] | None = None) -> Iterator
             fcntl.flock(descriptor, fcntl.LOCK_EX)
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
-        write_file(folder / f"{TEMPORARY}probe", b"")                                     # the lock's file may be writable where the folder is not
-        (folder / f"{TEMPORARY}probe").unlink()
+        probe = folder / f"{TEMPORARY}probe"
+        probe.unlink(missing_ok=True)                                                     # of a process that was killed just here
+        try:
+            os.close(os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644))         # the lock's file may be writable where the folder is not
+        finally:
+            probe.unlink(missing_ok=True)
         yield
     finally:
         os.close(descriptor)

@@ -199,8 +199,8 @@ def parse_rule(said: str) -> tuple[str, dict[str, Any]]:
         value = YAML(typ="safe", pure=True).load(said)
     except YAMLError:
         value = None
-    fields = {"kind": value} if isinstance(value, str) else value
-    kind = fields.get("kind") if isinstance(fields, dict) else None
+    fields: dict[str, Any] = value if isinstance(value, dict) else {"kind": value}
+    kind = fields.get("kind")
     section = next((section for section, catalogue in PLACES.items() if isinstance(kind, str) and kind in catalogue), None)
     if section is None:
         names = [name for catalogue in PLACES.values() for name in catalogue.names()]
@@ -250,8 +250,8 @@ def show(result: DataAblation) -> str:
     for one in result.arms:
         differences = [one.difference, *([one.unchanged] if several else [])]
         shown = ["-" if found is None else with_interval(found.value, found.low, found.high) for found in differences]
-        flops = [run.costs.get("flops") for run in one.runs]
-        rows.append((one.name, [f"{one.documents:,}", f"{one.tokens:,}", amount(None if None in flops else float(np.mean(flops))), f"{one.bits_per_byte:.4f}", *shown, one.says]))
+        flops = [run.costs["flops"] for run in one.runs if run.costs.get("flops")]
+        rows.append((one.name, [f"{one.documents:,}", f"{one.tokens:,}", amount(float(np.mean(flops)) if flops else None), f"{one.bits_per_byte:.4f}", *shown, one.says]))
     held = result.held
     said = [f"measured on {len(held.texts):,} documents that every arm keeps for testing (95 % intervals, {result.seeds} seed{'s' if result.seeds > 1 else ''} of training)"]
     if held.copied:

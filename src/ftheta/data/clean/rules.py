@@ -30,6 +30,11 @@ class Rule(Config, ABC):
     languages: tuple[str, ...] = ()
     """Only documents in these languages, as a `language` rule before this one or the source says; all when empty."""
 
+    @property
+    def name(self) -> str:
+        """Its name in the catalogue."""
+        return str(getattr(self, "kind"))  # noqa: B009
+
     @abstractmethod
     def apply(self, document: Document) -> Verdict: ...
 

@@ -84,7 +84,7 @@ def build_corpus(source: DocumentSource, sections: Sections) -> Corpus:
     origins = [origin for (origin, _), count in zip(reads, numbers, strict=True) for _ in range(count)]
 
     rules = sections.clean
-    learned = {name: found for name, rule in zip(numbered([str(rule.kind) for rule in rules]), rules, strict=True) if (found := rule.learned_beforehand()) is not None}
+    learned = {name: found for name, rule in zip(numbered([rule.name for rule in rules]), rules, strict=True) if (found := rule.learned_beforehand()) is not None}
     addresses = tuple(address for address, _ in learned.values())
     shards = each("clean", [(Clean(rules=rules, learned=addresses, number=number), [folder]) for folder, count in zip(folders, numbers, strict=True) for number in range(count)])
     stages[-1].account["learned"] = {name: report for name, (_, report) in learned.items()}
