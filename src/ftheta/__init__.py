@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ftheta.lifecycle.corpora import run_data as run_data
     from ftheta.lifecycle.corpora import sample_data as sample_data
     from ftheta.lifecycle.corpora import search_data as search_data
+    from ftheta.lifecycle.data_ablation import ablate_data as ablate_data
     from ftheta.lifecycle.lifecycle import run as run
     from ftheta.lifecycle.listing import listing as listing
     from ftheta.lifecycle.plan import plan as plan
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from ftheta.serving.http.server import serve as serve
 
 VERBS = {
+    "ablate_data": "ftheta.lifecycle.data_ablation",
     "bake_off": "ftheta.lifecycle.bake_off",
     "certify": "ftheta.lifecycle.certify",
     "check": "ftheta.lifecycle.checking",

@@ -12,6 +12,7 @@ from rich.text import Text
 
 import ftheta
 from ftheta.cli.arguments import OnOption, RecipeArgument, SetOption, WorkersOption
+from ftheta.cli.progress import Progress
 
 if TYPE_CHECKING:
     from ftheta.data.corpus.looking import Found
@@ -39,7 +40,8 @@ def run_(
 
     Example: ftheta data run python-lm --workers 2
     """
-    found = ftheta.run_data(recipe, changes=set_, out=out, on=on, workers=workers)
+    with Progress() as progress:
+        found = ftheta.run_data(recipe, changes=set_, out=out, on=on, workers=workers, listeners=[progress])
     print(found.card)
     print(f"card  {found.folder}/card.md")
 
@@ -119,6 +121,23 @@ def tokenizers(
     print("| documents | tokenizer | bytes a token | tokens a word | unknown |\n|---|---|---|---|---|")
     for cut in ftheta.measure_tokenizers(recipe, changes=set_, beside=beside):
         print(f"| {cut.group} | {cut.tokenizer} | {cut.bytes_per_token:.2f} | {cut.fertility:.2f} | {cut.share_unknown:.2%} |")
+
+
+@data.command()
+def ablate(
+    recipe: RecipeArgument,
+    without: Annotated[list[str], typer.Option(metavar="RULE", help="Leave this out: a rule, several joined by +, or everything; may be given several times.")] = [],  # noqa: B006
+    add: Annotated[list[str], typer.Option("--with", metavar="RULE", help="Have this besides, as a recipe says it; may be given several times.")] = [],  # noqa: B006
+    seeds: Annotated[int, typer.Option(min=1, help="How often each is trained, with other seeds.")] = 3,
+    set_: SetOption = [],  # noqa: B006
+    out: Annotated[Path | None, typer.Option(help="The folder of the runs; runs/<name>-data unless given.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes for the documents; none: one for each core.")] = None,
+) -> None:
+    """Train with and without each cleaning rule and de-duplication at equal compute, and say what each is worth; run again, it continues.
+
+    Example: ftheta data ablate bilingual-corpus --without near --set train.flops=1e13
+    """
+    print(ftheta.ablate_data(recipe, without=without, add=add, seeds=seeds, changes=set_, out=out, workers=workers).show())
 
 
 def described(found: Found) -> str:

@@ -24,6 +24,7 @@ class Progress:
         self.bar: RichProgress | None = None
         self.task: TaskID | None = None
         self.last = 0.0
+        self.doing = ""
 
     def __enter__(self) -> Self:
         return self
@@ -42,15 +43,14 @@ class Progress:
             self.open(facts)
         elif event == "metrics" and "progress" in facts:
             self.show(facts)
+        elif event == "shards":
+            self.shards(facts)
         elif event == "checkpoint" and not self.live:
             self.line(f"step {facts['step']:,}: checkpoint")
 
     def open(self, facts: dict[str, Any]) -> None:
         if self.live:
-            columns = (TextColumn("[bold]{task.description}"), BarColumn(), TextColumn("{task.fields[numbers]}"), TimeElapsedColumn(), TimeRemainingColumn())
-            self.bar = RichProgress(*columns, console=Console(stderr=True), refresh_per_second=4)
-            self.bar.start()
-            self.task = self.bar.add_task("training", total=1.0, numbers=f"{facts['precision']}, {facts['threads']} threads")
+            self.start("training", 1.0, f"{facts['precision']}, {facts['threads']} threads")
         else:
             self.line(f"training on {facts['device']} in {facts['precision']}, {facts['threads']} threads")
 
@@ -65,10 +65,35 @@ class Progress:
             left = facts["seconds"] * (1 / max(facts["progress"], 1e-6) - 1)
             self.line(f"{facts['progress']:4.0%}  {numbers}  {left:,.0f} s left")
 
+    def shards(self, facts: dict[str, Any]) -> None:
+        """How far one stage of the data is; a new stage has a new bar."""
+        numbers = f"{facts['done']:,} of {facts['total']:,} shards"
+        if self.live:
+            if self.doing != facts["name"]:
+                self.close()
+                self.start(facts["name"], facts["total"], numbers)
+            assert self.bar is not None and self.task is not None
+            self.bar.update(self.task, completed=facts["done"], numbers=numbers)
+            self.doing = facts["name"]
+            if facts["done"] == facts["total"]:
+                self.close()
+        elif self.doing != facts["name"]:
+            self.doing, self.last = facts["name"], time.monotonic()                       # a stage that is done at once says nothing
+        elif time.monotonic() - self.last > PLAIN_SECONDS:
+            self.last = time.monotonic()
+            self.line(f"{facts['name']}: {numbers}")
+
+    def start(self, what: str, total: float, numbers: str) -> None:
+        """Show a bar."""
+        columns = (TextColumn("[bold]{task.description}"), BarColumn(), TextColumn("{task.fields[numbers]}"), TimeElapsedColumn(), TimeRemainingColumn())
+        self.bar = RichProgress(*columns, console=Console(stderr=True), refresh_per_second=4)
+        self.bar.start()
+        self.task = self.bar.add_task(what, total=total, numbers=numbers)
+
     def line(self, text: str) -> None:
         print(text, file=sys.stderr, flush=True)
 
     def close(self) -> None:
         if self.bar is not None:
             self.bar.stop()
-            self.bar = None
+            self.bar, self.doing = None, ""

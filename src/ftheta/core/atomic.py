@@ -15,7 +15,7 @@ import os
 import secrets
 import shutil
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -246,22 +246,30 @@ def changed(place: Path, entry: Mapping[str, Any], thorough: bool = True) -> str
 
 
 @contextlib.contextmanager
-def lock(folder: Path, *, wait: bool = False) -> Iterator[None]:
-    """Hold a folder for writing. Raises FolderError when another process holds it (with `wait` it waits), OSError when nothing can be written into it."""
+def lock(folder: Path, waiting: Callable[[str], None] | None = None) -> Iterator[None]:
+    """Hold a folder for writing. When another process holds it, `waiting` is told which and it is waited for; without, FolderError.
+
+    Raises OSError when nothing can be written into the folder.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            if not wait:
-                owner = os.pread(descriptor, 64, 0).decode(errors="replace").strip() or "unknown"
+            owner = os.pread(descriptor, 64, 0).decode(errors="replace").strip() or "unknown"
+            if waiting is None:
                 raise FolderError(f"{folder} is being written by another process (pid {owner}); wait for it, or choose another --out") from None
+            waiting(owner)
             fcntl.flock(descriptor, fcntl.LOCK_EX)
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
-        write_file(folder / f"{TEMPORARY}probe", b"")                                     # the lock's file may be writable where the folder is not
-        (folder / f"{TEMPORARY}probe").unlink()
+        probe = folder / f"{TEMPORARY}probe"
+        probe.unlink(missing_ok=True)                                                     # of a process that was killed just here
+        try:
+            os.close(os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644))         # the lock's file may be writable where the folder is not
+        finally:
+            probe.unlink(missing_ok=True)
         yield
     finally:
         os.close(descriptor)

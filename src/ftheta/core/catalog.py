@@ -6,7 +6,7 @@ A file can only ever say a name that stands in one of these tables, so nothing i
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from ftheta.core.errors import ConfigError, Problem, suggest
 
@@ -37,3 +37,8 @@ class Catalogue:
             raise ConfigError([Problem((), f"'{name}' is not a known {self.sort}{suggest(name, self.entries, plural)}")])
         module, _, attribute = self.entries[name].partition(":")
         return getattr(importlib.import_module(module), attribute)
+
+
+def numbered(names: Sequence[str]) -> list[str]:
+    """The same names, with a number where one comes several times."""
+    return [name + (f"-{names[:place].count(name) + 1}" if name in names[:place] else "") for place, name in enumerate(names)]

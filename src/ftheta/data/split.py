@@ -28,6 +28,8 @@ class Split(Config):
     """Looked at once, at the end."""
     near: float | None = Field(default=None, gt=0, lt=1)
     """Documents that have at least this share of their words in common (Jaccard, of short runs of words) stay in one part, as equal documents always do (text)."""
+    seed: int | None = None
+    """Which split, apart from the recipe's seed, so that runs with other seeds are measured on the same documents; none: the recipe's seed."""
 
 
 def assign(names: Sequence[str], split: Split, seed: int) -> dict[str, list[int]]:

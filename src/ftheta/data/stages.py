@@ -5,6 +5,7 @@ The same key always finds the same folder, so restarting, caching and lineage fo
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import os
@@ -22,7 +23,7 @@ from ftheta.core.log import logger
 from ftheta.data.read.stores import is_url
 from ftheta.data.store import Store
 
-VERSION = 1
+VERSION = 2
 """Part of every address: raised when a stage's output format changes."""
 
 
@@ -63,10 +64,15 @@ def available(cache: Path, folder: Path) -> Path:
     if store is None:
         wanted = "set FTHETA_HOME to a folder that all machines share, or to an address such as s3://bucket/name"
         raise DataError(f"{folder} was made by another machine and is not here: {wanted}")
-    with lock(folder.with_name(f".{folder.name}-lock"), wait=True):
+    with lock(folder.with_name(f".{folder.name}-lock"), waiting_for(folder)):
         if not folder.is_dir() and not store.fetch(name := folder.relative_to(cache).as_posix(), folder):
             raise DataError(f"{store.url}/{name} is not there any more: run the same command again")
     return folder
+
+
+def waiting_for(folder: Path) -> Callable[[str], None]:
+    """Says which process is making a stage's folder."""
+    return lambda owner: logger.info("%s: waiting for process %s, which is making it ...", folder.parent.name, owner)
 
 
 def offer(cache: Path, folder: Path) -> None:
@@ -91,14 +97,18 @@ def stage(cache: Path, name: str, key: Mapping[str, Any], build: Callable[[Attem
     """The committed folder of this stage for this key, built if it is not there or does not verify.
 
     Without `thorough` the contents of a folder that is found are not looked at: for those whose files are read by way of `intact`.
-    Two processes that want it at once: one builds under a lock, the other finds it afterwards. On two machines that share a store both build, and the first
-    to finish counts.
+    Two processes that want it at once: one builds under a lock, the other waits and finds it. On two machines that share a store both build, and the first
+    to finish counts. Raises FolderError when there is something to build and the cache cannot be written.
     """
     folder = place_of(cache, name, key)
     address = folder.name
     if folder.is_dir() and not verify(folder, thorough):
         return folder
-    with lock(cache / name / f".{address}-lock", wait=True):
+    with contextlib.ExitStack() as held:
+        try:
+            held.enter_context(lock(cache / name / f".{address}-lock", waiting_for(folder)))
+        except OSError as error:
+            raise FolderError(f"the cache {cache} cannot be written ({error.strerror}): set FTHETA_HOME to a folder that can") from None
         if folder.is_dir():
             if not (found := verify(folder, thorough)):
                 return folder

@@ -13,7 +13,9 @@ from ftheta.core.atomic import Attempt
 from ftheta.core.contract import Ports
 from ftheta.core.errors import DamagedError
 from ftheta.core.log import logger
+from ftheta.data.corpus.card import card
 from ftheta.data.corpus.corpus import Corpus, build_corpus
+from ftheta.data.corpus.ledger import ledger_of
 from ftheta.data.corpus.packing import Fit
 from ftheta.data.corpus.shards import DOCUMENTS, StoredTexts, account_of
 from ftheta.data.corpus.source import DocumentSource
@@ -47,7 +49,7 @@ class TextSource(DocumentSource):
                 splits[name] = text.rows(name, sections)
         if (epochs := self.epochs(text.sizes)) is not None:
             splits["train"] = Mixed({origin: text.rows("train", sections, origin) for origin in epochs}, epochs)
-        return Prepared(splits["train"].ports, text.processor, splits, {name: text.texts(name) for name in ("train", "test")}, text.account)
+        return Prepared(splits["train"].ports, text.processor, splits, {name: text.texts(name) for name in ("train", "test")}, text.account, card=text.card)
 
 
 @dataclass
@@ -64,6 +66,10 @@ class PreparedText:
     @property
     def tokenizer(self) -> Tokenizer:
         return self.processor.tokenizer
+
+    def card(self, title: str) -> str:
+        """The data card as Markdown."""
+        return card(title, self.corpus, self.account)
 
     def texts(self, split: str) -> Sequence[str]:
         """The cleaned documents of a split."""
@@ -144,6 +150,7 @@ def account(corpus: Corpus, tokens: Sequence[Path]) -> dict[str, Any]:
         size, total = (sum(count[name][what] for count in counts) for what in ("bytes", "tokens"))
         fingerprint = digest([count[name]["fingerprint"] for count in counts])
         found["tokens"][name] = {"tokens": total, "bytes": size, "bytes_per_token": round(size / max(1, total), 4), "fingerprint": fingerprint}
+    found["ledger"] = ledger_of({name: [count[name]["ledger"] for count in counts] for name in SPLITS})
     return found
 
 

@@ -14,7 +14,7 @@ units also differ in kind, which no method can know from a sample that misses th
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from statistics import NormalDist
 from typing import Any, Literal, NamedTuple
 
@@ -136,6 +136,25 @@ def paired(
     else:
         difference = contrast(np.stack(x), np.stack(y), seed)
     return Paired(difference, len(x[0]), verdict(difference, better))
+
+
+def paired_over_seeds(a: Sequence[np.ndarray], b: Sequence[np.ndarray], sizes: np.ndarray, seed: int) -> Interval:
+    """Σa / Σsizes minus Σb / Σsizes, where `a` and `b` hold the values of the same units (n,) once for every seed of training.
+
+    With d_s the difference of seed s, other units would move the mean of d as its bootstrap-t interval [l, u] says, and other seeds by
+    t · sd(d_s) / √S on either side (Student's t of S - 1 degrees of freedom). Both together, each end by itself (Zou and Donner 2008,
+    doi:10.1002/sim.3095):
+
+        low = d - √((d - l)² + (t · sd / √S)²),    high likewise
+    """
+    x, y = np.stack([np.mean(a, axis=0), np.mean(b, axis=0)]), np.stack([sizes, sizes])
+    units = contrast(x, y, seed)
+    if len(a) == 1:
+        return units._replace(method=f"{units.method} of units; one seed")
+    each = [(one.sum() - other.sum()) / sizes.sum() for one, other in zip(a, b, strict=True)]
+    spread = student(len(each) - 1) * float(np.std(each, ddof=1)) / math.sqrt(len(each))
+    low, high = (units.value + sign * math.hypot(units.value - end, spread) for sign, end in ((-1, units.low), (1, units.high)))
+    return Interval(units.value, low, high, f"{units.method} of units, and Student's t of {len(each)} seeds")
 
 
 def verdict(difference: Interval, better: str) -> str:

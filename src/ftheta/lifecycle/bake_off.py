@@ -15,6 +15,7 @@ from typing import Any
 
 from ftheta.adaptation.prompting import Prompting
 from ftheta.core.atomic import write_file, write_json
+from ftheta.core.catalog import numbered
 from ftheta.core.errors import UsageError
 from ftheta.core.log import logger
 from ftheta.data.stages import digest
@@ -74,10 +75,7 @@ def bake_off(
     budgets = budget(folder, recipes)
     for name, one in recipes.items():
         logger.info("arm %s ...", name)
-        train = {**one.train.dump(), **({**dict.fromkeys(BUDGETS), "steps": budgets[name]} if budgets[name] else {})}
-        fields = one.replace(train=train).dump()
-        fields["data"]["tokenizer"] = None                                                # the start's, as in the recipe
-        run(fields, out=folder / name, listeners=listeners)
+        run_arm(one, budgets[name], folder / name, listeners)
     runs = read_runs([folder / name for name in recipes])
     notes, forgotten = [], dict[str, dict[str, Any]]()
     try:
@@ -92,12 +90,17 @@ def bake_off(
 
 
 def named(arms: Sequence[Arm]) -> dict[str, Arm]:
-    """Arms by the name of their adaptation, numbered where one comes several times."""
-    found: dict[str, Arm] = {}
-    for arm in arms:
-        same = sum(other.adapt.name == arm.adapt.name for other in found.values())
-        found[arm.adapt.name + (f"-{same + 1}" if same else "")] = arm
-    return found
+    """Arms by the name of their adaptation."""
+    return dict(zip(numbered([arm.adapt.name for arm in arms]), arms, strict=True))
+
+
+def run_arm(recipe: Recipe, steps: int | None, out: Path, listeners: Sequence[Listener]) -> None:
+    """Make the run of an arm, or go on with it, in so many steps; None: by the recipe's own budget."""
+    train = {**recipe.train.dump(), **({**dict.fromkeys(BUDGETS), "steps": steps} if steps else {})}
+    fields = recipe.replace(train=train).dump()
+    if recipe.start is not None:
+        fields["data"]["tokenizer"] = None                                                # the start's, as in the recipe
+    run(fields, out=out, listeners=listeners)
 
 
 def of_arm(recipe: Recipe, arm: Arm, name: str) -> Recipe:

@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ftheta.core.atomic import commit, lock
-from ftheta.core.catalog import Catalogue
-from ftheta.core.errors import UsageError, suggest
+from ftheta.core.errors import UsageError
 from ftheta.data.catalogue import place_of
 from ftheta.data.corpus import looking
-from ftheta.data.corpus.card import card, distributions
+from ftheta.data.corpus.card import distributions
 from ftheta.data.corpus.executors import Executor, Local
 from ftheta.data.corpus.looking import Found
 from ftheta.data.corpus.measuring import Cut, measure
 from ftheta.data.processors.text import TextProcessor
 from ftheta.data.sources.source_config import source_name
+from ftheta.data.stages import home
 from ftheta.data.text import PreparedText, TextSource, prepare_text
 from ftheta.data.tokenizers.file import read_tokenizer
 from ftheta.lifecycle.build import sections_of
+from ftheta.lifecycle.data_card import telling, write_data_card
+from ftheta.lifecycle.executors import build_executor
+from ftheta.lifecycle.lifecycle import plainly
 from ftheta.lifecycle.recipe import Recipe, load
+from ftheta.training.events import Listener
+from ftheta.training.stopping import StopRequest
 
-EXECUTORS = Catalogue("executor", {"local": "ftheta.data.corpus.executors:Local", "ray": "ftheta.data.corpus.cluster:Ray"})
 Changes = Sequence[str] | Mapping[str, Any]
 
 
@@ -38,47 +42,31 @@ class DataOutcome:
 
 def run_data(
     recipe: str | Path | Mapping[str, Any], *, changes: Changes = (), out: str | Path | None = None, on: str = "local", workers: int | None = None,
+    listeners: Sequence[Listener] = (),
 ) -> DataOutcome:
     """Do the data stages of a recipe, or find them done, and write the data card into `data/` of the run folder.
 
-    `on` says who does the work: `local` processes, as many as `workers` (none: one for each core), or the tasks of a `ray` cluster.
-
-    Raises FthetaError's subclasses.
+    `on` says who does the work: `local` processes, as many as `workers` (none: one for each core), or the tasks of a `ray` cluster. Listeners hear of
+    every shard that is done. Raises FthetaError's subclasses; Stopped when asked to stop, and what is finished by then is found again.
     """
     parsed = load(recipe, changes)
     folder = Path(out) if out is not None else Path("runs") / parsed.name
-    text = prepared(parsed, build_executor(on, workers))
-    with lock(folder):
-        return write_card(parsed, text, folder)
+    text = prepared(parsed, build_executor(on, workers, telling(listeners)))
+    said, stages = text.card(parsed.name), text.corpus.stages
+    with plainly(folder):
+        place = write_data_card(folder, text.account, said, {"stages": {stage.name: stage.account for stage in stages}}, {"distributions.png": distributions(stages)})
+    return DataOutcome(place, said, text.account)
 
 
-def build_executor(on: str, workers: int | None) -> Executor:
-    """Who performs steps; starts nothing yet. Raises UsageError for a name that is none, or whose package is not installed."""
-    if on not in EXECUTORS:
-        raise UsageError(f"--on: there is no '{on}'{suggest(on, EXECUTORS.names())}")
-    return EXECUTORS.load(on)(workers)
-
-
-def write_card(recipe: Recipe, text: PreparedText, folder: Path) -> DataOutcome:
-    """`data/`: the card, its picture and the account."""
-    said = card(recipe.name, text.corpus, text.account)
-    with commit(folder / "data", replace=True) as attempt:
-        attempt.write("distributions.png", distributions(text.corpus.stages))
-        attempt.write_text("card.md", said + "\n![distributions](distributions.png)\n")
-        attempt.write_json("account.json", {**text.account, "stages": {stage.name: stage.account for stage in text.corpus.stages}})
-    return DataOutcome(folder / "data", said, text.account)
 
 
 def prepared(recipe: Recipe, executor: Executor | None = None) -> PreparedText:
-    """The stages of a recipe's documents. Raises UsageError for a source that has none."""
+    """The stages of a recipe's documents. Raises UsageError for a source that has none, Stopped when asked to stop."""
     source = recipe.data.source
     if not isinstance(source, TextSource):
         raise UsageError(f"data.source: '{source_name(source)}' has no stages of documents to look into; `ftheta data show` shows its rows")
-    performing = executor or Local()
-    try:
+    with StopRequest().installed(), plainly(home()), contextlib.closing(executor or Local()) as performing:
         return prepare_text(source, sections_of(recipe, performing))
-    finally:
-        performing.close()
 
 
 def sample_data(recipe: str | Path | Mapping[str, Any], *, changes: Changes = (), stage: str = "divide", rows: int = 4) -> list[Found]:

@@ -32,6 +32,7 @@ from ftheta.core.errors import ConfigError, FolderError, Problem, UsageError
 from ftheta.core.log import logger
 from ftheta.core.tensors import fingerprint
 from ftheta.data.corpus.executors import Executor
+from ftheta.data.corpus.ledger import named
 from ftheta.data.processors.text import TextProcessor
 from ftheta.data.source import Source
 from ftheta.data.sources.source_config import Prepared, source_name
@@ -40,7 +41,8 @@ from ftheta.evaluation.metrics.metric import Measurement, Metric, Result, Subjec
 from ftheta.lifecycle.build import build_data, build_ramp, build_source, build_validation, completed, original_model, refuse_misfits, task_of
 from ftheta.lifecycle.card import number, render
 from ftheta.lifecycle.companion import accompanied, load_companion
-from ftheta.lifecycle.corpora import build_executor
+from ftheta.lifecycle.data_card import telling, write_data_card
+from ftheta.lifecycle.executors import build_executor
 from ftheta.lifecycle.few_bits import few_bits, first_loss
 from ftheta.lifecycle.ledger import ceiling, flops_of_rows, flops_per_step, parameter_counts
 from ftheta.lifecycle.pictures import curves
@@ -90,7 +92,7 @@ def run(
         parsed = load(recipe, changes, begun)
     refuse_misfits(parsed)
     distributed.start()
-    executor = build_executor(on if distributed.rank() == 0 else "local", workers)
+    executor = build_executor(on if distributed.rank() == 0 else "local", workers, telling(listeners) if distributed.rank() == 0 else None)
     stop = StopRequest()
     with stop.installed(), held(folder):
         return run_stages(parsed, folder, stop, list(listeners), executor)
@@ -104,9 +106,15 @@ def begun_from(folder: Path) -> str | None:
 @contextlib.contextmanager
 def held(folder: Path) -> Any:
     """The folder's lock, taken by the first process. Raises FolderError for a folder that cannot be written."""
+    with plainly(folder), lock(folder) if distributed.rank() == 0 else contextlib.nullcontext():
+        yield
+
+
+@contextlib.contextmanager
+def plainly(folder: Path) -> Any:
+    """What the disk refuses as a FolderError that says what to do."""
     try:
-        with lock(folder) if distributed.rank() == 0 else contextlib.nullcontext():
-            yield
+        yield
     except (PermissionError, NotADirectoryError, FileExistsError) as error:
         raise FolderError(f"{folder} cannot be written ({error.strerror}): choose another --out") from None
     except OSError as error:
@@ -129,6 +137,8 @@ def run_stages(recipe: Recipe, folder: Path, stop: StopRequest, listeners: list[
         refuse_misfits(recipe, data.ports)
         recipe = completed(recipe, data.ports.sizes)
         claim(recipe, folder)
+        if distributed.rank() == 0 and data.card is not None:
+            write_data_card(folder, data.account, data.card(recipe.name))
         model, costs = train(recipe, data, folder, events, stop)
         if distributed.rank() == 0:
             events.event("stage", name="evaluate")
@@ -342,6 +352,7 @@ def card_facts(recipe: Recipe, results: dict[str, Any], pictures: list[str], tex
         "source": source_name(recipe.data.source),
         "task": results["task"], "version": version("ftheta"), "date": results["finished"], "measurements": results["measurements"],
         "curve": "curves.png" if curve else None, "pictures": pictures, "costs": rows, "splits": splits, "dropped": data.get("dropped"),
+        "sources": "; ".join(map(named, data.get("ledger", []))),
         "fingerprint": data.get("fingerprint", "-"), "texts": texts, "model_path": f"{folder}/model", "notes": notes(costs),
     }
 

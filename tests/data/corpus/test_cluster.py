@@ -29,7 +29,7 @@ from ftheta.data.corpus.executors import Local
 from ftheta.data.corpus.reading import parts
 from ftheta.data.corpus.step import answer, order_of, outcome, perform, subject
 from ftheta.data.sources.text import TextFiles
-from ftheta.lifecycle.corpora import build_executor
+from ftheta.lifecycle.executors import build_executor
 
 HERE = Path(__file__).parent
 needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="ray is not installed: pip install 'ftheta[cluster]'")
@@ -47,7 +47,7 @@ from ftheta.data.split import Split
 from ftheta.data.stages import home
 from ftheta.data.text import prepare_text
 from ftheta.data.tokenizers.trained import Bytes
-from ftheta.lifecycle.corpora import build_executor
+from ftheta.lifecycle.executors import build_executor
 
 configure()
 reading.PART = 2000

@@ -14,6 +14,7 @@ import torch
 from ftheta.core.atomic import commit
 from ftheta.core.errors import ConfigError, DataError, UsageError
 from ftheta.core.random import generator
+from ftheta.data.clean.classifier import Classifier
 from ftheta.data.clean.normalise import Normalise
 from ftheta.data.clean.quality import Quality
 from ftheta.data.corpus import executors, looking, reading
@@ -21,6 +22,7 @@ from ftheta.data.corpus.card import card, distributions
 from ftheta.data.corpus.comparing import write_array
 from ftheta.data.corpus.contents import content_of
 from ftheta.data.corpus.executors import Local
+from ftheta.data.corpus.ledger import named
 from ftheta.data.corpus.reading import Read, parts
 from ftheta.data.corpus.shards import StoredTexts, read_documents, write_documents
 from ftheta.data.corpus.step import perform
@@ -328,3 +330,48 @@ def test_neighbouring_parts_never_mix_sources(folder, monkeypatch):
     source = mixture(folder)
     assert [origin for origin, _ in parts(source)] == ["even", "odd"]
     assert list(itertools.chain.from_iterable(step.files for _, step in parts(source))) == source.files()
+
+
+# where it is from
+
+
+def test_the_ledger_has_every_source_with_its_licence_and_how_much_of_it_each_split_holds(folder, tmp_path):
+    text = prepare(Mixture.parse({"kind": "mixture", "sources": {
+        "even": {"source": {"kind": "text_files", "path": str(folder), "include": ["*[02468].txt"], "licence": "CC0", "consent": "asked | written"}},
+        "odd": {"source": {"kind": "text_files", "path": str(folder), "include": ["*[13579].txt"]}},
+    }}), tmp_path / "cache")
+    entries = text.account["ledger"]
+    assert [(entry["source"], entry["licence"], entry["consent"]) for entry in entries] == [("even", "CC0", "asked | written"), ("odd", None, None)]
+    assert [[entry["splits"][split]["documents"] for split in SPLITS] for entry in entries] == [[24, 3, 3]] * 2
+    for split in SPLITS:
+        for what in ("bytes", "tokens"):
+            assert sum(entry["splits"][split][what] for entry in entries) == text.account["tokens"][split][what]
+        counted = {name: sum(len(d.text.encode()) for place in text.corpus.divided for d in read_documents(place / f"{split}.parquet") if d.facts["source"] == name)
+                   for name in ("even", "odd")}
+        assert [entry["splits"][split]["bytes"] for entry in entries] == list(counted.values())
+    said = text.card("texts")
+    assert "| even | CC0 | asked \\| written | 24 documents" in said and "| odd | not stated | not stated | 24 documents" in said
+    assert [named(entry) for entry in entries] == ["even (CC0, asked | written)", "odd (licence not stated)"]
+
+
+def test_a_rule_is_learned_once_before_the_work_and_its_report_is_on_the_card(folder, tmp_path, monkeypatch, small_parts):
+    monkeypatch.setenv("FTHETA_HOME", str(tmp_path / "home"))
+    for name, words in (("good", WORDS), ("bad", WORDS[::-1][:9])):
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(json.dumps({"text": " ".join(np.random.default_rng([len(name), i]).choice(words, 40))}) for i in range(120)))
+    rule = Classifier(good=(str(tmp_path / "good.jsonl"),), bad=(str(tmp_path / "bad.jsonl"),), least=0.1)
+    found = prepare(TextFiles(path=str(folder)), tmp_path / "cache", Local(2), rules=[rule])
+    report = found.corpus.stage("clean").account["learned"]["classifier"]
+    assert report == rule.learned.report and f"its AUC is {report['auc']:.3f} ({report['low']:.3f} to {report['high']:.3f})" in found.card("texts")
+    assert len(list((tmp_path / "home" / "stages" / "quality").glob("[!.]*"))) == 1
+    (tmp_path / "bad.jsonl").write_text("\n".join(json.dumps({"text": f"buy {i} now " * 9}) for i in range(120)))
+    again = prepare(TextFiles(path=str(folder)), tmp_path / "cache", rules=[Classifier.parse(rule.dump())])
+    assert not {folder.name for folder in again.corpus.stage("clean").folders} & {folder.name for folder in found.corpus.stage("clean").folders}
+
+
+def test_who_listens_hears_of_every_shard(folder, tmp_path, small_parts):
+    for workers in (1, 2):
+        heard = []
+        prepare(TextFiles(path=str(folder)), tmp_path / f"cache{workers}", Local(workers, lambda *told, heard=heard: heard.append(told)))
+        reads = [(done, total) for what, done, total in heard if what == "read"]
+        assert len(reads) > 3 and reads == [(number + 1, len(reads)) for number in range(len(reads))]
+        assert list(dict.fromkeys(what for what, _, _ in heard)) == ["read", "clean", "split", "divide", "tokenize"]

@@ -33,7 +33,7 @@ class Item(NamedTuple):
 
 def prepare_chat(items: Sequence[Item], template: str | None, sections: Sections, answered: bool = True) -> Prepared:
     """Run or find every stage. Raises DataError for conversations that cannot be learned from, unless they need not be `answered`."""
-    split, length, lookahead, cache, seed = sections.split, sections.pack.length, sections.lookahead, sections.cache, sections.seed
+    split, length, lookahead, cache, seed = sections.split, sections.pack.length, sections.lookahead, sections.cache, sections.split_seed
     parts = assign([item.name for item in items], split, seed)
     content = digest([[item.name, [[list(message) for message in talk] for talk in item.talks], *([] if item.good is None else [item.good])] for item in items])
 

@@ -234,6 +234,10 @@ class Classifier(Rule):
 
         return stage(home() / "stages", "quality", {"good": digest(good), "bad": digest(bad), **how}, build)
 
+    def learned_beforehand(self) -> tuple[str, dict[str, Any]]:
+        report = self.learned.report
+        return digest([report, digest(self.learned.weights.tobytes())]), report
+
     def apply(self, document: Document) -> Verdict:
         score = self.learned.score(document.text)
         facts = {"quality": round(score, 4)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ftheta.core.config import Config
 from ftheta.core.errors import DataError
@@ -30,8 +30,17 @@ class Rule(Config, ABC):
     languages: tuple[str, ...] = ()
     """Only documents in these languages, as a `language` rule before this one or the source says; all when empty."""
 
+    @property
+    def name(self) -> str:
+        """Its name in the catalogue."""
+        return str(getattr(self, "kind"))  # noqa: B009
+
     @abstractmethod
     def apply(self, document: Document) -> Verdict: ...
+
+    def learned_beforehand(self) -> tuple[str, dict[str, Any]] | None:
+        """What the rule has to learn before it can judge, made if it is not there: its content address, and what is known of it; None for a rule that learns nothing."""
+        return None
 
     def concerns(self, document: Document) -> bool:
         """Whether the document is in one of the languages this rule is for. Raises DataError when nothing says which it is in."""

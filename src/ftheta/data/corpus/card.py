@@ -19,7 +19,10 @@ MOST = 12
 
 def card(title: str, corpus: Corpus, account: Mapping[str, Any]) -> str:
     """The card as Markdown."""
-    return "\n".join([f"# The data of {title}", "", *came_in(corpus.stages[0]), *left_out(corpus.stages), *found(corpus.stages), *divided(account), *traced(corpus, account)])
+    stages = corpus.stages
+    return "\n".join([
+        f"# The data of {title}", "", *came_in(stages[0]), *left_out(stages), *found(stages), *divided(account), *ledger(account), *traced(corpus, account),
+    ])
 
 
 def came_in(read: Stage) -> Iterator[str]:
@@ -59,6 +62,9 @@ def left_out(stages: Sequence[Stage]) -> Iterator[str]:
 def found(stages: Sequence[Stage]) -> Iterator[str]:
     """What cleaning found, and what documents are like after it."""
     account = stages[1].account
+    for name, report in account["learned"].items():
+        learned, held = (" and ".join(f"{report[side][what]:,} {side}" for side in ("good", "bad")) for what in ("learned", "held_out"))
+        yield from ["", f"`{name}` was learned from {learned} examples; on {held} held out its AUC is {report['auc']:.3f} ({report['low']:.3f} to {report['high']:.3f})."]
     if account["counts"]:
         yield from ["", "## What was found or changed", "", *table(("what", "how often"), account["counts"])]
     learned = {name: counts for name, counts in account["facts"].items() if counts != stages[0].account["facts"].get(name)}
@@ -72,6 +78,16 @@ def divided(account: Mapping[str, Any]) -> Iterator[str]:
         yield f"| {name} | {part['documents']:,} | {size(part['bytes'])} | {tokens['tokens']:,} | {tokens['bytes_per_token']:g} |"
     if "rows" in account:
         yield from ("", "; ".join(f"{name}: {of['rows']:,} rows, {of['filled']:.2%} filled" for name, of in account["rows"].items()) + ".")
+
+
+def ledger(account: Mapping[str, Any]) -> Iterator[str]:
+    """Every source with the licence and the ground on which it is used."""
+    yield from ["", "## Where it is from, and who may use it", "", f"| source | licence | consent | {' | '.join(SPLITS)} |", "|---|---|---|---|---|---|"]
+    for entry in account["ledger"]:
+        said = (entry["source"] or "not named", entry["licence"] or "not stated", entry["consent"] or "not stated")
+        parts = (entry["splits"].get(name) for name in SPLITS)
+        held = ("-" if part is None else f"{part['documents']:,} documents, {size(part['bytes'])}, {part['tokens']:,} tokens" for part in parts)
+        yield f"| {' | '.join([*map(plain, said), *held])} |"
 
 
 def traced(corpus: Corpus, account: Mapping[str, Any]) -> Iterator[str]:

@@ -23,6 +23,8 @@ class Clean(Step):
     kind: Literal["clean"] = "clean"
     rules: tuple[Annotated[Rule, Slot(RULES)], ...] = ()
     """Applied in order."""
+    learned: tuple[str, ...] = ()
+    """What rules have learned that had something to learn: the addresses of it."""
     number: int
     """Which of the part's shards this is."""
 

@@ -20,7 +20,7 @@ from typing import Any
 
 from ftheta.core.errors import DataError, MissingExtraError, UsageError
 from ftheta.core.log import logger
-from ftheta.data.corpus.executors import Counted, Executor, Work
+from ftheta.data.corpus.executors import Counted, Executor, Told, Work
 from ftheta.data.corpus.step import answer, order_of, outcome, subject
 from ftheta.data.stages import available, offer
 
@@ -43,8 +43,8 @@ class Ray(Executor):
     `workers` is how many steps are performed at a time; none: as many as there are cores.
     """
 
-    def __init__(self, workers: int | None = None):
-        super().__init__(workers)
+    def __init__(self, workers: int | None = None, told: Told | None = None):
+        super().__init__(workers, told)
         self.wished = workers
         self.task: Any = None
         self.at_once = 0
@@ -56,7 +56,7 @@ class Ray(Executor):
         task = self.task or self.start()
         import ray  # not before the environment says how
 
-        progress, left = Counted(what, len(work)), iter(enumerate(work))
+        progress, left = Counted(what, len(work), self.told), iter(enumerate(work))
         folders: dict[int, Future[Path]] = {}
         running: dict[Any, tuple[int, dict[str, Any]]] = {}
         with ThreadPoolExecutor(FETCHES, "ftheta-fetch") as fetching:

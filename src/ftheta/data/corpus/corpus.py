@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ftheta.core.catalog import numbered
 from ftheta.core.config import Slot
 from ftheta.core.errors import DataError
 from ftheta.data.corpus.account import merged
@@ -90,7 +91,10 @@ def build_corpus(source: DocumentSource, sections: Sections) -> Corpus:
     origins = [origin for (origin, _), count in zip(reads, numbers, strict=True) for _ in range(count)]
 
     rules = sections.clean
-    shards = each("clean", [(Clean(rules=rules, number=number), [folder]) for folder, count in zip(folders, numbers, strict=True) for number in range(count)])
+    learned = {name: found for name, rule in zip(numbered([rule.name for rule in rules]), rules, strict=True) if (found := rule.learned_beforehand()) is not None}
+    addresses = tuple(address for address, _ in learned.values())
+    shards = each("clean", [(Clean(rules=rules, learned=addresses, number=number), [folder]) for folder, count in zip(folders, numbers, strict=True) for number in range(count)])
+    stages[-1].account["learned"] = {name: report for name, (_, report) in learned.items()}
     refuse_nothing(stages)
     for way in sections.deduplicate:
         name = f"deduplicate {len(stages) - 1}"
@@ -98,7 +102,7 @@ def build_corpus(source: DocumentSource, sections: Sections) -> Corpus:
         shards = each(name, [(Deduplicate(number=number), [shard, compared]) for number, shard in enumerate(shards)])
         stages[-1].account |= {"compared": account_of(compared)}
         refuse_nothing(stages)
-    keyed = executor.each("split", [(Keys(seed=sections.seed), [shard]) for shard in shards], cache)
+    keyed = executor.each("split", [(Keys(seed=sections.split_seed), [shard]) for shard in shards], cache)
     if sections.split.near is not None:
         near = Slot(DEDUPLICATIONS).parse({"kind": "near", "threshold": sections.split.near})
         assert isinstance(near, Deduplication)

@@ -11,9 +11,11 @@ import xxhash
 
 from ftheta.core.atomic import Attempt
 from ftheta.data.corpus.comparing import write_array
-from ftheta.data.corpus.shards import ACCOUNT, DOCUMENTS, StoredTexts, read_documents, write_documents
+from ftheta.data.corpus.ledger import Ledger
+from ftheta.data.corpus.shards import ACCOUNT, DOCUMENTS, read_documents, write_documents
 from ftheta.data.corpus.step import Step
 from ftheta.data.dedup.deduplication import compact
+from ftheta.data.documents import Document
 from ftheta.data.processors.text import TextProcessor
 from ftheta.data.split import SPLITS
 
@@ -53,23 +55,24 @@ class Tokens(Step):
         kind = np.uint16 if max(tokenizer.get_vocab().values()) < 1 << 16 else np.uint32
         counts = {}
         for name in SPLITS:
-            pieces, size = [np.empty(0, kind)], 0
-            for texts in batched(StoredTexts([folder / f"{name}.parquet"]), TOGETHER):
-                size += sum(len(text.encode()) for text in texts)
-                pieces += [np.array([first, *encoding.ids, last], kind) for encoding in tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
+            pieces, ledger = [np.empty(0, kind)], Ledger()
+            for documents in batched(read_documents(folder / f"{name}.parquet"), TOGETHER):
+                for document, encoding in zip(documents, tokenizer.encode_batch_fast([one.text for one in documents], add_special_tokens=False), strict=True):
+                    pieces.append(np.array([first, *encoding.ids, last], kind))
+                    ledger.add(document, len(pieces[-1]))
             tokens, lengths = np.concatenate(pieces), np.array([len(piece) for piece in pieces[1:]], np.int64)
             write_array(attempt, f"{name}.npy", tokens)
             write_array(attempt, f"{name}-lengths.npy", compact(lengths))
-            counts[name] = {"tokens": len(tokens), "bytes": size, "fingerprint": xxhash.xxh3_128_hexdigest(tokens.data)}
+            counts[name] = {"tokens": len(tokens), "bytes": ledger.bytes, "fingerprint": xxhash.xxh3_128_hexdigest(tokens.data), "ledger": ledger.entries}
         attempt.write_json(ACCOUNT, counts)
 
 
-def batched(texts: Iterable[str], size: int) -> Iterator[list[str]]:
-    """Texts in runs of about `size` characters, one at least."""
+def batched(documents: Iterable[Document], size: int) -> Iterator[list[Document]]:
+    """Documents in runs of about `size` characters, one at least."""
     batch, held = [], 0
-    for text in texts:
-        batch.append(text)
-        held += len(text)
+    for document in documents:
+        batch.append(document)
+        held += len(document.text)
         if held >= size:
             yield batch
             batch, held = [], 0

@@ -43,6 +43,11 @@ class Sections:
     executor: Executor = field(default_factory=Local)
     """Who does the work on documents."""
 
+    @property
+    def split_seed(self) -> int:
+        """Decides which documents are kept from training."""
+        return self.seed if self.split.seed is None else self.split.seed
+
 
 @dataclass
 class Prepared:
@@ -54,6 +59,8 @@ class Prepared:
     texts: Mapping[str, Sequence[str]] = field(default_factory=dict)
     account: dict[str, Any] = field(default_factory=dict)
     """What came in, what was dropped, how large each split is."""
+    card: Callable[[str], str] | None = None
+    """The data card under a title, where there is more to say than the account does."""
     prompts: dict[str, Dataset] = field(default_factory=dict)
     """Conversations by split, whose last answers a model is to give itself."""
     reference: Callable[[Batch], Batch] | None = None
