@@ -39,7 +39,7 @@ def render(result: dict[str, Any]) -> str:
         hours, count = total * whole / 3600, total / size * documents
         gathering, held = total * sum(single.values()) / 3600, max(GATHERED.values()) * count
         machines = math.ceil(hours / CORES / DAY)
-        lines.append(f"| {title}, {count:,.2g} documents | {hours:,.0f} | {hours / CORES:,.1f} | {machines:,} | {gathering:,.2g} | {held / 1e9:,.2g} GB |")
+        lines.append(f"| {title}, {count / 1e6:,.0f} million documents | {hours:,.0f} | {hours / CORES:,.1f} | {machines:,} | {gathering:,.1f} | {held / 1e9:,.0f} GB |")
     return "\n".join(lines)
 
 
