@@ -11,7 +11,7 @@ from pypdf.generic import DecodedStreamObject, DictionaryObject, NameObject
 from warcio.statusandheaders import StatusAndHeaders
 from warcio.warcwriter import WARCWriter
 
-from ftheta.data.read.account import BadRow
+from ftheta.data.read.bad import BadRow
 from ftheta.data.read.lines import Caps
 from ftheta.data.read.pages import page
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from ftheta.core.atomic import digest_file, encode_json, write_file
 from ftheta.core.errors import DataError
-from ftheta.data.read.account import BadFile
+from ftheta.data.read.bad import BadFile
 from ftheta.data.read.stores import filesystem, is_url, stamp
 from ftheta.data.stages import digest
 

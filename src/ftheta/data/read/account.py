@@ -22,14 +22,6 @@ COUNTERS = ("passed", "bad", "noticed")
 Policy = Literal["error", "skip", "quarantine"]
 
 
-class BadRow(ValueError):
-    """Why a row cannot be used; the next may be."""
-
-
-class BadFile(ValueError):
-    """Why a file, or what is left of it, cannot be used."""
-
-
 @dataclass(frozen=True)
 class Bad:
     """A row that cannot be used: the file (or member of an archive), where in it, why, and how it begins."""

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import PurePosixPath
 from typing import BinaryIO, NamedTuple
 
-from ftheta.data.read.account import BadFile
+from ftheta.data.read.bad import BadFile
 from ftheta.data.read.lines import Caps
 from ftheta.data.read.streams import PIECE, Budget, Stream, Watched, head, unpacked
 

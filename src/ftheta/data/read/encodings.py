@@ -6,7 +6,7 @@ import codecs
 import io
 
 from ftheta.core.errors import MissingExtraError
-from ftheta.data.read.account import BadFile
+from ftheta.data.read.bad import BadFile
 from ftheta.data.read.streams import PIECE, Stream, head
 
 MARKS = {codecs.BOM_UTF32_LE: "utf-32", codecs.BOM_UTF32_BE: "utf-32", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}

@@ -6,7 +6,7 @@ import codecs
 from pathlib import PurePosixPath
 from typing import Literal
 
-from ftheta.data.read.account import BadFile
+from ftheta.data.read.bad import BadFile
 from ftheta.data.read.lines import MARK
 from ftheta.data.read.pages import html, warc
 from ftheta.data.read.pdf import pdf

@@ -14,7 +14,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, BinaryIO, NamedTuple
 
-from ftheta.data.read.account import START, BadRow
+from ftheta.data.read.account import START
+from ftheta.data.read.bad import BadRow
 
 MARK = b"\xef\xbb\xbf"
 """The byte order mark some editors put before UTF-8 text."""

@@ -12,7 +12,7 @@ from typing import BinaryIO, cast
 
 from ftheta.core.errors import MissingExtraError
 from ftheta.data.documents import Fact
-from ftheta.data.read.account import BadFile, BadRow
+from ftheta.data.read.bad import BadFile, BadRow
 from ftheta.data.read.lines import Caps, decoded
 from ftheta.data.read.row import Row, Wanted, whole, writable
 from ftheta.data.read.streams import Stream

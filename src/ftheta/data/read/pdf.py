@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from ftheta.core.errors import MissingExtraError
 from ftheta.data.documents import Fact
-from ftheta.data.read.account import BadFile
+from ftheta.data.read.bad import BadFile
 from ftheta.data.read.row import Row, Wanted, whole, writable
 from ftheta.data.read.streams import Stream
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from ftheta.data.documents import Fact
-from ftheta.data.read.account import BadFile, BadRow
+from ftheta.data.read.bad import BadFile, BadRow
 from ftheta.data.read.lines import Caps
 from ftheta.data.read.streams import MOST, PIECE, Stream
 

@@ -7,7 +7,7 @@ import os
 from typing import Any, BinaryIO
 
 from ftheta.core.errors import DataError, MissingExtraError
-from ftheta.data.read.account import BadFile
+from ftheta.data.read.bad import BadFile
 
 
 def is_url(path: str) -> bool:

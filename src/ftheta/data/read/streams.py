@@ -11,7 +11,7 @@ from typing import Any, BinaryIO, TypeAlias
 
 import pyarrow as pa
 
-from ftheta.data.read.account import BadFile
+from ftheta.data.read.bad import BadFile
 from ftheta.data.read.lines import Caps
 
 Stream: TypeAlias = "io.BufferedReader[Any]"

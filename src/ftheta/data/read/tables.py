@@ -11,7 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ftheta.data.documents import Fact
-from ftheta.data.read.account import START, BadFile, BadRow
+from ftheta.data.read.account import START
+from ftheta.data.read.bad import BadFile, BadRow
 from ftheta.data.read.lines import Line, decoded, lines
 from ftheta.data.read.row import Row, Wanted, fields, whole
 from ftheta.data.read.streams import Stream, head

@@ -6,7 +6,8 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 
 from ftheta.data.documents import Fact
-from ftheta.data.read.account import START, BadRow
+from ftheta.data.read.account import START
+from ftheta.data.read.bad import BadRow
 from ftheta.data.read.lines import MARK, Caps, Line, decoded, lines, parsed
 from ftheta.data.read.row import Row, Wanted, fields, whole
 from ftheta.data.read.streams import Stream

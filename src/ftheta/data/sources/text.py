@@ -16,8 +16,9 @@ from ftheta.core.log import logger
 from ftheta.data.catalogue import NAMED
 from ftheta.data.catalogue import entries as named_sets
 from ftheta.data.documents import Document, Fact
-from ftheta.data.read.account import ENOUGH, Account, Bad, BadFile, BadRow, Policy
+from ftheta.data.read.account import ENOUGH, Account, Bad, Policy
 from ftheta.data.read.archives import Entry, entries
+from ftheta.data.read.bad import BadFile, BadRow
 from ftheta.data.read.encodings import in_utf8
 from ftheta.data.read.formats import CODE, CUTTABLE, ENCODED, READERS, Format, ending, format_of
 from ftheta.data.read.lines import Caps
