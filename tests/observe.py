@@ -278,6 +278,7 @@ OBSERVERS: dict[str, Callable[[Any], Any]] = {
     "source": source,
     "metric": metric,
     "prompt source": source,
+    "source of documents": source,
     "reward": reward,
     "schedule": lambda config: plain([config.factor(step / 40) for step in range(41)]),
     "cleaning rule": lambda config: plain([judge(document, [config]) for document in UNCLEAN]),

@@ -353,6 +353,9 @@ VALUES: dict[str, list[Any]] = {
 }
 """Other values for fields whose other values cannot be guessed from their types."""
 
+for table in (ENTRIES, VALUES):
+    table |= {key.replace("source", "source of documents", 1): value for key, value in table.items() if key.startswith("source text_files")}
+
 LANGUAGE = "language"
 GIVEN = {"tokenizer": {"kind": "file", "path": "FILES/model/tokenizer.json"}}
 RUNS: dict[str, tuple[str, dict[str, Any]]] = {
