@@ -108,7 +108,7 @@ def cases() -> Iterator[object]:
 
 @pytest.mark.parametrize(("page", "mine"), cases())
 def test_snippets(page: Path, mine: list[Snippet], commands: dict[str, str], runs: Path, tmp_path: Path):
-    wanted = sorted({snippet.note[1] for snippet in mine if snippet.kind == "data"})
+    wanted = sorted({snippet.note[snippet.note.index("data") + 1] for snippet in mine if "data" in snippet.note})
     mirror = os.environ.get("FTHETA_MIRROR")
     if wanted and not (mirror and all((Path(mirror) / data).is_dir() for data in wanted)):
         pytest.skip(f"needs the data {', '.join(wanted)}: set FTHETA_MIRROR to a folder that holds it")

@@ -101,7 +101,7 @@ def start(texts, tmp_path):
 
 def left(home):
     """Every file of every stage, and the account."""
-    files = {file.relative_to(home).as_posix(): file.read_bytes() for file in home.rglob("*") if file.is_file() and file.name != ".lock"}
+    files = {file.relative_to(home).as_posix(): file.read_bytes() for file in (home / "stages").rglob("*") if file.is_file() and file.name != ".lock"}
     assert not [folder for folder in (home / "stages").glob("*/[!.]*") if verify(folder)]
     return {**files, "account": home.with_suffix(".json").read_bytes()}
 
@@ -190,8 +190,8 @@ def test_run_and_data_run_hand_on_who_works_and_refuse_before_anything_is_writte
     class Counting(Local):
         made: ClassVar[list] = []
 
-        def __init__(self, workers=None):
-            super().__init__(workers)
+        def __init__(self, workers=None, told=None):
+            super().__init__(workers, told)
             self.made.append((workers, self))
             self.performed, self.closed = [], False
 

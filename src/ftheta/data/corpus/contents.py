@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from collections.abc import Mapping
@@ -47,7 +48,7 @@ class Contents:
     """The contents of the files of a source, remembered in the cache for the next time."""
 
     def __init__(self, cache: Path, source: Mapping[str, Any]):
-        self.place = cache / "contents" / f"{digest(source)}.json"
+        self.place = cache.parent / "contents" / f"{digest(source)}.json"                      # no stage: it is about paths of this machine
         try:
             self.before = {path: Content(*found) for path, found in json.loads(self.place.read_bytes()).items()}
         except (OSError, ValueError, TypeError, AttributeError):                          # none yet, or cut off: then files are hashed again
@@ -66,8 +67,9 @@ class Contents:
         settled = time.time() - SETTLED
         found = {path: content for path, content in self.now.items() if not is_url(path) and written(path) < settled}
         if found != self.before:
-            self.place.parent.mkdir(parents=True, exist_ok=True)
-            write_file(self.place, encode_json(found))
+            with contextlib.suppress(OSError):                                            # then files are hashed again; a cache that cannot be written is told by its stages
+                self.place.parent.mkdir(parents=True, exist_ok=True)
+                write_file(self.place, encode_json(found))
 
 
 def stamp_of(path: str) -> str:
