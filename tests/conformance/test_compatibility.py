@@ -2,7 +2,7 @@
 
 from ftheta.lifecycle.checking import compatibility
 
-TEXTS = {"arithmetic", "chat", "completions", "parallel", "prompts", "questions", "tagged_text", "text_files", "text_table"}
+TEXTS = {"arithmetic", "chat", "completions", "mixture", "parallel", "prompts", "questions", "tagged_text", "text_files", "text_table"}
 FITS = {
     ("decoder", "next_token"): TEXTS, ("decoder", "prefix_lm"): TEXTS, ("decoder", "distillation"): TEXTS, ("decoder", "completion_policy"): {"completions"},
     ("decoder", "preference"): {"preferences"}, ("decoder", "kto"): {"judged"},

@@ -188,7 +188,7 @@ def test_a_mixer_that_leaks_deep_inside_a_model_of_many_layers_is_caught(monkeyp
 
 
 def test_the_earliest_leak_is_named(monkeypatch):
-    real = Decoder.trunk
+    real = Decoder.encoded
 
     def trunk(self, tokens, context, added=None):
         hidden = real(self, tokens, context, added)
@@ -196,7 +196,7 @@ def test_the_earliest_leak_is_named(monkeypatch):
         mixed[:, 4] = mixed[:, 4] + hidden[:, -1]
         return mixed
 
-    monkeypatch.setattr(Decoder, "trunk", trunk)
+    monkeypatch.setattr(Decoder, "encoded", trunk)
     proof = prove(decoder(mixer={"kind": "attention", "heads": 2}))
     assert proof.earliest == 4 and not proof.holds
 
@@ -216,7 +216,7 @@ def test_a_false_declaration_in_either_direction_is_caught(monkeypatch):
 
 def test_a_model_that_sees_nothing_proves_nothing(monkeypatch):
     monkeypatch.setitem(MIXERS.entries, "leaky", f"{__name__}:Blind")
-    monkeypatch.setattr(Decoder, "trunk", lambda self, tokens, context, added=None: torch.ones(*tokens.shape, self.config.dim, dtype=torch.float64))
+    monkeypatch.setattr(Decoder, "encoded", lambda self, tokens, context, added=None: torch.ones(*tokens.shape, self.config.dim, dtype=torch.float64))
     assert "nothing was shown" in str(prove(decoder(mixer={"kind": "leaky"})))
 
 
