@@ -110,9 +110,8 @@ def mean_of_few(values: np.ndarray) -> Interval:
 
 
 def ratio(numerators: np.ndarray, denominators: np.ndarray, seed: int) -> Interval:
-    """Σ numerators / Σ denominators over independent units; see the top of the file. What cannot be negative has no negative bound."""
-    found = contrast(np.asarray(numerators, dtype=float)[None], np.asarray(denominators, dtype=float)[None], seed)
-    return found if np.min(numerators) < 0 or not found.low < 0 else found._replace(low=0.0)     # NaN, of a single unit, stays
+    """Σ numerators / Σ denominators over independent units; see the top of the file."""
+    return contrast(np.asarray(numerators, dtype=float)[None], np.asarray(denominators, dtype=float)[None], seed)
 
 
 def paired(
