@@ -11,15 +11,8 @@ from ftheta.models.model import Model
 from ftheta.serving.capacity import plan
 from ftheta.serving.engine import Engine
 from ftheta.serving.settings import Settings
+from tiny import GPT2, LLAMA
 
-GPT2 = {
-    "vocab": 260, "dim": 32, "depth": 2, "context": 48, "norm": {"kind": "layernorm", "eps": 1e-5},
-    "mixer": {"kind": "attention", "heads": 4, "bias": True}, "feedforward": {"kind": "mlp", "bias": True},
-}
-LLAMA = {
-    "vocab": 260, "dim": 32, "depth": 2, "context": 48, "positions": "rotary", "norm": {"kind": "rmsnorm", "eps": 1e-5},
-    "mixer": {"kind": "attention", "heads": 4, "kv_heads": 2}, "feedforward": {"kind": "gated", "hidden": 48}, "tie": False,
-}
 WINDOW = {**LLAMA, "mixer": [{"kind": "attention", "heads": 4, "window": 12}, {"kind": "attention", "heads": 4}]}
 RELATIVE = {**GPT2, "positions": {"kind": "relative", "buckets": 8, "distance": 20}}
 EXPERTS = {**LLAMA, "feedforward": {"kind": "moe", "experts": 4, "hidden": 16}, "value_embed": True}

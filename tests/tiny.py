@@ -1,4 +1,4 @@
-"""Recipes that train in a fraction of a second, as plain data: a language model, two players, a policy that acts, a classifier."""
+"""Recipes that train in a fraction of a second, as plain data: a language model, two players, a policy that acts, a classifier; and shapes of decoders."""
 
 from __future__ import annotations
 
@@ -7,6 +7,15 @@ from pathlib import Path
 from typing import Any
 
 WORDS = ("the", "a", "one", "small", "old", "red", "sea", "road", "light", "stone", "bird", "ship", "tree", "moves", "holds", "finds", "sees", "near")
+GPT2 = {
+    "vocab": 260, "dim": 32, "depth": 2, "context": 48, "norm": {"kind": "layernorm", "eps": 1e-5},
+    "mixer": {"kind": "attention", "heads": 4, "bias": True}, "feedforward": {"kind": "mlp", "bias": True},
+}
+LLAMA = {
+    "vocab": 260, "dim": 32, "depth": 2, "context": 48, "positions": "rotary", "norm": {"kind": "rmsnorm", "eps": 1e-5},
+    "mixer": {"kind": "attention", "heads": 4, "kv_heads": 2}, "feedforward": {"kind": "gated", "hidden": 48}, "tie": False,
+}
+"""Decoders of 260 bytes and control tokens."""
 
 
 def write_texts(folder: Path, documents: int = 40, seed: int = 0) -> Path:

@@ -14,15 +14,8 @@ from ftheta.inference.generate import Generation, Request
 from ftheta.inference.sampling import Sampling
 from ftheta.models.folder import save
 from ftheta.models.model import Model
+from tiny import GPT2, LLAMA
 
-GPT2 = {
-    "vocab": 260, "dim": 32, "depth": 2, "context": 48, "norm": {"kind": "layernorm", "eps": 1e-5},
-    "mixer": {"kind": "attention", "heads": 4, "bias": True}, "feedforward": {"kind": "mlp", "bias": True},
-}
-LLAMA = {
-    "vocab": 260, "dim": 32, "depth": 2, "context": 48, "positions": "rotary", "norm": {"kind": "rmsnorm", "eps": 1e-5},
-    "mixer": {"kind": "attention", "heads": 4, "kv_heads": 2}, "feedforward": {"kind": "gated", "hidden": 48}, "tie": False,
-}
 LSTM = {"vocab": 260, "dim": 16, "depth": 1, "context": 48, "positions": "none", "mixer": "lstm"}
 SSM = {"kind": "ssm", "heads": 4, "state": 4}
 WINDOW = {**LLAMA, "mixer": {"kind": "attention", "heads": 4, "window": 12}}

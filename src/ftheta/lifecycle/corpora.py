@@ -58,8 +58,6 @@ def run_data(
     return DataOutcome(place, said, text.account)
 
 
-
-
 def prepared(recipe: Recipe, executor: Executor | None = None) -> PreparedText:
     """The stages of a recipe's documents. Raises UsageError for a source that has none, Stopped when asked to stop."""
     source = recipe.data.source

@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ftheta.data.dedup.minhash import alike, candidate
-from ftheta.data.dedup.near import NEIGHBOURS, Near, clusters
+from ftheta.data.dedup.near import NEIGHBOURS, Near
 from ftheta.data.documents import Document
 
 
@@ -142,7 +142,8 @@ def test_looser_clusters_hold_the_tighter_ones() -> None:
     found = {}
     for threshold in (0.5, 0.8):
         config = near(threshold=threshold)
-        found[threshold] = clusters([config.signature(documents(texts[:100])), config.signature(documents(texts[100:]))], config)
+        decisions = config.decide([config.signature(documents(texts[:100])), config.signature(documents(texts[100:]))])
+        found[threshold] = [decision.cluster for decision in decisions]
         assert [len(one) for one in found[threshold]] == [100, len(texts) - 100]
     loose, tight = (np.concatenate(found[threshold]) for threshold in (0.5, 0.8))
     together = [(i, j) for i, j in enumerate(tight.tolist()) if i != j]

@@ -7,6 +7,7 @@ import tracemalloc
 
 import pytest
 
+from ftheta.core.atomic import commit
 from ftheta.core.errors import ConfigError, DataError
 from ftheta.data.read.account import Account
 from ftheta.data.read.archives import Entry
@@ -72,8 +73,11 @@ def test_good_rows_in_are_good_rows_out_and_every_bad_one_is_counted(seed, tmp_p
     assert list(reader) == texts
     assert account.good == len(texts) and account.bad.total() == len(bad)
     assert account.rows == data.count(b"\n")
-    assert Account.load(json.loads(json.dumps(account.dump()))) == account
-    listed = account.dump()["records"]
+    with commit(tmp_path / "read") as attempt:
+        attempt.write("bad.jsonl", *account.lines())
+    loaded = Account.load(json.loads(json.dumps(account.dump())), tmp_path / "read" / "bad.jsonl")
+    assert loaded.dump() == account.dump() and list(loaded.lines()) == list(account.lines())
+    listed = [json.loads(line) for line in account.lines()]
     assert [entry["offset"] for entry in listed] == [offset for offset, _ in bad]
     for entry, (offset, row) in zip(listed, bad, strict=True):
         assert entry["file"] == place.name and BAD[row] in entry["reason"]

@@ -13,6 +13,7 @@ FACTS = {
     "source": "sources", "language": "languages", "code": "programming languages", "licence": "licences", "consent": "consent", "encoding": "encodings",
     "format": "formats",
 }
+COLOURS = {"as read": "tab:gray", "as left": "tab:blue"}
 MOST = 12
 """Values of a fact that are listed."""
 
@@ -137,9 +138,7 @@ def distributions(stages: Sequence[Stage]) -> bytes:
     FigureCanvasAgg(figure)
     for place, name in enumerate(names):
         axes = figure.add_subplot(-(-len(names) // columns), columns, place + 1)
-        for numbers, label, colour in ((first, "as read", "tab:gray"), (last, "as left", "tab:blue")):
-            if name in numbers:
-                draw(axes, numbers[name], label, colour)
+        draw(axes, {label: numbers[name] for numbers, label in ((first, "as read"), (last, "as left")) if name in numbers})
         axes.set_title("size of documents in bytes" if name == "bytes" else name.replace("_", " "), fontsize=9)
         axes.set_ylabel("documents", fontsize=8)
         axes.tick_params(labelsize=7)
@@ -150,17 +149,18 @@ def distributions(stages: Sequence[Stage]) -> bytes:
     return sink.getvalue()
 
 
-def draw(axes: Any, counts: Mapping[str, int], label: str, colour: str) -> None:
-    """Counted numbers as a histogram, on a logarithmic axis where they span more than two powers of ten."""
+def draw(axes: Any, counted: Mapping[str, Mapping[str, int]]) -> None:
+    """Counted numbers as histograms with the same bins, on a logarithmic axis where they span more than two powers of ten."""
     import numpy as np
 
-    values, weights = np.array([float(value) for value in counts]), np.array(list(counts.values()))
-    low, high = values.min(), values.max()
+    every = np.array([float(value) for counts in counted.values() for value in counts] or [0.0])
+    low, high = every.min(), every.max()
     if low >= 0 and high > 100 * max(low, 1e-9) and high > 100:
-        low = max(1.0, values[values > 0].min())
+        low = max(1.0, every[every > 0].min())
         edges = np.geomspace(low, high * 1.05, 33)
         axes.set_xscale("log")
-        values = np.maximum(values, low)
     else:
         edges = np.linspace(low, high if high > low else low + 1, 33)
-    axes.hist(values, bins=edges, weights=weights, histtype="stepfilled", alpha=0.45, color=colour, label=label)
+    for label, counts in counted.items():
+        values = np.clip([float(value) for value in counts], edges[0], edges[-1])
+        axes.hist(values, bins=edges, weights=list(counts.values()), histtype="stepfilled", alpha=0.45, color=COLOURS[label], label=label)

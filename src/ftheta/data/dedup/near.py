@@ -95,8 +95,3 @@ def sketches_of(shards: Sequence[Signature], numbers: np.ndarray) -> np.ndarray:
         here = where == shard
         found[here] = shards[shard]["sketch"][numbers[here] - first[shard]]
     return found
-
-
-def clusters(shards: Sequence[Signature], near: Near) -> list[np.ndarray]:
-    """For every document of every shard the number of its cluster: what a split has to keep on one side. `near` made the signatures."""
-    return [decision.cluster for decision in near.decide(shards)]
