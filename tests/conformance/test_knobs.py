@@ -445,8 +445,9 @@ def field_of(config: type[Config], path: str) -> Any:
 
 
 def by_name(data: Any, step: str) -> bool:
-    """Whether entries stand under names that the user gives."""
-    return isinstance(data, dict) and step not in data and bool(data) and all(isinstance(value, dict) for value in data.values())
+    """Whether entries stand under names that the user gives, which are no fields of a section."""
+    given = isinstance(data, dict) and step not in data and all(isinstance(value, dict) for value in data.values())
+    return given and not data.keys() <= {name for config in sections().values() for name in config.model_fields}
 
 
 def get(data: Any, path: list[str]) -> Any:
