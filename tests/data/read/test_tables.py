@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from ftheta.data.read.account import Account
 
-from .reading import read, reasons, source
+from .reading import named, read, reasons, source
 
 CELLS = st.text(st.characters(blacklist_categories=("Cs",), blacklist_characters="\x00\r"), max_size=12)
 
@@ -118,3 +118,19 @@ def test_json_arrays_and_objects_are_read_whatever_they_are_called(tmp_path):
     assert read(tmp_path / "blank.json")[1].blank == 1
     (tmp_path / "deep.json").write_text("[" * 100_000)
     assert reasons(read(tmp_path / "deep.json")[1]) == {"deep.json": "nested deeper than 200"}
+
+
+def test_rows_inside_other_objects_are_found_with_what_holds_them(tmp_path):
+    squad = {"version": 2, "data": [
+        {"title": "水", "paragraphs": [{"context": "a", "qas": [1]}, {"context": "b", "title": "inner"}, {"nothing": 1}]},
+        {"title": "empty", "paragraphs": []}, {"title": "no paragraphs"}, 7,
+    ]}
+    (tmp_path / "asked.json").write_text(json.dumps(squad))
+    documents, account = read(tmp_path, inside="data.paragraphs", text="context", facts=["title", "version"])
+    assert [(d.text, dict(d.facts)) for d in documents] == [("a", {"title": "水", "version": 2}), ("b", {"title": "inner", "version": 2})]
+    assert sorted(account.bad) == [
+        "no field 'context'", "no field 'paragraphs' of data.source.inside: it is no object", "no field 'paragraphs' of data.source.inside: its fields are title",
+    ]
+    assert list(named(tmp_path, inside="data.paragraphs", text="context")) == ["asked.json:1", "asked.json:2"]
+    (tmp_path / "lines.jsonl").write_text('{"context": "c"}\n{"context": "d"}\n')
+    assert "lines.jsonl" in reasons(read(tmp_path, inside="data.paragraphs", text="context")[1])

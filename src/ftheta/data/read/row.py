@@ -21,6 +21,8 @@ class Wanted:
     """Columns, or fields of a JSON object, that hold the text, joined by line ends."""
     facts: tuple[str, ...] = ()
     """Columns or fields that are facts about it."""
+    inside: tuple[str, ...] = ()
+    """Of a JSON file, the fields in which its rows lie, outermost first."""
     header: bool = True
     """Whether the first line of a table names its columns; else they are called 1, 2, 3, ..."""
     encoding: str = "utf-8"

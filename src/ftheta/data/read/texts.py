@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 from ftheta.data.documents import Fact
 from ftheta.data.read.account import START
@@ -52,14 +53,31 @@ def json_lines(stream: Stream, wanted: Wanted) -> Iterator[Row]:
 
 
 def json_array(stream: Stream, wanted: Wanted) -> Iterator[Row]:
-    """An array of JSON objects, or one object."""
+    """An array of JSON objects, or one object; with `inside`, those that lie in its fields."""
     data = whole(stream, wanted).removeprefix(MARK)
     if not data.strip():
         yield Row("", None)
         return
     value = parsed(data, wanted.caps)
-    for number, one in enumerate(value if isinstance(value, list) else [value], 1):
+    for number, one in enumerate(nested(value, wanted.inside), 1):
         try:
+            if isinstance(one, BadRow):
+                raise one
             yield Row(str(number), *fields(one, wanted), number)
         except BadRow as reason:
-            yield Row(str(number), None, {}, number, reason=str(reason), start=json.dumps(one).encode()[:START])
+            yield Row(str(number), None, {}, number, reason=str(reason), start=json.dumps(one, default=str).encode()[:START])
+
+
+def nested(value: Any, names: Sequence[str], around: Mapping[str, Any] | None = None) -> Iterator[Any]:
+    """The rows in these fields of a JSON value, lists opened, each with the texts and numbers `around` it; a BadRow where a field is missing."""
+    if isinstance(value, list):
+        for one in value:
+            yield from nested(one, names, around)
+    elif not names:
+        yield {**(around or {}), **value} if isinstance(value, dict) else value
+    elif not isinstance(value, dict) or names[0] not in value:
+        held = f"its fields are {', '.join(value)}" if isinstance(value, dict) else "it is no object"
+        yield BadRow(f"no field '{names[0]}' of data.source.inside: {held}")
+    else:
+        plain = {name: one for name, one in value.items() if isinstance(one, str | int | float)}
+        yield from nested(value[names[0]], names[1:], {**(around or {}), **plain})

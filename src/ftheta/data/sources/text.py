@@ -51,6 +51,8 @@ class TextFiles(TextSource):
     """The column or field of a row that holds the text; several are joined by line ends."""
     facts: tuple[str | int, ...] = ()
     """Columns or fields of a row that go with the document as facts: url, licence, ..."""
+    inside: str | None = None
+    """Of JSON files, the fields in which the rows lie, outermost first: `data.paragraphs` (SQuAD). A row has the texts and numbers of what holds it, too."""
     header: bool = True
     """Whether the first line of a table names its columns; if not they are called 1, 2, 3, ..."""
     on_bad: Policy = "error"
@@ -111,7 +113,8 @@ class TextFiles(TextSource):
     def wanted(self, file: File) -> Wanted:
         columns = self.text if isinstance(self.text, tuple) else (self.text,)
         caps = Caps(file=self.largest)
-        return Wanted(tuple(map(str, columns)), tuple(map(str, self.facts)), self.header, self.encoding, caps, file.start, file.end)
+        inside = tuple(self.inside.split(".")) if self.inside else ()
+        return Wanted(tuple(map(str, columns)), tuple(map(str, self.facts)), inside, self.header, self.encoding, caps, file.start, file.end)
 
     def read(self, file: File, account: Account) -> Iterator[Document]:
         """The documents of one file. Raises DataError for the first bad row (policy `error`) or for too many of them."""
@@ -140,6 +143,8 @@ class TextFiles(TextSource):
                 account.blank += 1
                 return
             found, noticed = (self.format, "") if self.format else format_of(entry.name, first)
+            if wanted.inside and found != "json":
+                raise BadFile(f"read as {found}, whose rows lie in no fields: data.source.inside is for JSON files; leave this one out by data.source.exclude")
             if noticed:
                 account.noticed[noticed] += 1
             facts = self.known(entry.name)
