@@ -10,7 +10,8 @@ from ftheta.core.errors import UsageError
 from ftheta.data.processors.text import TextProcessor
 from ftheta.data.tokenizers.trained import EOS, Bytes
 from ftheta.inference.beam import beam_search
-from ftheta.inference.generate import Generation, Request
+from ftheta.inference.generate import Generation
+from ftheta.inference.request import Request
 from ftheta.inference.sampling import Sampling
 from ftheta.models.folder import save
 from ftheta.models.model import Model
@@ -24,9 +25,9 @@ MODELS = {"gpt2": GPT2, "llama": LLAMA, "lstm": LSTM, "ssm": {**LSTM, "mixer": S
 PROMPTS = ["a", "hello there", "中文 and 🙂", "a much longer prompt, of forty-one letters", "ab ab ab ab"]
 
 
-def made(fields) -> Model:
+def made(fields, seed=0) -> Model:
     architecture = DecoderConfig.parse(fields).build()
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     for parameter in architecture.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
     return Model(architecture, TextProcessor(Bytes().train([])), "text-generation")
@@ -112,6 +113,34 @@ def test_guessing_ahead_changes_nothing(name, monkeypatch):
     one = Sampling(temperature=0, bias={97: 1e4})                                         # only ever "a": every guess is right
     tokens_of(model, [Request(start, one, 24, lookup=5)])
     assert len(calls) <= 8
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("drafted", ["gpt2", "lstm", "same"])
+def test_a_draft_changes_nothing(name, drafted):
+    model = made(MODELS[name])
+    guessing = model if drafted == "same" else made(MODELS[drafted], seed=1)
+    for prompt, temperature in itertools.product(PROMPTS, (0.0, 0.7)):
+        asked = {"prompt": prompt, "most": 60, "temperature": temperature, "seed": 2, "bias": {97: 2.0, 98: 2.0}}     # beyond the 48 tokens it looks at
+        plain = "".join(model.stream(asked))
+        guessed = "".join(model.draft(guessing, 3).stream(asked))
+        again = "".join(model.stream({**asked, "lookup": 4}))
+        model.draft(None)
+        assert guessed == again == plain
+
+
+def test_a_draft_that_is_right_saves_passes_and_a_wrong_one_is_refused(monkeypatch):
+    model = made(MODELS["llama"])
+    same = made(MODELS["llama"])
+    calls = []
+    forward = model.architecture.forward
+    monkeypatch.setattr(model.architecture, "forward", lambda **inputs: (calls.append(inputs["tokens"].shape[1]), forward(**inputs))[1])
+    model.draft(same, 4).generate("ab", most=24, seed=5)
+    assert calls == [3 + 4, 5, 5, 5, 4]                                                   # every guess is right, sampled or not
+    with pytest.raises(UsageError, match="other tokens"):
+        other = made(MODELS["llama"])
+        other.processor.tokenizer.add_tokens(["more"])
+        model.draft(other)
 
 
 def test_samples_scores_and_streams():

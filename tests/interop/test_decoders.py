@@ -11,7 +11,8 @@ from ftheta.architectures.headed import HeadedConfig
 from ftheta.core.errors import FolderError
 from ftheta.data.processors.text import TextProcessor
 from ftheta.data.tokenizers.trained import Bytes
-from ftheta.inference.generate import Generation, Request
+from ftheta.inference.generate import Generation
+from ftheta.inference.request import Request
 from ftheta.inference.sampling import Sampling
 from ftheta.interop.huggingface import llama_shaped, mamba2
 from ftheta.models.folder import expressed, load, save

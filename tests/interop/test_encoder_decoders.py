@@ -15,7 +15,8 @@ from ftheta.data.processors.text import TextProcessor
 from ftheta.data.tokenizers.trained import Bytes
 from ftheta.evaluation.probes.small import scatter
 from ftheta.inference.beam import beam_search
-from ftheta.inference.generate import Generation, Request
+from ftheta.inference.generate import Generation
+from ftheta.inference.request import Request
 from ftheta.inference.sampling import Sampling
 from ftheta.interop import FAMILIES
 from ftheta.interop.mapping import to_ours, to_theirs

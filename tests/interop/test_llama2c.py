@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from ftheta.core.errors import FolderError
-from ftheta.inference.generate import Generation, Request
+from ftheta.inference.generate import Generation
+from ftheta.inference.request import Request
 from ftheta.inference.sampling import Sampling
 from ftheta.interop.llama2c import read_pieces
 from ftheta.models.folder import load, save

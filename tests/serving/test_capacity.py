@@ -8,7 +8,7 @@ from ftheta.architectures.decoder import DecoderConfig
 from ftheta.core.device import PeakMemory
 from ftheta.data.processors.text import TextProcessor
 from ftheta.data.tokenizers.trained import Bytes
-from ftheta.inference.generate import Request
+from ftheta.inference.request import Request
 from ftheta.inference.sampling import Sampling
 from ftheta.models.model import Model
 from ftheta.serving.capacity import plan

@@ -27,6 +27,8 @@ def generate(
     samples: Annotated[int, typer.Option(min=1, help="How many continuations.")] = 1,
     beams: Annotated[int, typer.Option(min=1, help="Search for the likeliest continuation with so many kept at every step.")] = 1,
     lookup: Annotated[int, typer.Option(min=0, help="Guess at most this many tokens ahead: the same text, sooner where it repeats itself.")] = 0,
+    draft: Annotated[str | None, typer.Option(help="A smaller model with the same tokenizer that guesses ahead: the same text, sooner.")] = None,
+    ahead: Annotated[int, typer.Option(min=1, help="With --draft: tokens guessed before each look of the larger model.")] = 4,
     seed: Annotated[int, typer.Option(help="Same seed, same text.")] = 0,
     stop: Annotated[list[str], typer.Option(help="End before this text; may be given several times.")] = [],  # noqa: B006
     adapter: AdapterOption = None,
@@ -36,6 +38,8 @@ def generate(
     Example: ftheta generate runs/python-lm/model "def "
     """
     opened = with_adapter(ftheta.load(model), adapter)
+    if draft is not None:
+        opened.draft(ftheta.load(draft), ahead)
     fields = {
         "prompt": prompt, "most": most, "temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p, "typical": typical,
         "repetition": repetition, "presence": presence, "frequency": frequency, "no_repeat": no_repeat, "least": least, "samples": samples,

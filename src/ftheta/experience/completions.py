@@ -45,7 +45,8 @@ from ftheta.experience.experience import ExperienceConfig
 from ftheta.experience.iterations import Iterations
 from ftheta.experience.rewards.reward import Completion, Reward, worth
 from ftheta.experience.rollouts import advantages as estimates
-from ftheta.inference.generate import Generation, Request
+from ftheta.inference.generate import Generation
+from ftheta.inference.request import Request
 from ftheta.inference.sampling import Sampling
 from ftheta.objectives.completion_policy import said_of
 

@@ -13,7 +13,8 @@ import torch
 
 from ftheta.architectures.architecture import Architecture
 from ftheta.core.errors import UsageError
-from ftheta.inference.generate import Generation, Request
+from ftheta.inference.memory import Memory
+from ftheta.inference.request import Request
 from ftheta.inference.sampling import NEVER, adjusted, without
 
 
@@ -35,12 +36,12 @@ def beam_search(
     """
     if longest is not None and len(request.prompt) + request.most - 1 > longest:
         raise UsageError(f"beams: the prompt's {len(request.prompt)} tokens and most ({request.most}) are more than the {longest} tokens the model looks at")
-    generation = Generation(model, [request], longest=longest, end=end)
+    memory, sources = Memory(model), [] if request.source is None else [request.source]
     running: list[tuple[float, list[int]]] = [(0.0, [])]
     rows: list[list[int]] = [request.prompt]
     finished: list[Beam] = []
     for length in range(1, request.most + 1):
-        scores = generation.logits(rows, 1)[:, 0].log_softmax(-1)
+        scores = memory.read(rows, 1, sources)[:, 0].log_softmax(-1)
         totals = torch.stack([
             adjusted(without(row, banned), request.sampling, request.prompt, tokens, end) + score for row, (score, tokens) in zip(scores, running, strict=True)
         ])
@@ -59,8 +60,7 @@ def beam_search(
         finished = sorted(finished, key=lambda beam: -beam.score)[:beams]
         if not ongoing or (len(finished) == beams and ongoing[0][0] / length**penalty <= finished[-1].score):
             break
-        assert generation.cache is not None
-        generation.cache.select(torch.tensor([row for _, row, _ in ongoing], device=generation.device))
+        memory.select([row for _, row, _ in ongoing])
         running = [(score, tokens) for score, _, tokens in ongoing]
         rows = [tokens[-1:] for _, tokens in running]
     return finished

@@ -4,53 +4,21 @@ Rows of a batch are padded on the left; padding is a document of its own (-1), s
 draws are keyed by its own seed: what is written does not depend on what else is written beside it. A source is encoded once, in the first
 pass, padded on the right.
 
-A sequence by itself may be guessed ahead (`lookup`): when its last tokens came before, what followed them then is tried in one pass, and kept
-as far as it is what would have been chosen anyway (Saxena 2023, https://github.com/apoorvumang/prompt-lookup-decoding).
+A sequence by itself may be guessed ahead, by `lookup` or by a draft (`speculative.py`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from ftheta.architectures.architecture import Architecture
-from ftheta.blocks.context import Cache
-from ftheta.core.contract import PADDING
-from ftheta.inference.sampling import NEVER, Sampling, adjusted, choose, without
-
-LONGEST_MATCH = 3
-"""Tokens at the end that are looked for earlier; fewer where these are not found."""
-
-
-@dataclass
-class Request:
-    """One sequence to continue, and what has come of it."""
-
-    prompt: list[int]
-    sampling: Sampling
-    most: int
-    sample: int = 0
-    """Which of several samples of one prompt; part of what keys its draws."""
-    lookup: int = 0
-    """At most this many tokens are guessed ahead."""
-    scored: bool = False
-    """Whether `scores` are wanted."""
-    allowed: Callable[[Sequence[int]], Sequence[int]] | None = None
-    """New tokens → those that may come next, the end among them where it may; None: all."""
-    end: int | None = None
-    """The token that ends this sequence; None: the one that ends all."""
-    source: list[int] | None = None
-    """What an encoder-decoder answers to."""
-    new: list[int] = field(default_factory=list)
-    scores: list[float] = field(default_factory=list)
-    """log p of every new token by the model itself, before temperature and everything else."""
-    finish: str | None = None
-    """Why it ended: `stop` or `length`."""
-    window: list[int] = field(default_factory=list)
-    """The tokens the model looks at, the newest included."""
+from ftheta.inference.memory import Memory
+from ftheta.inference.request import Request
+from ftheta.inference.sampling import NEVER, adjusted, choose, without
+from ftheta.inference.speculative import Draft, lookup
 
 
 class Generation:
@@ -60,39 +28,43 @@ class Generation:
     of them. `end` ends a sequence, `banned` tokens never come. A request may be ended from outside by setting its `finish`.
     """
 
-    def __init__(self, model: Architecture, requests: Sequence[Request], *, longest: int | None, end: int | None, banned: Sequence[int] = ()):
-        self.model = model.eval()
-        self.device = next(model.parameters()).device
+    def __init__(
+        self, model: Architecture, requests: Sequence[Request], *, longest: int | None, end: int | None, banned: Sequence[int] = (), draft: Draft | None = None,
+    ):
+        self.memory = Memory(model)
         self.live = list(requests)
-        self.longest, self.end, self.banned = longest, end, list(banned)
-        self.cache: Cache | None = None
+        self.longest, self.end, self.banned, self.draft = longest, end, list(banned), draft
         for request in self.live:
             request.window = request.prompt[-longest:] if longest is not None else list(request.prompt)
+        if draft is not None:
+            draft.start()
 
     @torch.no_grad()
     def step(self) -> list[Request]:
         """Give every unfinished request its next token, or several that were guessed; those that were asked, none at the end."""
         kept = [i for i, request in enumerate(self.live) if request.finish is None]
-        if len(kept) < len(self.live):
-            self.live = [self.live[i] for i in kept]
-            if self.cache is not None and kept:
-                self.cache.select(torch.tensor(kept, device=self.device))
+        if 0 < len(kept) < len(self.live):
+            self.memory.select(kept)
+        self.live = [self.live[i] for i in kept]
         if not self.live:
             return []
         self.make_room()
-        rows = [request.window[-1:] if self.cache is not None else list(request.window) for request in self.live]
+        fresh = self.memory.cache is None
+        rows = [list(request.window) if fresh else request.window[-1:] for request in self.live]
         guessed = self.guess()
         rows[0] += guessed
-        remembered = self.cache.copy() if self.cache is not None and guessed else None
-        logits = self.logits(rows, 1 + len(guessed))
+        before = None if fresh or not guessed else self.memory.cache.copy()                # type: ignore[union-attr]
+        logits = self.memory.read(rows, 1 + len(guessed), self.sources())
         for request, known in zip(self.live, logits, strict=True):
-            before = len(request.new)
+            already = len(request.new)
             for at, guess in enumerate([*guessed, None]):
                 extend(request, known[at], self.end, self.banned)
                 if request.finish is not None or request.new[-1] != guess:
                     break
-            if guessed:
-                self.forget(rows[0], 1 + len(guessed) - max(1, len(request.new) - before), remembered)
+            wrong = 1 + len(guessed) - max(1, len(request.new) - already)
+            if guessed and not self.memory.forget(wrong):
+                self.memory.cache = before
+                self.memory.read([rows[0][:-wrong]], 1, self.sources())
         return self.live
 
     def finish(self) -> None:
@@ -107,64 +79,23 @@ class Generation:
         for request in self.live:
             if len(request.window) > self.longest:
                 request.window = request.window[-max(1, self.longest // 2) :]
-                self.cache = None
+                self.memory.cache = None
 
-    def logits(self, rows: Sequence[Sequence[int]], last: int) -> Tensor:
-        """(B, last, V) for the last tokens of every row, the rows padded on the left; what was seen is remembered."""
-        longest = max(map(len, rows))
-        cache = self.cache = self.cache or Cache()
-        documents = None
-        if cache.documents is not None or any(len(row) < longest for row in rows):
-            documents = torch.tensor([[PADDING] * (longest - len(row)) + [0] * len(row) for row in rows], device=self.device)
-        tokens = torch.tensor([[0] * (longest - len(row)) + list(row) for row in rows], device=self.device)
-        inputs = {"tokens": tokens} if documents is None else {"tokens": tokens, "documents": documents}
-        if cache.source is None:
-            inputs |= self.sources()
-        hidden = self.model(**inputs, cache=cache)["hidden"]
-        found = self.model.head(hidden[:, -1])[:, None] if last == 1 else self.model.head(hidden[:, -last:])  # type: ignore[operator]
-        return found.float()
-
-    def sources(self) -> dict[str, Tensor]:
-        """What is to be encoded: source and source_documents (B, S), padded on the right; nothing for models without a source."""
-        rows = [request.source for request in self.live if request.source is not None]
-        longest = max(map(len, rows), default=0)
-        if not rows:
-            return {}
-        source = torch.tensor([[*row, *[0] * (longest - len(row))] for row in rows], device=self.device)
-        documents = torch.tensor([[0] * len(row) + [PADDING] * (longest - len(row)) for row in rows], device=self.device)
-        return {"source": source, "source_documents": documents}
+    def sources(self) -> list[list[int]]:
+        """What is answered to; nothing for models without a source."""
+        return [request.source for request in self.live if request.source is not None]
 
     def guess(self) -> list[int]:
-        """What may come next of a sequence by itself: what came after its last tokens when they came before."""
+        """What may come next of a sequence by itself."""
         request = self.live[0]
-        if len(self.live) > 1 or not request.lookup:
-            return []
-        seen = [*request.prompt, *request.new]
-        most = min(request.lookup, request.most - len(request.new) - 1)
+        most = request.most - len(request.new) - 1
         if self.longest is not None:
             most = min(most, self.longest - len(request.window))
-        for length in range(LONGEST_MATCH, 0, -1) if most > 0 else ():
-            tail, found = seen[-length:], list[int]()
-            for i in range(len(seen) - length - 1, -1, -1):                               # the latest place that more than a few tokens follow
-                if len(found) < most and seen[i : i + length] == tail:
-                    found = max(found, seen[i + length : i + length + most], key=len)
-            if found:
-                return found
-        return []
-
-    def forget(self, row: Sequence[int], count: int, remembered: Cache | None) -> None:
-        """Forget the last tokens of a row just read, which were guessed wrong: taken out of memory, or the others read anew after what was before."""
-        if not count or self.cache is None:
-            return
-        states = {mixer: mixer.forget(state, count) for mixer, state in self.cache.states.items()}
-        if any(state is None for state in states.values()):
-            self.cache = remembered
-            self.logits([row[:-count]], 1)
-            return
-        self.cache.states = states
-        self.cache.length -= count
-        if self.cache.documents is not None:
-            self.cache.documents = self.cache.documents[:, :-count]
+        if len(self.live) > 1 or most < 1:
+            return []
+        if request.lookup and (found := lookup([*request.prompt, *request.new], min(request.lookup, most))):
+            return found
+        return [] if self.draft is None else self.draft.guess(request, most, self.end if request.end is None else request.end, self.banned)
 
 
 def extend(request: Request, logits: Tensor, end: int | None, banned: Sequence[int] = ()) -> None:

@@ -12,7 +12,7 @@ from ftheta.data.processors.processor import Processor
 from ftheta.models.adapters import Adapters, read_adapter
 from ftheta.models.tasks import TASKS
 from ftheta.models.tasks.task import Task
-from ftheta.models.tasks.text import Prompt, TextGeneration
+from ftheta.models.tasks.text import Prompt, TextGeneration, Writing
 
 
 class Model:
@@ -41,6 +41,16 @@ class Model:
     def use(self, adapters: str | Mapping[str, float] | None) -> Self:
         """Answer with an adapter, with a weighted sum of the changes of several, or (None) with none of them. Raises UsageError."""
         self.adapters.use({} if adapters is None else {adapters: 1.0} if isinstance(adapters, str) else adapters)
+        return self
+
+    def draft(self, other: Model | None, ahead: int = 4) -> Self:
+        """Let a smaller model of the same tokens guess so many ahead of single texts, which changes none of them; None: no longer. Raises UsageError."""
+        if not isinstance(self.task, Writing):
+            raise UsageError(f"this model does '{self.task.name}': only what writes texts can be guessed ahead")
+        if other is None:
+            self.task.draft = None
+        else:
+            self.task.let_draft(other.task, ahead)
         return self
 
     def used_for(self, task: str) -> Model:

@@ -18,7 +18,8 @@ from typing import Any
 
 from ftheta.blocks.paged import paged
 from ftheta.core.errors import FthetaError, UsageError
-from ftheta.inference.generate import Request, extend
+from ftheta.inference.generate import extend
+from ftheta.inference.request import Request
 from ftheta.inference.streaming import TextStream
 from ftheta.models.model import Model
 from ftheta.models.tasks.text import Continuation, Prompt, Sample, TextGeneration

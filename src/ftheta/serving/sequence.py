@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from ftheta.inference.generate import Request
+from ftheta.inference.request import Request
 from ftheta.inference.streaming import TextStream
 from ftheta.serving.pages import mark
 

@@ -24,7 +24,7 @@ from ftheta.data.processors.text import TextProcessor
 from ftheta.data.source import Dataset
 from ftheta.evaluation.metrics.labels import split_of
 from ftheta.evaluation.metrics.metric import Measurement, Metric, Result, Subject
-from ftheta.inference.generate import Request
+from ftheta.inference.request import Request
 from ftheta.inference.sampling import Sampling
 from ftheta.models.model import Model
 from ftheta.models.tasks.text import TextGeneration

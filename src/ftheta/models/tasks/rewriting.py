@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import Field
 
 from ftheta.core.errors import UsageError
-from ftheta.inference.generate import Request
+from ftheta.inference.request import Request
 from ftheta.models.tasks.text import Beginning, Wanted, Writing
 
 

@@ -17,8 +17,10 @@ from ftheta.data.chat.conversations import Message
 from ftheta.data.processors.text import TextProcessor
 from ftheta.inference.beam import beam_search
 from ftheta.inference.constrained import form
-from ftheta.inference.generate import Generation, Request
+from ftheta.inference.generate import Generation
+from ftheta.inference.request import Request
 from ftheta.inference.sampling import Sampling
+from ftheta.inference.speculative import Draft
 from ftheta.inference.streaming import TextStream
 from ftheta.models.tasks.task import Task
 
@@ -113,6 +115,8 @@ class Writing(Task[W, Continuation, TextProcessor], Generic[W]):
     """Write a text, token by token."""
 
     output = Continuation
+    draft: Draft | None = None
+    """A smaller model that guesses ahead."""
 
     @abstractmethod
     def beginning(self, prompt: W) -> Beginning:
@@ -190,7 +194,17 @@ class Writing(Task[W, Continuation, TextProcessor], Generic[W]):
         return [self.processor.decode_after(request.prompt, request.new) for request in requests]
 
     def generation(self, requests: Sequence[Request]) -> Generation:
-        return Generation(self.architecture, requests, **self.limits())
+        return Generation(self.architecture, requests, **self.limits(), draft=self.draft)
+
+    def let_draft(self, other: Task[Any, Any, Any], ahead: int) -> None:
+        """Let another model guess so many tokens ahead. Raises UsageError when it does not write, or writes other tokens."""
+        if not isinstance(other, Writing):
+            raise UsageError(f"draft: it does '{other.name}' and does not write texts")
+        if other.processor.tokenizer.get_vocab() != self.processor.tokenizer.get_vocab():
+            raise UsageError("draft: it has other tokens than this model; a draft must have been made with the same tokenizer")
+        if ("source" in other.architecture.config.ports().takes) != ("source" in self.architecture.config.ports().takes):
+            raise UsageError("draft: one of the two answers to a source and the other does not")
+        self.draft = Draft(other.architecture, ahead, other.limits()["longest"])
 
     def limits(self) -> Limits:
         """How far the model looks, which token ends a text and which never come."""
