@@ -74,7 +74,7 @@ def test_a_run_leaves_nothing_behind(world, recipe, tmp_path):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_failed_training_leaves_no_thread(family, recipe, tmp_path):
+def test_a_failed_training_leaves_no_thread_and_no_arithmetic_of_its_own(family, recipe, tmp_path):
     data = recipe(family)
     data["train"]["workers"] = 3
     data["train"]["checkpoint"] = {"every": 1, "asynchronous": True}
@@ -84,6 +84,7 @@ def test_a_failed_training_leaves_no_thread(family, recipe, tmp_path):
     with pytest.raises(NonFiniteError):
         once.fit()
     assert [thread.name for thread in threading.enumerate() if thread.name.startswith("ftheta")] == []
+    assert sys.float_info.min / 2 > 0                                                     # numbers too small to be normal are numbers again
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import functools
 import gc
 import os
 import platform
+import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +26,17 @@ def pick(name: str = "auto") -> torch.device:
     if device.type == "cuda" and (device.index or 0) >= here:
         raise UsageError(f"train.device: there is no {name} here ({here or 'no'} GPU{'s' if here > 1 else ''} found): use auto or cpu")
     return device
+
+
+@contextlib.contextmanager
+def denormals_as_zero() -> Iterator[None]:
+    """Within, numbers below the smallest normal one are 0 on this thread: on a CPU they are many times slower to reckon with. Also a decorator."""
+    already = sys.float_info.min / 2 == 0
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(already)
 
 
 def matmul_rate(dtype: torch.dtype, device: torch.device, rows: int = 2048, inner: int = 512, columns: int = 1024, repeats: int = 8) -> float:

@@ -20,7 +20,7 @@ from torch import Tensor
 from ftheta.architectures.architecture import Architecture, Outputs, call
 from ftheta.core import distributed
 from ftheta.core.contract import Batch
-from ftheta.core.device import pick
+from ftheta.core.device import denormals_as_zero, pick
 from ftheta.core.errors import DataError, FolderError, NonFiniteError, Stopped, UsageError
 from ftheta.core.log import logger
 from ftheta.core.random import seed_all
@@ -166,9 +166,9 @@ class Trainer:
 
     # the loop
 
+    @denormals_as_zero()
     def fit(self) -> Progress:
         """Train until the budget is used up. Raises Stopped (state saved), NonFiniteError, DataError, FolderError."""
-        torch.set_flush_denormal(True)
         self.resume()
         with self.stop.deferred():
             stream = Stream(self.source, self.slots, self.config.workers)

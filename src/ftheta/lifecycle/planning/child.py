@@ -21,7 +21,7 @@ from torch import nn
 
 from ftheta.architectures.architecture import Estimator
 from ftheta.core import errors
-from ftheta.core.device import pick
+from ftheta.core.device import denormals_as_zero, pick
 from ftheta.core.random import generator
 from ftheta.data.stream import Stream
 from ftheta.experience.iterations import Iterations
@@ -147,6 +147,7 @@ def warm_up(device: torch.device, precisions: list[str]) -> None:
 # by doing
 
 
+@denormals_as_zero()
 def steps(recipe: Recipe, count: int, seconds: float) -> dict[str, Any]:
     """Real training steps, at least a few and at most `count` or what fits into `seconds`: their time and the memory of the process."""
     data = build_data(recipe)
@@ -156,7 +157,6 @@ def steps(recipe: Recipe, count: int, seconds: float) -> dict[str, Any]:
     work = None if source.live else flops_per_step(model, objective, source)
     validation = build_validation(recipe, data)
     trainer = Trainer(model, objective, source, recipe.train, seed=recipe.seed, validation=validation, ramp=ramp, flops_per_step=work)
-    torch.set_flush_denormal(True)
     start = time.perf_counter()
     trainer.prepare()
     prepared = time.perf_counter() - start
