@@ -6,6 +6,7 @@ ARCHITECTURES = Catalogue(
     "architecture",
     {
         "actor_critic": "ftheta.architectures.actor_critic:ActorCriticConfig",
+        "convnet": "ftheta.architectures.convnet:ConvNetConfig",
         "decoder": "ftheta.architectures.decoder:DecoderConfig",
         "encoder": "ftheta.architectures.encoder:EncoderConfig",
         "encoder_decoder": "ftheta.architectures.encoder_decoder:EncoderDecoderConfig",

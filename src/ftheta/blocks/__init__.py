@@ -2,6 +2,22 @@
 
 from ftheta.core.catalog import Catalogue
 
+CHANNEL_GATES = Catalogue("channel gate", {"squeeze_excite": "ftheta.blocks.map_layers:SqueezeExcite"})
+CONVOLUTION_LAYERS = Catalogue(
+    "convolution layer",
+    {
+        "convolution": "ftheta.blocks.map_layers:Convolution",
+        "convnext": "ftheta.blocks.map_layers:ConvNeXt",
+        "inverted": "ftheta.blocks.map_layers:Inverted",
+    },
+)
+MAP_NORMS = Catalogue(
+    "map norm", {"batchnorm": "ftheta.blocks.norm:BatchNorm2d", "layernorm": "ftheta.blocks.norm:MapLayerNorm", "none": "ftheta.blocks.norm:NoNorm"},
+)
+REDUCTIONS = Catalogue(
+    "reduction", {"max_pool": "ftheta.blocks.reduction:MaxPool", "patches": "ftheta.blocks.reduction:Patches", "stride": "ftheta.blocks.reduction:Stride"},
+)
+SHORTCUTS = Catalogue("shortcut", {"pad": "ftheta.blocks.shortcut:Pad", "projection": "ftheta.blocks.shortcut:Projection"})
 MIXERS = Catalogue(
     "mixer",
     {
