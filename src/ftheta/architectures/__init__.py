@@ -19,6 +19,7 @@ ARCHITECTURES = Catalogue(
         "linear": "ftheta.architectures.classical:LinearConfig",
         "prompted": "ftheta.architectures.prompted:PromptedConfig",
         "resnet": "ftheta.architectures.resnet:ResNetConfig",
+        "vit": "ftheta.architectures.vit:ViTConfig",
     },
 )
 TRUNKS = Catalogue("trunk", {name: ARCHITECTURES.entries[name] for name in ("decoder", "encoder")})

@@ -41,6 +41,17 @@ MESSAGE_PASSING = Catalogue("message_passing", {"gcn": "ftheta.blocks.message_pa
 NORMS = Catalogue(
     "norm", {"layernorm": "ftheta.blocks.norm:LayerNorm", "rmsnorm": "ftheta.blocks.norm:RMSNorm", "none": "ftheta.blocks.norm:NoNorm"},
 )
+PATCH_MIXERS = Catalogue("patch mixer", {"attention": MIXERS.entries["attention"], "windowed": "ftheta.blocks.windowed:Windowed"})
+PATCH_POSITIONS = Catalogue(
+    "patch position",
+    {
+        "learned": "ftheta.blocks.patch_position:LearnedPatches",
+        "none": "ftheta.blocks.patch_position:NoPatchPositions",
+        "rotary": "ftheta.blocks.patch_position:RotaryPatches",
+        "sincos": "ftheta.blocks.patch_position:SinCosPatches",
+    },
+)
+PATCH_STEMS = Catalogue("patch stem", {"convolutions": "ftheta.blocks.patch_stem:ConvolutionsStem", "patches": "ftheta.blocks.patch_stem:PatchesStem"})
 POSITIONS = Catalogue(
     "position",
     {
