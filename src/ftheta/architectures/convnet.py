@@ -56,7 +56,7 @@ class ConvNetConfig(ImageTrunkConfig):
     """Channels of the image: 1 grey, 3 colour."""
     classes: int = from_data("K")
     """Number of classes."""
-    stages: tuple[Stage, ...] = Field(min_length=1)
+    stages: tuple[Stage, ...] = Field((Stage(width=32), Stage(width=64, reduce=2), Stage(width=128, reduce=2)), min_length=1)
     """What the picture goes through, the stem included."""
     norm: Annotated[Part, Slot(MAP_NORMS)] = slot("batchnorm")
     """The norm of every convolution."""

@@ -64,6 +64,9 @@ class ResNetConfig(ImageTrunkConfig):
             raise ValueError(f"widths of bottleneck layers must be multiples of {many}, got {list(self.widths)}")
         if self.block == "basic" and (self.groups, self.narrower) != (1, 4):
             raise ValueError("groups and narrower are about bottlenecks: choose block bottleneck, or leave them out")
+        with torch.device("meta"):
+            for (inputs, outputs, stride), *_ in self.layers():
+                self.shortcut.build(inputs=inputs, outputs=outputs, stride=stride)        # which may refuse these widths
         return self
 
     def ports(self) -> Ports:

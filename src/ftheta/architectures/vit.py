@@ -51,8 +51,8 @@ class ViTConfig(ImageTrunkConfig):
     """How the model knows where a patch lies."""
     norm: Annotated[Part, Slot(NORMS)] = slot("layernorm", eps=1e-6)
     """The norm before every part of a layer and of what the last layer gives."""
-    mixer: Annotated[Part | tuple[Part, ...], Cycle(PATCH_MIXERS)] = slot("attention", heads=12, causal=False, bias=True)
-    """How tokens exchange information, both ways; a list is gone through again and again, a layer each."""
+    mixer: Annotated[Part | tuple[Part, ...], Cycle(PATCH_MIXERS)] = slot("attention", heads=12, bias=True)
+    """How tokens exchange information; a list is gone through again and again, a layer each."""
     feedforward: Annotated[Part, Slot(FEEDFORWARDS)] = slot("mlp", activation="gelu", bias=True)
     """What is computed at each token by itself."""
     class_token: bool = True
@@ -72,8 +72,6 @@ class ViTConfig(ImageTrunkConfig):
 
     @model_validator(mode="after")
     def consistent(self) -> Self:
-        if "causal" in frozenset().union(*(part.traits for part in self.mixers)):
-            raise ValueError("the patches of a picture have no order: give attention causal: false")
         if self.pooling == "first" and not self.class_token:
             raise ValueError("pooling: first reads the class token, and there is none: choose mean, or class_token: true")
         if self.distillation_token and self.pooling != "first":

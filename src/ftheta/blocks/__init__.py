@@ -41,7 +41,9 @@ MESSAGE_PASSING = Catalogue("message_passing", {"gcn": "ftheta.blocks.message_pa
 NORMS = Catalogue(
     "norm", {"layernorm": "ftheta.blocks.norm:LayerNorm", "rmsnorm": "ftheta.blocks.norm:RMSNorm", "none": "ftheta.blocks.norm:NoNorm"},
 )
-PATCH_MIXERS = Catalogue("patch mixer", {"attention": MIXERS.entries["attention"], "windowed": "ftheta.blocks.windowed:Windowed"})
+PATCH_MIXERS = Catalogue(
+    "patch mixer", {"attention": "ftheta.blocks.patch_attention:PatchAttention", "windowed": "ftheta.blocks.patch_attention:Windowed"},
+)
 PATCH_POSITIONS = Catalogue(
     "patch position",
     {

@@ -46,7 +46,9 @@ class PaddedConv2d(Conv2d):
 
     def needs(self, pixels: int) -> int:
         """The shortest side that gives one of this many pixels."""
-        return max(1, pixels * self.stride[0] - self.stride[0] + self.kernel_size[0] - 2 * (self.kernel_size[0] // 2 if self.uneven else int(self.padding[0])))
+        (kernel, _), (stride, _) = self.kernel_size, self.stride
+        around = {"end": kernel // 2 * 2 - 1, "same": kernel - 1}.get(str(self.uneven), 2 * int(self.padding[0]))
+        return max(1, (pixels - 1) * stride + kernel - around)
 
 
 class ConvNorm(nn.Module):

@@ -21,10 +21,7 @@ from ftheta.blocks.residual import LayerScale, Residual
 from ftheta.core.config import Part, Slot
 
 Kernel = Annotated[int, Field(gt=0, description="Height and width of the (depthwise) convolution, in pixels.")]
-Padding = Annotated[
-    PaddingName | Annotated[int, Field(ge=0)],
-    Field(description="What is put around maps: a number of pixels, half the kernel, or as `same` and `end` of TensorFlow's networks have it."),
-]
+Padding = Annotated[PaddingName, Field(description="What is put around maps: half the kernel, or as `same` and `end` of TensorFlow's networks have it.")]
 
 
 def rounded(width: float, multiple: int) -> int:
@@ -33,11 +30,18 @@ def rounded(width: float, multiple: int) -> int:
     return found + multiple if found < 0.9 * width else found
 
 
+def odd(kernel: int) -> None:
+    """Raise ValueError for a kernel that cannot keep the size of maps."""
+    if kernel % 2 == 0:
+        raise ValueError(f"kernel {kernel} has no middle pixel, so maps would change their size: choose {kernel - 1} or {kernel + 1}")
+
+
 class Convolution(ConvNorm):
     """activation(norm(W ∗ x)), nothing added."""
 
     def __init__(
-        self, inputs: int, outputs: int, stride: int, norm: Part, activation: ActivationName, skipped: float, *, kernel: Kernel = 3, padding: Padding = "half",
+        self, inputs: int, outputs: int, stride: int, norm: Part, activation: ActivationName, skipped: float, *, kernel: Kernel = 3,
+        padding: Annotated[Padding | Annotated[int, Field(ge=0)], Field(description="As elsewhere, or so many pixels.")] = "half",
         bias: Annotated[bool, Field(description="Whether there is a bias beside a norm's (VGG); without norm there is one anyway.")] = False,
     ):
         super().__init__(inputs, outputs, kernel=kernel, stride=stride, padding=padding, norm=norm, activation=activation, bias=bias)
@@ -52,6 +56,7 @@ class Inverted(Residual):
         padding: Padding = "half",
         gate: Annotated[Annotated[Part, Slot(CHANNEL_GATES)] | None, Field(description="What weighs the channels of the middle by what is in the picture.")] = None,
     ):
+        odd(kernel)
         middle = round(inputs * expand)
         parts: dict[str, nn.Module] = {}
         if middle != inputs:
@@ -97,6 +102,7 @@ class ConvNeXt(Residual):
     ):
         if (inputs, stride) != (outputs, 1):
             raise ValueError(f"convnext layers keep {inputs} channels and the size of maps: reduce by patches, which may change both")
+        odd(kernel)
         super().__init__(ConvNeXtInner(inputs, norm, activation, kernel, expand, scale), skipped=skipped)
 
 

@@ -52,7 +52,7 @@ class ViT(Family):
         if patch != across:
             raise FolderError(f"config.json: patch_size: {theirs['patch_size']} is not supported for {self.kind} (supported: one number, or two that are equal)")
         bias = theirs.get("qkv_bias", True)
-        mixer = {"kind": "attention", "heads": theirs.get("num_attention_heads", 12), "causal": False, "bias": bias, "output_bias": None if bias else True}
+        mixer = {"kind": "attention", "heads": theirs.get("num_attention_heads", 12), "bias": bias, "output_bias": None if bias else True}
         activation = activation_of(theirs.get("hidden_act", "gelu"), "hidden_act", self.kind)
         return ViTConfig.parse({
             "kind": "vit", "channels": theirs.get("num_channels", 3), "classes": classes_of(theirs), "height": height, "width": width,

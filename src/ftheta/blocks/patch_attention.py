@@ -1,28 +1,46 @@
-"""Attention within windows of a picture (Liu et al. 2021, arXiv:2103.14030): a patch looks at the patches of its own window, and at the tokens that are no
-patches; those look at everything. Cost grows with the number of patches, not with its square.
-
-Windows that a border cuts are smaller; `shift` moves all borders, so that layers with and without it pass on what is seen from window to window.
+"""Attention among the patches of a picture: everything looks at everything (Dosovitskiy et al. 2020, arXiv:2010.11929), or within windows (Liu et al. 2021,
+arXiv:2103.14030): a patch at the patches of its own window, and at the tokens that are no patches; those at everything. The cost of windows grows with
+the number of patches, not with its square.
 """
 
 from __future__ import annotations
 
 import functools
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 import torch
 from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from ftheta.blocks.attention import Bias, HeadDim, Heads, KeyHeads, MultiHead, OutputBias, QKNorm, Scale, attend
+from ftheta.blocks.attention import Attention, Bias, HeadDim, Heads, KeyHeads, MultiHead, OutputBias, QKNorm, Scale, attend
 from ftheta.blocks.context import Context, hidden_from
 from ftheta.blocks.mixer import Mixer
 from ftheta.blocks.position import rotate
 from ftheta.core.config import Part
 
 
+class PatchAttention(Attention):
+    """Attention that looks both ways: the patches of a picture have no order."""
+
+    def __init__(
+        self, dim: int, *, heads: Heads = 8, kv_heads: KeyHeads = None, head_dim: HeadDim = None, scale: Scale = None, bias: Bias = False,
+        output_bias: OutputBias = None, qk_norm: QKNorm = None,
+    ):
+        super().__init__(
+            dim, heads=heads, kv_heads=kv_heads, head_dim=head_dim, causal=False, scale=scale, bias=bias, output_bias=output_bias, qk_norm=qk_norm,
+        )
+
+    @staticmethod
+    def traits(arguments: Mapping[str, Any]) -> set[str]:
+        return set()
+
+
 class Windowed(MultiHead, Mixer):
-    """(B, T, D) → (B, T, D), the last tokens being the patches of `context.grid`."""
+    """(B, T, D) → (B, T, D), the last tokens being the patches of `context.grid`. Windows that a border cuts are smaller; `shift` moves all borders, so that
+    layers with and without it pass on what is seen from window to window.
+    """
 
     heads: int
     head_dim: int
