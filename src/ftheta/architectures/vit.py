@@ -7,6 +7,7 @@ the mean of the patches answers; a distillation token has a head of its own, and
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Annotated, Literal, Self
 
@@ -101,7 +102,8 @@ class ViTConfig(ImageTrunkConfig):
         parts = self.stem.traits | self.feedforward.traits
         gives = {"features": "real B D", "logits": "logits B K", **({"auxiliary": "loss B"} if "auxiliary" in parts else {})}
         traits = parts - {"auxiliary"} | {"gradients", *(["dropout"] if self.dropout or self.skipped else [])}
-        return Ports(takes={"image": "image B C H W"}, gives=gives, sizes={"C": self.channels, "K": self.classes, "D": self.dim}, traits=traits)
+        sizes = {"C": self.channels, "K": self.classes, "D": self.dim, "H": self.height, "W": self.width}
+        return Ports(takes={"image": "image B C H W"}, gives=gives, sizes=sizes, traits=traits)
 
     def build(self) -> ViT:
         return ViT(self)
@@ -176,13 +178,17 @@ class ViT(ImageTrunk):
         return Outputs({"features": features, "logits": logits, **more})
 
     def initialise(self, seed: int) -> None:
-        """N(0, std²), also of tokens and positions, the heads N(0, 0.01²), convolutions N(0, 2 / fan_out), norms 1 and 0: the first loss is about ln K."""
+        """N(0, std²), also of tokens and positions; the map to tokens N(0, 1 / fan_in), convolutions before it N(0, 2 / fan_out), the heads N(0, 0.01²), norms 1
+        and 0: the first loss is about ln K.
+        """
         scales = {f"{name}.weight": part.initial for name, part in self.named_modules() if isinstance(part, LayerScale)}
         for name, parameter in self.named_parameters():
             if name in scales:
                 parameter.data.fill_(scales[name])
             elif parameter.ndim < 2:
                 parameter.data.fill_(1.0 if name.endswith("weight") else 0.0)
+            elif name == "stem.convolution.weight":
+                normal(parameter, math.prod(parameter.shape[1:]) ** -0.5, seed, name)
             elif parameter.ndim == 4:
                 kaiming(parameter, seed, name)
             else:

@@ -18,7 +18,6 @@ from ftheta.blocks.attention import Attention, Bias, HeadDim, Heads, KeyHeads, M
 from ftheta.blocks.context import Context, hidden_from
 from ftheta.blocks.mixer import Mixer
 from ftheta.blocks.position import rotate
-from ftheta.core.config import Part
 
 
 class PatchAttention(Attention):

@@ -42,7 +42,7 @@ class ConvolutionsStem(PatchStem):
     def __init__(
         self, channels: int, dim: int, *,
         widths: Annotated[tuple[int, ...], Field(min_length=1, description="Channels of every convolution; each halves height and width.")] = (48, 96, 192, 384),
-        norm: Annotated[Annotated[Part, Slot(MAP_NORMS)], Field(description="The norm of these convolutions.")] = Slot(MAP_NORMS).parse("batchnorm"),      # type: ignore[assignment]  # noqa: B008
+        norm: Annotated[Annotated[Part, Slot(MAP_NORMS)], Field(description="The norm of these convolutions.")] = "batchnorm",                # type: ignore[assignment]
         activation: Annotated[ActivationName, Field(description="What follows each of them.")] = "relu",
     ):
         super().__init__()
