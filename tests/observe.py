@@ -59,7 +59,7 @@ from ftheta.experience.rollouts import RolloutsConfig
 from ftheta.lifecycle.checking import VARIANTS
 from ftheta.lifecycle.lifecycle import run
 from ftheta.lifecycle.recipe import ALL_SOURCES
-from ftheta.lifecycle.schema import catalogues, fields_of, parts
+from ftheta.lifecycle.schema import catalogues, fields_of, parts, sections
 from ftheta.models.model import Model
 from ftheta.objectives.objective import Objective
 from ftheta.training.checkpoints import Checkpoints
@@ -286,7 +286,10 @@ OBSERVERS: dict[str, Callable[[Any], Any]] = {
     "tokenizer": lambda config: plain([(made := config.train(as_many_as_needed(TEXTS * 20, config.enough))).to_str(), config.roles(made)]),
     "augmentation": lambda config: plain(config.change(torch.rand(16, 1, 9, 9, generator=generator("pictures")), Draws(torch.arange(16), 16, "observe"))),
 }
-HOSTED = ("mixer", "cross mixer", "norm", "feedforward", "position", "vocabulary head", "readout", "message_passing", "environment", "rotary scaling")
+HOSTED = (
+    "mixer", "cross mixer", "norm", "feedforward", "position", "vocabulary head", "readout", "message_passing", "environment", "rotary scaling",
+    "channel gate", "convolution layer", "map norm", "patch mixer", "patch position", "patch stem", "reduction", "shortcut",
+)
 """Sorts that are seen through whatever they are a part of."""
 HOSTS: dict[str, dict[str, Any]] = {
     "decoder": {"dim": 16, "depth": 1, "mixer": {"kind": "attention", "heads": 2}, "dropout": 0.1},
@@ -300,7 +303,15 @@ HOSTS: dict[str, dict[str, Any]] = {
         "trunk": {"kind": "encoder", "vocab": 270, "dim": 16, "depth": 1, "context": 12, "mixer": {"kind": "attention", "heads": 2, "causal": False}},
         "template": ["text", [1], "answer"], "words": [[2], [3]], "blank": 4,
     },
+    "convnet": {"stages": [
+        {"width": 8, "depth": 2, "reduce": 2}, {"width": 8, "depth": 2, "layer": {"kind": "inverted", "gate": "squeeze_excite"}},
+    ], "skipped": 0.5},
+    "inverted": {"gate": "squeeze_excite"},
     "resnet": {"depths": [1, 1], "widths": [8, 8], "stem_width": 4, "stem": "small"},
+    "vit": {
+        "stem": {"kind": "patches", "size": 2}, "dim": 16, "depth": 2, "mixer": {"kind": "attention", "heads": 2}, "dropout": 0.1, "skipped": 0.5,
+        "layer_scale": 0.5,
+    },
     "gan": {"noise": 4, "width": 4},
     "actor_critic": {"hidden": [8]},
     "kmeans": {"clusters": 6, "restarts": 1, "iterations": 4, "tolerance": 0.0},
@@ -309,6 +320,8 @@ HOSTS: dict[str, dict[str, Any]] = {
     "rollouts": {"envs": 4, "horizon": 8, "epochs": 2},
 }
 """Fields that make an architecture or source small; others are left at their defaults."""
+AROUND: dict[str, dict[str, Any]] = {"convolution layer convnext": {"stages": [{"width": 8, "depth": 2, "reduce": 2, "by": "patches"}]}}
+"""What else must stand in the host of a part that does not go with every other part."""
 SUBJECTS = {
     "accuracy": "images", "answers": "questions", "bits_per_byte": "language", "entities": "tags", "f1": "images", "generated": "gan", "loss": "language",
     "mean_return": "policy", "mean_reward": "writer", "pearson": "scores", "perplexity": "language", "preferred": "pairs", "retrieval": "vectors",
@@ -352,20 +365,40 @@ WORDED.tokenizer.add_tokens(["京", "大"])
 def observe(sort: str, config: Any) -> Any:
     """What can be seen of one parsed entry of a catalogue."""
     while sort in HOSTED:
-        catalogue, field, host = host_of(sort)
-        config, sort = Slot(catalogue).parse({**host, field: config.dump()}), catalogue.sort
+        catalogue, path, host = host_of(sort)
+        host |= AROUND.get(f"{sort} {config.dump()['kind']}", {})
+        config, sort = Slot(catalogue).parse(put(host, path, config.dump())), catalogue.sort
     return OBSERVERS[sort](config)
 
 
-def host_of(sort: str) -> tuple[Catalogue, str, dict[str, Any]]:
-    """The first architecture, source or part with a slot for this sort of part: its catalogue, the slot's field and the host's other fields."""
+def host_of(sort: str) -> tuple[Catalogue, list[str], dict[str, Any]]:
+    """The first architecture, source or part with a slot for this sort of part: its catalogue, the way to the slot's field and the host's fields."""
     for catalogue in (ARCHITECTURES, ALL_SOURCES, *catalogues().values()):
         for kind in catalogue.names():
-            for name, field in fields_of(catalogue.load(kind)).model_fields.items():
-                if any(isinstance(item, Slot) and item.catalogue.sort == sort for item in parts(field.annotation, field.metadata)):
-                    fields = HOSTS.get(kind, {})
-                    return catalogue, name, with_sizes(kind, fields) if catalogue is ARCHITECTURES else {"kind": kind, **fields}
+            for inside, section in sections(fields_of(catalogue.load(kind))).items():
+                for name, field in section.model_fields.items():
+                    if any(isinstance(item, Slot) and item.catalogue.sort == sort for item in parts(field.annotation, field.metadata)):
+                        fields = HOSTS.get(kind, {})
+                        return catalogue, [*inside.split("."), name] if inside else [name], with_sizes(kind, fields) if catalogue is ARCHITECTURES else {"kind": kind, **fields}
     raise AssertionError(f"nothing has a slot for a {sort}")
+
+
+def by_name(data: Any, step: str) -> bool:
+    """Whether entries stand under names that the user gives, which are no fields of a section."""
+    given = isinstance(data, dict) and step not in data and all(isinstance(value, dict) for value in data.values())
+    return given and not data.keys() <= {name for config in sections().values() for name in config.model_fields}
+
+
+def put(data: Any, path: list[str], value: Any) -> Any:
+    """A copy of plain data with one value replaced."""
+    if not path:
+        return value
+    if isinstance(data, list):
+        return [put(data[0], path, value), *data[1:]]
+    if by_name(data, path[0]):
+        return {**data, (first := next(iter(data))): put(data[first], path, value)}
+    data = data or {}
+    return {**data, path[0]: put(data.get(path[0]), path[1:], value)}
 
 
 def subjects(name: str) -> Subject:

@@ -37,7 +37,8 @@ def test_parameter_counts_are_the_published_ones(name: str, count: int) -> None:
 
 
 def test_every_preset_builds() -> None:
-    assert {path.stem for path in PRESETS.glob("*.yaml")} == {"18", "34", "50", "101", "152", "digits"}
+    known = {"18", "34", "50", "101", "152", "digits", *(f"cifar-{depth}" for depth in (20, 32, 44, 56, 110)), *(f"resnext-{n}" for n in ("50-32x4d", "101-32x8d", "101-64x4d"))}
+    assert {path.stem for path in PRESETS.glob("*.yaml")} == known
     digits = preset("digits", channels=1, classes=10).build()
     assert sum(parameter.numel() for parameter in digits.parameters()) == 308_074
     digits.initialise(0)
@@ -95,6 +96,20 @@ def test_initialise_sets_everything_from_the_seed_alone() -> None:
     assert not torch.equal(a.stem.convolution.weight, other.stem.convolution.weight)
 
 
+def test_a_padded_shortcut_is_option_a_and_groups_do_not_mix() -> None:
+    """Every second pixel, channels of zeros around; a bottleneck in g groups is g bottlenecks side by side, but for its ends."""
+    model = network(shortcut="pad", widths=[8, 13], depths=[1, 1]).eval()
+    skip = model.stages[1][0].skip
+    x = torch.randn(2, 8, 9, 8)
+    expected = torch.zeros(2, 13, 5, 4)
+    expected[:, 2:10] = x[:, :, ::2, ::2]
+    assert torch.equal(skip(x), expected) and not list(skip.parameters())
+    wide = network(block="bottleneck", groups=2, narrower=2, widths=[8, 16]).stages[1][0].inner[1].convolution
+    assert wide.weight.shape == (8, 4, 3, 3) and wide.groups == 2
+    halves = [F.conv2d(part, weight, stride=2, padding=1) for part, weight in zip(x[:, :8].chunk(2, 1), wide.weight.chunk(2), strict=True)]
+    torch.testing.assert_close(wide(x[:, :8]), torch.cat(halves, dim=1))
+
+
 def test_overfits_one_batch() -> None:
     model = network()
     generator = torch.Generator().manual_seed(0)
@@ -126,7 +141,9 @@ def test_bfloat16_is_close_and_keeps_gradients_in_float32() -> None:
     "fields, said",
     [
         ({"depths": [1, 1, 1]}, "depths names 3 stages and widths 2"), ({"widths": [8, 0]}, "at least 1"),
-        ({"block": "bottleneck", "widths": [8, 10]}, "multiples of 4"), ({"stem": "large"}, "stem"), ({"width": [8]}, "did you mean 'widths'"),
+        ({"block": "bottleneck", "widths": [8, 10]}, "multiples of 4"),
+        ({"block": "bottleneck", "widths": [8, 12], "groups": 2}, r"multiples of 8 \(narrower × groups\)"), ({"groups": 2}, "choose block bottleneck"),
+        ({"shortcut": "pad", "widths": [8, 4]}, "choose projection"), ({"stem": "large"}, "stem"), ({"width": [8]}, "did you mean 'widths'"),
     ],
 )
 def test_refuses_what_does_not_fit(fields: dict, said: str) -> None:

@@ -13,7 +13,7 @@ from ftheta.blocks.convolution import ConvNorm
 @pytest.mark.parametrize("kernel, stride, height", [(1, 1, 9), (3, 1, 9), (3, 2, 5), (7, 2, 5), (1, 2, 5)])
 @pytest.mark.parametrize("activate", [True, False])
 def test_equals_its_formula(kernel: int, stride: int, height: int, activate: bool) -> None:
-    part = ConvNorm(3, 4, kernel=kernel, stride=stride, activate=activate).double().train()
+    part = ConvNorm(3, 4, kernel=kernel, stride=stride, activation="relu" if activate else None).double().train()
     for parameter in part.parameters():
         nn.init.normal_(parameter)
     x = torch.randn(5, 3, 9, 9, dtype=torch.float64)

@@ -15,6 +15,9 @@ from ftheta.training.optimizers.adamw import AdamW
 
 TINY = {
     "actor_critic": {"features": 5, "actions": 3, "hidden": [16]},
+    "convnet": {"channels": 1, "classes": 3, "stages": [
+        {"width": 8}, {"width": 8, "layer": {"kind": "inverted", "expand": 2.0, "gate": "squeeze_excite"}}, {"width": 16, "reduce": 2, "layer": {"kind": "inverted"}},
+    ]},
     "decoder": {"vocab": 40, "dim": 16, "depth": 2, "context": 12, "mixer": {"kind": "attention", "heads": 2}},
     "encoder": {"vocab": 40, "dim": 16, "depth": 2, "context": 12, "mixer": {"kind": "attention", "heads": 2, "causal": False}},
     "encoder_decoder": {"vocab": 40, "dim": 16, "depth": 2, "context": 12, "mixer": {"kind": "attention", "heads": 2}, "positions": "relative"},
@@ -30,11 +33,13 @@ TINY = {
     "prompted": {"trunk": {"kind": "decoder", "vocab": 40, "dim": 16, "depth": 2, "context": 24, "mixer": {"kind": "attention", "heads": 2}},
                  "template": [[1, 2], "text", [3], "answer"], "words": [[5], [6, 7], [6, 8]]},
     "resnet": {"channels": 1, "classes": 3, "depths": [1, 1], "widths": [8, 16], "stem": "small"},
+    "vit": {"channels": 1, "classes": 3, "height": 8, "width": 8, "stem": {"kind": "patches", "size": 2}, "dim": 16, "depth": 2, "layer_scale": 0.5,
+            "mixer": [{"kind": "attention", "heads": 2}, {"kind": "windowed", "heads": 2, "size": 3}]},
 }
 OBJECTIVE = {
-    "actor_critic": "ppo", "decoder": "next_token", "encoder": "masked", "encoder_decoder": "next_token", "gan": {"kind": "adversarial", "noise": 6},
+    "actor_critic": "ppo", "convnet": "classification", "decoder": "next_token", "encoder": "masked", "encoder_decoder": "next_token", "gan": {"kind": "adversarial", "noise": 6},
     "generator_discriminator": "replaced_token", "graph": "classification",
-    "headed": "classification", "prompted": "classification", "resnet": "classification",
+    "headed": "classification", "prompted": "classification", "resnet": "classification", "vit": "classification",
 }
 NAMES = ARCHITECTURES.names()
 LEARNING = [name for name in NAMES if name in OBJECTIVE]
@@ -62,7 +67,7 @@ def batch(name, rows=8):
     if name == "graph":
         edges = torch.randint(rows, (2, 3 * rows), generator=draws)
         return {"nodes": torch.randn(rows, 7, generator=draws), "edges": edges, "label": torch.arange(rows) % 3, "mask": torch.ones(rows, dtype=torch.bool)}
-    if name in ("resnet", "gan"):
+    if name in ("convnet", "gan", "resnet", "vit"):
         return {"image": torch.rand(rows, 1, 8, 8, generator=draws), "label": torch.arange(rows) % 3}
     if name == "actor_critic":
         real = {key: torch.randn(rows, generator=draws) for key in ("log_probability", "advantage", "return", "value")}
@@ -176,7 +181,7 @@ def test_same_seed_same_parameters(name):
         assert all(torch.equal(x, y) for x, y in zip(a.theta().values(), other.theta().values(), strict=True))
 
 
-@pytest.mark.parametrize("name", [n for n in LEARNING if n != "resnet"])
+@pytest.mark.parametrize("name", [n for n in LEARNING if "batch_coupled" not in config(n).ports().traits])
 def test_micro_batches_add_up_to_the_batch(name):
     """Sums and counts of parts equal the whole's, and so do gradients (float64)."""
     if name == "graph":

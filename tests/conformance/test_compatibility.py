@@ -15,7 +15,8 @@ FITS = {
     ("headed", "tagging"): {"tagged_text"}, ("headed", "reward"): {"preferences"}, ("headed", "next_token"): TEXTS, ("headed", "completion_policy"): {"completions"},
     ("headed", "preference"): {"preferences"}, ("headed", "kto"): {"judged"},
     ("prompted", "classification"): {"text_table"}, ("prompted", "distillation"): {"text_table"},
-    ("resnet", "classification"): {"digits", "mnist"}, ("resnet", "distillation"): {"digits", "mnist"}, ("gan", "adversarial"): {"digits", "mnist"},
+    **{(name, objective): {"digits", "mnist"} for name in ("convnet", "resnet", "vit") for objective in ("classification", "distillation")},
+    ("gan", "adversarial"): {"digits", "mnist"},
     ("graph", "classification"): {"communities", "planetoid"}, ("graph", "distillation"): {"communities", "planetoid"}, ("actor_critic", "ppo"): {"rollouts"},
     ("kmeans", "fit"): {"csv", "sklearn_table"}, ("forest", "fit"): {"csv", "sklearn_table"}, ("linear", "fit"): {"csv", "sklearn_table"},
 }

@@ -38,7 +38,7 @@ from ftheta.lifecycle import recipe as recipes
 from ftheta.lifecycle.schema import catalogues, fields_of, sections
 from ftheta.models.folder import save
 from ftheta.models.model import Model
-from observe import HOSTS, TEXTS, observe, observe_run, place, plain, with_sizes
+from observe import HOSTS, TEXTS, by_name, observe, observe_run, place, plain, put, with_sizes
 
 
 class Knob(NamedTuple):
@@ -79,6 +79,11 @@ ENTRIES: dict[str, dict[str, Any]] = {
     "cleaning rule quality.short_lines": {"short": 12},
     "cleaning rule quality.stop_list": {"stop_words": [1, None], "stop_list": ["and"]},
     "cleaning rule quality.stop_words": {"stop_list": ["and", "the"]},
+    "architecture resnet.groups": {"block": "bottleneck"},
+    "architecture resnet.narrower": {"block": "bottleneck"},
+    "architecture vit.class_token": {"pooling": "mean"},
+    "patch stem convolutions": {"widths": [4]},
+    "patch stem patches": {"size": 2},
     "adaptation lora.base.bits": {"base": {"bits": 4}},
     "adaptation lora.base.block": {"base": {"bits": 4}},
     "adaptation lora.base.double": {"base": {"bits": 4}},
@@ -219,6 +224,11 @@ VALUES: dict[str, list[Any]] = {
         "duplicate_ngrams": [{"2": 0.0}],
     }.items()},
     "adapt": ["lora"],
+    "architecture convnet.stages": [[{"width": 4}]],
+    "channel gate squeeze_excite.multiple": [8],
+    "convolution layer convnext.kernel": [5],
+    "convolution layer inverted.kernel": [5],
+    "patch stem convolutions.widths": [[6]],
     "adaptation lora.targets": [["query"]],
     "objective distillation.teacher": ["another"],
     "adaptation lora.base": [{"bits": 8}],
@@ -446,30 +456,12 @@ def field_of(config: type[Config], path: str) -> Any:
     return sections(config)[".".join(inside)].model_fields[name]
 
 
-def by_name(data: Any, step: str) -> bool:
-    """Whether entries stand under names that the user gives, which are no fields of a section."""
-    given = isinstance(data, dict) and step not in data and all(isinstance(value, dict) for value in data.values())
-    return given and not data.keys() <= {name for config in sections().values() for name in config.model_fields}
-
-
 def get(data: Any, path: list[str]) -> Any:
     """A value in plain data; lists, and entries under names, are entered at their first."""
     for step in path:
         data = data[0] if isinstance(data, list) else next(iter(data.values())) if by_name(data, step) else data
         data = data.get(step) if isinstance(data, dict) else None
     return data
-
-
-def put(data: Any, path: list[str], value: Any) -> Any:
-    """A copy of plain data with one value replaced."""
-    if not path:
-        return value
-    if isinstance(data, list):
-        return [put(data[0], path, value), *data[1:]]
-    if by_name(data, path[0]):
-        return {**data, (first := next(iter(data))): put(data[first], path, value)}
-    data = data or {}
-    return {**data, path[0]: put(data.get(path[0]), path[1:], value)}
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -6,6 +6,7 @@ ARCHITECTURES = Catalogue(
     "architecture",
     {
         "actor_critic": "ftheta.architectures.actor_critic:ActorCriticConfig",
+        "convnet": "ftheta.architectures.convnet:ConvNetConfig",
         "decoder": "ftheta.architectures.decoder:DecoderConfig",
         "encoder": "ftheta.architectures.encoder:EncoderConfig",
         "encoder_decoder": "ftheta.architectures.encoder_decoder:EncoderDecoderConfig",
@@ -18,6 +19,7 @@ ARCHITECTURES = Catalogue(
         "linear": "ftheta.architectures.classical:LinearConfig",
         "prompted": "ftheta.architectures.prompted:PromptedConfig",
         "resnet": "ftheta.architectures.resnet:ResNetConfig",
+        "vit": "ftheta.architectures.vit:ViTConfig",
     },
 )
 TRUNKS = Catalogue("trunk", {name: ARCHITECTURES.entries[name] for name in ("decoder", "encoder")})

@@ -2,6 +2,22 @@
 
 from ftheta.core.catalog import Catalogue
 
+CHANNEL_GATES = Catalogue("channel gate", {"squeeze_excite": "ftheta.blocks.map_layers:SqueezeExcite"})
+CONVOLUTION_LAYERS = Catalogue(
+    "convolution layer",
+    {
+        "convolution": "ftheta.blocks.map_layers:Convolution",
+        "convnext": "ftheta.blocks.map_layers:ConvNeXt",
+        "inverted": "ftheta.blocks.map_layers:Inverted",
+    },
+)
+MAP_NORMS = Catalogue(
+    "map norm", {"batchnorm": "ftheta.blocks.norm:BatchNorm2d", "layernorm": "ftheta.blocks.norm:MapLayerNorm", "none": "ftheta.blocks.norm:NoNorm"},
+)
+REDUCTIONS = Catalogue(
+    "reduction", {"max_pool": "ftheta.blocks.reduction:MaxPool", "patches": "ftheta.blocks.reduction:Patches", "stride": "ftheta.blocks.reduction:Stride"},
+)
+SHORTCUTS = Catalogue("shortcut", {"pad": "ftheta.blocks.shortcut:Pad", "projection": "ftheta.blocks.shortcut:Projection"})
 MIXERS = Catalogue(
     "mixer",
     {
@@ -25,6 +41,19 @@ MESSAGE_PASSING = Catalogue("message_passing", {"gcn": "ftheta.blocks.message_pa
 NORMS = Catalogue(
     "norm", {"layernorm": "ftheta.blocks.norm:LayerNorm", "rmsnorm": "ftheta.blocks.norm:RMSNorm", "none": "ftheta.blocks.norm:NoNorm"},
 )
+PATCH_MIXERS = Catalogue(
+    "patch mixer", {"attention": "ftheta.blocks.patch_attention:PatchAttention", "windowed": "ftheta.blocks.patch_attention:Windowed"},
+)
+PATCH_POSITIONS = Catalogue(
+    "patch position",
+    {
+        "learned": "ftheta.blocks.patch_position:LearnedPatches",
+        "none": "ftheta.blocks.patch_position:NoPatchPositions",
+        "rotary": "ftheta.blocks.patch_position:RotaryPatches",
+        "sincos": "ftheta.blocks.patch_position:SinCosPatches",
+    },
+)
+PATCH_STEMS = Catalogue("patch stem", {"convolutions": "ftheta.blocks.patch_stem:ConvolutionsStem", "patches": "ftheta.blocks.patch_stem:PatchesStem"})
 POSITIONS = Catalogue(
     "position",
     {

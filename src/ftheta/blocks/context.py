@@ -69,6 +69,8 @@ class Context:
     cache: Cache | None = None
     rotary: tuple[Tensor, Tensor] | None = None
     """cosine and sine (B or 1, 1, T, head_dim) when positions are rotary."""
+    grid: tuple[int, int] | None = None
+    """Rows and columns of the last tokens, when they are patches of a picture, row by row."""
     relative: Callable[[Tensor], Tensor] | None = None
     """Distances (N,) from query to key → what is added to the scores of every head (H, N), when positions are relative."""
     source: Source | None = None

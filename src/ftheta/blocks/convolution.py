@@ -1,25 +1,68 @@
-"""Convolution, batch norm, ReLU: one step of a convolutional network, y = relu(norm(W ∗ x)) (Ioffe & Szegedy 2015, arXiv:1502.03167).
+"""Convolution, norm, activation: one step of a convolutional network, y = f(norm(W ∗ x)) (batch norm: Ioffe & Szegedy 2015, arXiv:1502.03167).
 
-An odd kernel is padded by half its size, so that stride 1 keeps height and width and stride s divides them by s, rounding up.
+An odd kernel is padded by half its size unless said otherwise, so that stride 1 keeps height and width and stride s divides them by s, rounding up.
 """
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from typing import Literal
 
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ftheta.blocks import MAP_NORMS
+from ftheta.blocks.feedforward import ActivationName, activate
 from ftheta.blocks.linear import Conv2d
-from ftheta.blocks.norm import BatchNorm2d
+from ftheta.blocks.norm import NoNorm
+from ftheta.core.config import Part, Slot
+
+PaddingName = Literal["half", "same", "end"]
+BATCHNORM: Part = Slot(MAP_NORMS).parse("batchnorm")                                      # type: ignore[assignment]
+
+
+class PaddedConv2d(Conv2d):
+    """A convolution whose padding is a number of pixels or a rule for it. `half`: half the kernel on every side. `same`: so much that stride s divides
+    height and width by s, rounding up, as little as that takes and an odd pixel at the end (TensorFlow's). `end`: where the stride is above 1 one pixel
+    less before than after, as `same` has it when the stride divides the size and is 2.
+    """
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1, padding: PaddingName | int = "half", groups: int = 1, bias: bool = False):
+        plain = padding if isinstance(padding, int) else kernel // 2 if padding == "half" or stride == 1 else 0
+        super().__init__(inputs, outputs, kernel, stride, plain, groups=groups, bias=bias)
+        self.uneven = None if isinstance(padding, int) or padding == "half" or stride == 1 else padding
+
+    def forward(self, input: Tensor) -> Tensor:
+        if self.uneven == "end":
+            input = F.pad(input, (self.kernel_size[0] // 2 - 1, self.kernel_size[0] // 2) * 2)
+        elif self.uneven == "same":
+            input = F.pad(input, [part for size in (input.shape[3], input.shape[2]) for part in self.around(size)])
+        return super().forward(input)
+
+    def around(self, size: int) -> tuple[int, int]:
+        """Pixels before and after a side of this many."""
+        (kernel, _), (stride, _) = self.kernel_size, self.stride
+        whole = max(kernel - (size % stride or stride), 0)
+        return whole // 2, whole - whole // 2
+
+    def needs(self, pixels: int) -> int:
+        """The shortest side that gives one of this many pixels."""
+        (kernel, _), (stride, _) = self.kernel_size, self.stride
+        around = {"end": kernel // 2 * 2 - 1, "same": kernel - 1}.get(str(self.uneven), 2 * int(self.padding[0]))
+        return max(1, (pixels - 1) * stride + kernel - around)
 
 
 class ConvNorm(nn.Module):
-    """(B, inputs, H, W) → (B, outputs, ceil(H / stride), ceil(W / stride)). The norm's shift makes a bias of its own pointless."""
+    """(B, inputs, H, W) → (B, outputs, ceil(H / stride), ceil(W / stride)). A norm's shift makes a bias of its own pointless; without norm there is one."""
 
-    def __init__(self, inputs: int, outputs: int, *, kernel: int = 3, stride: int = 1, activate: bool = True):
+    def __init__(
+        self, inputs: int, outputs: int, *, kernel: int = 3, stride: int = 1, padding: PaddingName | int = "half", groups: int = 1, norm: Part = BATCHNORM,
+        activation: ActivationName | None = "relu", bias: bool = False,
+    ):
         super().__init__()
-        self.convolution = Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False)
-        self.norm = BatchNorm2d(outputs)
-        self.activate = activate
+        self.convolution = PaddedConv2d(inputs, outputs, kernel, stride, padding, groups, bias or norm.cls is NoNorm)
+        self.norm = norm.build(dim=outputs)
+        self.activation: ActivationName | None = activation
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.norm(self.convolution(x))
-        return y.relu() if self.activate else y
+        return y if self.activation is None else activate(self.activation, y)

@@ -32,9 +32,9 @@ def orthogonal(parameter: Tensor, gain: float, *place: int | str) -> None:
     fill(parameter, value)
 
 
-def kaiming(parameter: Tensor, *place: int | str) -> None:
-    """N(0, 2 / fan_out), for convolutions before a ReLU (He et al. 2015, arXiv:1502.01852)."""
-    fan_out = parameter.shape[0] * math.prod(parameter.shape[2:])
+def kaiming(parameter: Tensor, *place: int | str, groups: int = 1) -> None:
+    """N(0, 2 / fan_out), for convolutions before a ReLU (He et al. 2015, arXiv:1502.01852), fan_out being counted within a group."""
+    fan_out = parameter.shape[0] // groups * math.prod(parameter.shape[2:])
     normal(parameter, math.sqrt(2.0 / fan_out), *place)
 
 

@@ -4,7 +4,8 @@ and batch norm (Ioffe & Szegedy 2015, arXiv:1502.03167).
 
 from __future__ import annotations
 
-from typing import Annotated, Self
+from collections.abc import Mapping
+from typing import Annotated, Any, Self
 
 import torch
 import torch.distributed as dist
@@ -30,6 +31,16 @@ class LayerNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         weight, bias = (None if p is None else p.to(x.dtype) for p in (self.weight, self.bias))
         return F.layer_norm(x, (self.dim,), weight, bias, self.eps)
+
+
+class MapLayerNorm(LayerNorm):
+    """Layer norm over the channels of every pixel of a map (B, C, H, W)."""
+
+    def __init__(self, dim: int, *, eps: Eps = 1e-6):
+        super().__init__(dim, eps=eps)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
 
 class RMSNorm(nn.Module):
@@ -65,6 +76,16 @@ class BatchNorm2d(nn.BatchNorm2d):
     With m = mean(x), v = mean(x²) - m² over batch and space: y = (x - m) / sqrt(v + eps) · w + b. Running statistics use the
     unbiased variance, as torch does. With frozen weights the statistics stay too, and are used as they are.
     """
+
+    def __init__(
+        self, dim: int, *, eps: Eps = 1e-5,
+        momentum: Annotated[float, Field(gt=0, le=1, description="How far running statistics go towards those of each batch.")] = 0.1,
+    ):
+        super().__init__(dim, eps, momentum)
+
+    @staticmethod
+    def traits(arguments: Mapping[str, Any]) -> set[str]:
+        return {"batch_coupled"}
 
     def train(self, mode: bool = True) -> Self:
         return super().train(mode and self.weight.requires_grad)

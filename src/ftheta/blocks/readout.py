@@ -74,7 +74,7 @@ class Pooled(Readout):
         """(B, outputs)."""
         x = pooled(hidden, real, self.pooling)
         if self.dense is not None and self.activation is not None:
-            x = self.dense(x).tanh() if self.activation == "tanh" else activate(self.activation, self.dense(x))
+            x = activate(self.activation, self.dense(x))
         return self.output(F.dropout(x, self.dropout, self.training))
 
 

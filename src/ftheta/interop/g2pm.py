@@ -18,7 +18,7 @@ from ftheta.core.atomic import Attempt
 from ftheta.data.catalogue import locate
 from ftheta.data.processors.text import TextProcessor
 from ftheta.data.tokenizers.trained import finish
-from ftheta.interop.ours import FACTS, described
+from ftheta.interop.ours import write_described
 
 SOURCE = "weights_g2pm_bilstm"
 ROLES = {"pad": "<PAD>", "unk": "<UNK>", "bos": "시", "eos": "끝"}
@@ -44,11 +44,7 @@ def g2pm(attempt: Attempt) -> None:
         },
     })
     processor = TextProcessor(tokenizer(characters), ROLES, [ROLES["bos"]], [ROLES["eos"]], sorted(readings, key=readings.__getitem__))
-    attempt.write("model.safetensors", *tensor_files.pieces(theta, {"format": "pt"}))
-    attempt.write_json("config.json", {"model_type": f"ftheta_{config.name}"})
-    attempt.write_json(FACTS, described(config, "marked-token-classification", processor, {"from": SOURCE}))
-    for name, data in processor.files().items():
-        attempt.write(name, data)
+    write_described(attempt, config, theta, "marked-token-classification", processor, {"from": SOURCE})
 
 
 def tokenizer(characters: dict[str, int]) -> Tokenizer:

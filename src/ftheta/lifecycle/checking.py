@@ -36,6 +36,7 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
     ],
     "contrastive": [{"form": form} for form in ("in_batch", "simcse", "cosent", "cosine")],
     "distillation": [{"teacher": "teacher", "of": name} for name in TAUGHT.names()],
+    "vit": [{"stem": {"kind": "patches", "size": 2}}],
 }
 """Ways to choose the parts of an architecture that change what it gives, or of an objective what it needs; one way, its defaults, where it is not named."""
 

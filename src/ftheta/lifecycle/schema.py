@@ -250,7 +250,7 @@ def default(field: FieldInfo, from_data: bool) -> str:
 def flow(value: Any) -> str:
     """A value as YAML writes it on one line."""
     if isinstance(value, Config):
-        return "{}"
+        return flow(value.model_dump(mode="json", exclude_unset=True))
     if isinstance(value, dict):
         return value["kind"] if list(value) == ["kind"] else "{" + ", ".join(f"{key}: {flow(item)}" for key, item in value.items()) + "}"
     if isinstance(value, list | tuple):

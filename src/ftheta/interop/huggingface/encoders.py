@@ -20,7 +20,7 @@ from ftheta.core.errors import FolderError
 from ftheta.core.log import logger
 from ftheta.interop.mapping import Family, Line, numbered
 
-ACTIVATIONS = {"gelu": "gelu", "gelu_tanh": "gelu_new", "relu": "relu", "silu": "silu"}
+ACTIVATIONS = {"gelu": "gelu", "gelu_tanh": "gelu_new", "relu": "relu", "silu": "silu", "hard_silu": "hardswish", "relu6": "relu6", "tanh": "tanh"}
 READ = {theirs: ours for ours, theirs in ACTIVATIONS.items()} | {"gelu_pytorch_tanh": "gelu_tanh", "gelu_fast": "gelu_tanh", "swish": "silu"}
 PRETRAINING = "ForPreTraining"
 SUFFIXES = {

@@ -12,7 +12,7 @@ from ftheta.core.config import Slot
 from ftheta.core.errors import FolderError
 from ftheta.interop.mapping import Family, Line, numbered
 
-ACTIVATIONS = {"gelu_tanh": "gelu_new", "gelu": "gelu", "relu": "relu", "silu": "silu"}
+ACTIVATIONS = {"gelu_tanh": "gelu_new", "gelu": "gelu", "relu": "relu", "silu": "silu", "hard_silu": "hardswish", "relu6": "relu6", "tanh": "tanh"}
 NAMES = {
     "layers.{i}.mix.before": "transformer.h.{i}.ln_1", "layers.{i}.feed.before": "transformer.h.{i}.ln_2", "norm": "transformer.ln_f",
     "layers.{i}.mix.inner.output": "transformer.h.{i}.attn.c_proj", "layers.{i}.feed.inner.up": "transformer.h.{i}.mlp.c_fc",

@@ -18,7 +18,7 @@ from ftheta.core.errors import FolderError, FthetaError, suggest
 from ftheta.interop.huggingface.rope import read_rope, write_rope
 from ftheta.interop.mapping import Family, Line, numbered
 
-ACTIVATIONS = {"silu": "silu", "gelu": "gelu", "gelu_tanh": "gelu_pytorch_tanh", "relu": "relu", "relu2": "relu2"}
+ACTIVATIONS = {"silu": "silu", "gelu": "gelu", "gelu_tanh": "gelu_pytorch_tanh", "relu": "relu", "relu2": "relu2", "hard_silu": "hardswish", "relu6": "relu6", "tanh": "tanh"}
 LAYER, ATTENTION = "model.layers.{i}", "model.layers.{i}.self_attn"
 OURS = "layers.{i}.mix.inner"
 NAMES = {
