@@ -218,6 +218,7 @@ VALUES: dict[str, list[Any]] = {
         "duplicate_ngrams": [{"2": 0.0}],
     }.items()},
     "adapt": ["lora"],
+    "augmentation resized_crop.size": [[5, 6]],
     "adaptation lora.targets": [["query"]],
     "objective distillation.teacher": ["another"],
     "adaptation lora.base": [{"bits": 8}],

@@ -122,7 +122,7 @@ def test_hugging_face_reads_our_file_and_we_read_theirs(tmp_path: Path) -> None:
     "facts, size",
     [
         ({"size": 224}, (224, 224)), ({"size": {"shortest_edge": 224}}, (224, 224)), ({"size": {"height": 3, "width": 4}}, (3, 4)), ({}, None),
-        ({"size": 256, "do_center_crop": True, "crop_size": {"height": 224, "width": 224}}, (224, 224)),
+        ({"size": 256, "do_center_crop": True, "crop_size": {"height": 224, "width": 224}}, (256, 256)),
     ],
 )
 def test_sizes_as_other_files_say_them(tmp_path: Path, facts: dict, size: tuple[int, int] | None) -> None:
