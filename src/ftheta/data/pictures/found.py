@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import torch
@@ -46,6 +46,15 @@ class Found:
         self.pictures = Kept(folders, facts, "pictures")
         self.masks = Kept(folders, facts, "masks")
         self.texts: dict[str, str] = {name: text for part in facts for name, text in part["texts"].items()}
+
+    def stems(self, kept: Kept) -> dict[str, int]:
+        """The number of each by its name without folders and ending. Raises DataError where two are called alike."""
+        found: dict[str, int] = {}
+        for row, name in enumerate(kept.names):
+            other = found.setdefault(PurePosixPath(name).stem, row)
+            if other != row:
+                raise DataError(f"{kept.names[other]} and {name} are called alike, so that it cannot be told which of them is meant")
+        return found
 
     def size(self) -> Size:
         """Height and width of all pictures. Raises DataError when there is none."""

@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from ftheta.data.frame import Frame
+from ftheta.data.frame import Size
 from ftheta.data.processors.image import ImageProcessor
 from ftheta.data.read.account import Account, Bad
 from ftheta.data.read.archives import entries
@@ -48,9 +48,9 @@ class PictureReader(Counted):
     def laying(self) -> ImageProcessor:
         """What decodes pictures and lays them into their frames."""
 
-    def mask(self, data: bytes, frame: Frame | None = None) -> tuple[np.ndarray, tuple[int, int]]:
-        """The classes (H, W) uint8 of a mask in its frame, and its own height and width. Raises BadFile."""
-        raise NotImplementedError
+    def mask(self, data: bytes) -> tuple[np.ndarray, Size]:
+        """The classes (H, W) uint8 of a mask in its frame, and its own height and width; only of a source that gives files that part. Raises BadFile."""
+        raise AssertionError(f"{type(self).__name__} has no masks")
 
     def items(self, file: File, account: Account) -> Iterator[Item]:
         """What one of the files holds; what cannot be read is counted. Raises DataError where that is to stop the run."""

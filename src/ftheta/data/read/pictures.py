@@ -47,6 +47,25 @@ def is_picture(name: str) -> bool:
 
 def decode(data: bytes, channels: int, name: str = "", most: int = LARGEST) -> Decoded:
     """The picture in a file of at most `most` pixels, grey (1 channel) or in colour (3). Raises BadFile saying why there is none."""
+    found = opened(data, name, most)
+    return found._replace(picture=eight_bits(found.picture).convert(MODES[channels]))
+
+
+def decode_values(data: bytes, name: str = "", most: int = LARGEST) -> np.ndarray:
+    """The numbers (H, W) uint8 of a grey picture, or of one with a palette, as they are stored. Raises BadFile."""
+    picture = opened(data, name, most).picture
+    values = np.asarray(picture if picture.mode in ("1", "L", "P", *DEEP) else picture.convert("RGB"))
+    if values.ndim == 3:
+        if not (values == values[:, :, :1]).all():
+            raise BadFile("a mask in colours: expected one number a pixel, as grey pictures and those with a palette have")
+        values = values[:, :, 0]
+    if values.max(initial=0) > 255:
+        raise BadFile(f"a mask with the value {values.max()}, more than 255")
+    return values.astype(np.uint8)
+
+
+def opened(data: bytes, name: str, most: int) -> Decoded:
+    """The picture in a file, upright, as deep and in the colours that it is stored in. Raises BadFile."""
     try:
         from PIL import Image
     except ImportError:
@@ -55,14 +74,14 @@ def decode(data: bytes, channels: int, name: str = "", most: int = LARGEST) -> D
     ending = PurePosixPath(name).suffix.lower()
     noticed = [f"{ending} that is {format}"] if ending in ENDINGS and ENDINGS[ending] != format else []
     try:
-        with Image.open(io.BytesIO(data), formats=[format]) as opened:
-            frames = getattr(opened, "n_frames", 1)
-            if opened.width * opened.height * frames > most:
-                raise BadFile(f"{opened.width}×{opened.height} pixels{f' in {frames} frames' if frames > 1 else ''} are more than the {most:,} allowed")
+        with Image.open(io.BytesIO(data), formats=[format]) as file:
+            frames = getattr(file, "n_frames", 1)
+            if file.width * file.height * frames > most:
+                raise BadFile(f"{file.width}×{file.height} pixels{f' in {frames} frames' if frames > 1 else ''} are more than the {most:,} allowed")
             if frames > 1:
                 noticed.append("an animated picture, of which the first frame is taken")
-            opened.load()
-            return Decoded(eight_bits(upright(opened, noticed)).convert(MODES[channels]), "; ".join(noticed))
+            file.load()
+            return Decoded(upright(file, noticed), "; ".join(noticed))
     except BadFile:
         raise
     except Image.DecompressionBombError:
