@@ -234,12 +234,12 @@ def source(config: Any) -> Any:
         assert isinstance(config, SourceConfig)
         prepared = config.prepare(Sections(Bytes(), place(), pack=Pack(length=64), lookahead=1))
         splits = {name: [len(split), split.fingerprint] for name, split in prepared.splits.items()}
-        return plain([splits, prepared.processor.dump(), prepared.account, vars(config.ports())])
+        return plain([splits, prepared.processor.dump(), prepared.account, vars(config.ports()), leftovers(config)])
     except FthetaError as error:
         return str(error)
 
 
-def leftovers(config: TextSource) -> Any:
+def leftovers(config: SourceConfig) -> Any:
     """Files a source wrote on the way, such as its list of bad rows."""
     written = getattr(config, "quarantine", None)
     return [written, Path(written).read_text() if written and Path(written).exists() else ""]

@@ -35,10 +35,10 @@ class Frame(NamedTuple):
         from PIL import Image
 
         if self.inner != self.picture:
-            picture = picture.resize(self.inner[::-1], Image.Resampling[resample.upper()])
+            picture = picture.resize((self.inner[1], self.inner[0]), Image.Resampling[resample.upper()])
         if self.inner == self.size:
             return picture
-        canvas = Image.new(picture.mode, self.size[::-1], fill if picture.mode == "L" else (fill,) * 3)
+        canvas = Image.new(picture.mode, (self.size[1], self.size[0]), fill if picture.mode == "L" else (fill,) * 3)
         canvas.paste(picture, (self.left, self.top))
         return canvas
 

@@ -97,7 +97,7 @@ def pixels(thing: Mapping[str, Any], size: Size) -> np.ndarray:
         return runs(shape, size)
     if not isinstance(shape, list) or not shape:
         raise ValueError("has no segmentation")
-    canvas = Pillow.new("1", size[::-1])
+    canvas = Pillow.new("1", (size[1], size[0]))
     for polygon in shape:
         if not isinstance(polygon, list) or len(polygon) < 6 or len(polygon) % 2 or not all(isinstance(value, int | float) for value in polygon):
             raise ValueError("a polygon of fewer than three points, or not of pairs of numbers")

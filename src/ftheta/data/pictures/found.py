@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from ftheta.core.atomic import read_manifest
 from ftheta.core.errors import DataError
 from ftheta.data.frame import Size
 from ftheta.data.images import Stored
@@ -31,7 +32,8 @@ class Kept:
                 self.shape, first = self.shape or tuple(part[name]["shape"]), first or part[name]["names"][0]
                 refuse_other_sizes(first, self.shape, part[name]["names"][0], part[name]["shape"])
         self.joined = Joined([file for file, _ in files], [count for _, count in files])
-        self.content = digest([f"{folder.parent.name}/{folder.name}" for folder in folders])
+        tables = [read_manifest(folder)["files"] for folder in folders]
+        self.content = digest([facts["xxh3_128"] for table in tables for file, facts in sorted(table.items()) if file.startswith(f"{name}-")])
 
     def stored(self, rows: Sequence[int]) -> Stored:
         """Some of them as an array."""

@@ -18,7 +18,7 @@ from ftheta.data.read.lines import Caps
 from ftheta.data.read.pictures import LARGEST_FILE
 from ftheta.data.read.row import Wanted, whole
 from ftheta.data.read.stores import store
-from ftheta.data.read.walk import File
+from ftheta.data.read.walk import ARCHIVES, File
 from ftheta.data.sources.counted import Counted
 
 Role = Literal["picture", "mask", "text", ""]
@@ -59,6 +59,9 @@ class PictureReader(Counted):
                 for entry in entries(file.name, stored, CAPS):
                     hidden = PurePosixPath(entry.name).name.startswith(".")
                     role = "" if hidden else self.role(entry.name)
+                    unread = entry.name == file.name and entry.name.lower().endswith(ARCHIVES)
+                    if entry.stream is not None and unread:
+                        entry = entry._replace(stream=None, reason="is called like an archive, and is none")
                     if entry.stream is not None and not role:
                         account.passed["hidden" if hidden else "no picture"] += 1
                         continue

@@ -16,6 +16,7 @@ SOURCES = Catalogue(
         "digits": "ftheta.data.sources.images:Digits",
         "image_folder": "ftheta.data.sources.pictures:ImageFolder",
         "image_shards": "ftheta.data.sources.pictures:ImageShards",
+        "image_table": "ftheta.data.sources.image_table:ImageTable",
         "judged": "ftheta.data.sources.chat:JudgedAnswers",
         "masks": "ftheta.data.sources.masks:Masks",
         "mixture": "ftheta.data.sources.mixture:Mixture",

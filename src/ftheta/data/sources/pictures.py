@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from abc import abstractmethod
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Literal
 
@@ -35,7 +35,7 @@ class LabelledPictures(PictureSource):
         return self.sized_ports(ImageDataset.answers)
 
     @abstractmethod
-    def label(self, name: str, texts: dict[str, str]) -> str:
+    def class_of(self, name: str, texts: Mapping[str, str]) -> str:
         """The class of the picture of this name, given what stands beside pictures. Raises ValueError saying why there is none."""
 
     def examples(self, found: Found, account: Account) -> list[Example]:
@@ -43,7 +43,7 @@ class LabelledPictures(PictureSource):
         examples = []
         for row, name in enumerate(found.pictures.names):
             try:
-                label = self.label(name, texts)
+                label = self.class_of(name, texts)
                 examples.append(Example(found, row, label, label))
             except ValueError as reason:
                 self.refuse(name, str(reason), account)
@@ -73,7 +73,7 @@ class LabelledPictures(PictureSource):
 class InFolders(LabelledPictures):
     """A source whose pictures are in folders called like their classes."""
 
-    def label(self, name: str, texts: dict[str, str]) -> str:
+    def class_of(self, name: str, texts: Mapping[str, str]) -> str:
         found = PurePosixPath(name).parent.name
         if not found or found.lower().endswith(ARCHIVES):
             raise ValueError("stands in no folder called like a class")
@@ -132,7 +132,7 @@ class ImageShards(LabelledPictures, FolderSource):
     def beside(self, found: Found) -> dict[str, str]:
         return {key_of(name): text for name, text in found.texts.items()}
 
-    def label(self, name: str, texts: dict[str, str]) -> str:
+    def class_of(self, name: str, texts: Mapping[str, str]) -> str:
         if (text := texts.get(key_of(name))) is None:
             raise ValueError(f"no file .{self.label_ending} beside it says of which class it is")
         if self.label_ending.endswith("json"):
