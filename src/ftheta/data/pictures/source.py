@@ -11,7 +11,7 @@ import torch
 from pydantic import Field, model_validator
 
 from ftheta.core.contract import Ports
-from ftheta.core.errors import DataError
+from ftheta.core.errors import DataError, FolderError
 from ftheta.data.corpus.contents import Contents
 from ftheta.data.corpus.reading import grouped, rows_of
 from ftheta.data.frame import Fit, Resample
@@ -20,7 +20,7 @@ from ftheta.data.kept import KeepsApart, parted
 from ftheta.data.pictures.decoding import Decode, refuse_other_sizes
 from ftheta.data.pictures.found import Found
 from ftheta.data.pictures.reader import PictureReader, Role
-from ftheta.data.processors.image import ImageProcessor
+from ftheta.data.processors.image import FILE, ImageProcessor
 from ftheta.data.read.account import Account
 from ftheta.data.read.pictures import Channels, is_picture
 from ftheta.data.read.walk import File, matches, walk
@@ -78,7 +78,10 @@ class PictureSource(PictureReader, KeepsApart):
 
     @model_validator(mode="after")
     def frames_fit(self) -> Self:
-        ImageProcessor(self.size, self.channels, self.mean, self.std, fit=self.fit, crop=self.crop, resample=self.resample)
+        try:
+            ImageProcessor(self.size, self.channels, self.mean, self.std, fit=self.fit, crop=self.crop, resample=self.resample)
+        except FolderError as error:
+            raise ValueError(str(error).removeprefix(f"{FILE}: ")) from None
         if self.standardise and (self.mean, self.std) != ((0.0,), (1.0,)):
             raise ValueError("standardise takes mean and std from the training pictures: leave out one or the other")
         return self

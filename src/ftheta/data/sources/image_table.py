@@ -149,8 +149,10 @@ class ImageTable(LabelledPictures):
                 reason = f"names a picture a second time ({named.picture})"
             elif named.picture in rows:
                 seen[named.picture] = Example(found, rows[named.picture], named.label, named.label)
-            elif unsafe(named.picture) or not (self.folder / named.picture).is_file():        # else it is there, and was counted as bad
-                reason = f"{unsafe(named.picture).replace('an archive', 'a table') or 'names a picture that is not there'} ({named.picture})"
+            elif unsafe(named.picture):
+                reason = f"names a picture outside of its folder ({named.picture})"
+            elif not (self.folder / named.picture).is_file():                             # else it is there, and was counted as bad
+                reason = f"names a picture that is not there ({named.picture})"
             if reason:
                 account.refuse(Bad(self.path, named.number, 0, 0, reason), self.on_bad)
         return list(seen.values())
