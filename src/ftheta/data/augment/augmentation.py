@@ -85,12 +85,12 @@ def sampled(image: Tensor, backward: Tensor, size: Size, nearest: bool = False) 
 
     Written out instead of a matrix product, whose rounding may depend on how many rows it is given, and in float64, so that it hardly matters anyway.
     """
-    height, width = image.shape[2:]
+    grid = image.new_empty(len(image), *size, 2)
     down = torch.arange(size[0], dtype=torch.float64)[:, None] + 0.5
     right = torch.arange(size[1], dtype=torch.float64) + 0.5
-    rows = backward[:, :, None, None, :]
-    x, y = (rows[:, i, ..., 0] * right + rows[:, i, ..., 1] * down + rows[:, i, ..., 2] for i in (0, 1))       # (B, H', W')
-    grid = torch.stack([x * (2 / width) - 1, y * (2 / height) - 1], dim=-1).to(image)
+    for i, side in enumerate((image.shape[3], image.shape[2])):                           # grid_sample counts from -1 to 1
+        across, along, offset = (backward[:, i, :, None, None] * (2 / side)).unbind(1)    # each (B, 1, 1)
+        grid[..., i] = across * right + (along * down + (offset - 1))
     return F.grid_sample(image, grid, mode="nearest" if nearest else "bilinear", padding_mode="zeros", align_corners=False)
 
 

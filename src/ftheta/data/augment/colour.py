@@ -49,17 +49,17 @@ def grey(image: Tensor) -> Tensor:
 
 
 def brightened(image: Tensor, factor: Tensor) -> Tensor:
-    return (image * factor).clamp(0, 1)
+    return (image * factor).clamp_(0, 1)
 
 
 def contrasted(image: Tensor, factor: Tensor) -> Tensor:
     middle = grey(image).double().flatten(1).mean(1)[:, None, None, None].to(image)
-    return (middle + (image - middle) * factor).clamp(0, 1)
+    return (image - middle).mul_(factor).add_(middle).clamp_(0, 1)
 
 
 def saturated(image: Tensor, factor: Tensor) -> Tensor:
     own = grey(image)
-    return (own + (image - own) * factor).clamp(0, 1) if image.shape[1] == 3 else image
+    return (image - own).mul_(factor).add_(own).clamp_(0, 1) if image.shape[1] == 3 else image
 
 
 def turned(image: Tensor, turn: Tensor) -> Tensor:
@@ -67,12 +67,15 @@ def turned(image: Tensor, turn: Tensor) -> Tensor:
     if image.shape[1] != 3:
         return image
     red, green, blue = image.unbind(1)
-    value, low = image.amax(1), image.amin(1)
+    value, low = torch.maximum(torch.maximum(red, green), blue), torch.minimum(torch.minimum(red, green), blue)
     chroma = value - low
-    safe = torch.where(chroma > 0, chroma, 1.0)
+    safe = chroma.clamp(min=1e-12)                                                        # without chroma the differences are 0 too
     hue = torch.where(value == red, (green - blue) / safe, torch.where(value == green, (blue - red) / safe + 2, (red - green) / safe + 4))
-    hue = hue + 6 * turn[:, 0]
-    channels = [value - chroma * (offset := (n + hue) % 6).minimum(4 - offset).clamp(0, 1) for n in (5, 3, 1)]
+    hue += 6 * turn[:, 0]                                                                 # -4 to 8
+    channels = []
+    for n in (5, 3, 1):
+        offset = (hue + n).remainder_(6)
+        channels.append(value - torch.minimum(offset, 4 - offset).clamp_(0, 1).mul_(chroma))
     return torch.stack(channels, 1)
 
 
