@@ -44,7 +44,7 @@ from ftheta.data.pairs import Pair, prepare_pairs
 from ftheta.data.processors.plain import PlainProcessor
 from ftheta.data.processors.text import TextProcessor
 from ftheta.data.questions import Asked, prepare_questions
-from ftheta.data.source import Dataset
+from ftheta.data.source import Dataset, Mates
 from ftheta.data.sources.source_config import Sections, SourceConfig
 from ftheta.data.sources.text_table import TextTable
 from ftheta.data.tagged import TaggedSentence, prepare_tagged
@@ -234,12 +234,12 @@ def source(config: Any) -> Any:
         assert isinstance(config, SourceConfig)
         prepared = config.prepare(Sections(Bytes(), place(), pack=Pack(length=64), lookahead=1))
         splits = {name: [len(split), split.fingerprint] for name, split in prepared.splits.items()}
-        return plain([splits, prepared.processor.dump(), prepared.account, vars(config.ports())])
+        return plain([splits, prepared.processor.dump(), prepared.account, vars(config.ports()), leftovers(config)])
     except FthetaError as error:
         return str(error)
 
 
-def leftovers(config: TextSource) -> Any:
+def leftovers(config: SourceConfig) -> Any:
     """Files a source wrote on the way, such as its list of bad rows."""
     written = getattr(config, "quarantine", None)
     return [written, Path(written).read_text() if written and Path(written).exists() else ""]
@@ -284,7 +284,11 @@ OBSERVERS: dict[str, Callable[[Any], Any]] = {
     "cleaning rule": lambda config: plain([judge(document, [config]) for document in UNCLEAN]),
     "deduplication": lambda config: plain([(signature := config.signature(DOCUMENTS)), config.decide([signature]), config.account([signature])]),
     "tokenizer": lambda config: plain([(made := config.train(as_many_as_needed(TEXTS * 20, config.enough))).to_str(), config.roles(made)]),
-    "augmentation": lambda config: plain(config.change(torch.rand(16, 1, 9, 9, generator=generator("pictures")), Draws(torch.arange(16), 16, "observe"))),
+    "augmentation": lambda config: plain(config(PICTURES, Draws(torch.arange(16), 16, "observe"), Mates(3, lambda slots: {n: v[slots] for n, v in PICTURES.items()}))),
+}
+PICTURES = {
+    "image": torch.rand(16, 3, 9, 9, generator=generator("pictures")), "label": torch.arange(16) % 3, "mask": torch.arange(81).view(1, 9, 9).expand(16, 9, 9) % 3,
+    "boxes": torch.tensor([[1.0, 2.0, 6.0, 7.0], [0.0, 0.0, 3.0, 3.0]]).expand(16, 2, 4), "box_label": torch.tensor([[0, 1]]).expand(16, 2),
 }
 HOSTED = (
     "mixer", "cross mixer", "norm", "feedforward", "position", "vocabulary head", "readout", "message_passing", "environment", "rotary scaling",

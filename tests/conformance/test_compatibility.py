@@ -3,6 +3,7 @@
 from ftheta.lifecycle.checking import compatibility
 
 TEXTS = {"arithmetic", "chat", "completions", "mixture", "parallel", "prompts", "questions", "tagged_text", "text_files", "text_table"}
+PICTURES = {"cifar10", "digits", "image_folder", "image_shards", "image_table", "mnist"}
 FITS = {
     ("decoder", "next_token"): TEXTS, ("decoder", "prefix_lm"): TEXTS, ("decoder", "distillation"): TEXTS, ("decoder", "completion_policy"): {"completions"},
     ("decoder", "preference"): {"preferences"}, ("decoder", "kto"): {"judged"},
@@ -15,8 +16,8 @@ FITS = {
     ("headed", "tagging"): {"tagged_text"}, ("headed", "reward"): {"preferences"}, ("headed", "next_token"): TEXTS, ("headed", "completion_policy"): {"completions"},
     ("headed", "preference"): {"preferences"}, ("headed", "kto"): {"judged"},
     ("prompted", "classification"): {"text_table"}, ("prompted", "distillation"): {"text_table"},
-    **{(name, objective): {"digits", "mnist"} for name in ("convnet", "resnet", "vit") for objective in ("classification", "distillation")},
-    ("gan", "adversarial"): {"digits", "mnist"},
+    **{(name, objective): PICTURES for name in ("convnet", "resnet", "vit") for objective in ("classification", "distillation")},
+    ("gan", "adversarial"): PICTURES,
     ("graph", "classification"): {"communities", "planetoid"}, ("graph", "distillation"): {"communities", "planetoid"}, ("actor_critic", "ppo"): {"rollouts"},
     ("kmeans", "fit"): {"csv", "sklearn_table"}, ("forest", "fit"): {"csv", "sklearn_table"}, ("linear", "fit"): {"csv", "sklearn_table"},
 }

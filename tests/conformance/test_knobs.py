@@ -39,6 +39,7 @@ from ftheta.lifecycle.schema import catalogues, fields_of, sections
 from ftheta.models.folder import save
 from ftheta.models.model import Model
 from observe import HOSTS, TEXTS, by_name, observe, observe_run, place, plain, put, with_sizes
+from pictured import encoded, pixels, shard, tar_of, write_coco, write_folders, write_masks, write_voc
 
 
 class Knob(NamedTuple):
@@ -63,6 +64,15 @@ def knobs() -> list[Knob]:
 
 # where a field is looked at, when the usual place would not show it
 
+SEEN: dict[str, dict[str, Any]] = {
+    "cifar10": {"on_bad": "skip", "most_bad": 0.9}, "coco": {"path": "FILES/seen/boxes.json", "pictures": "FILES/seen/pictures"},
+    "coco_masks": {"path": "FILES/seen/boxes.json", "pictures": "FILES/seen/pictures"}, "image_folder": {"path": "FILES/seen/folders"},
+    "image_shards": {"path": "FILES/seen/shards"}, "image_table": {"path": "FILES/seen/table.csv"},
+    "masks": {"path": "FILES/seen/masks", "classes": {"left": 0, "right": 255, "below": 7}}, "voc": {"path": "FILES/seen/voc"},
+}
+"""Sources of pictures, each with small files of its own."""
+BROKEN = {kind: json.loads(json.dumps(fields).replace("FILES/seen", "FILES/broken")) for kind, fields in SEEN.items()}
+"""The same with a damaged picture among them."""
 CLASSIFIER = {"good": ["FILES/well.jsonl"], "bad": ["FILES/badly.jsonl"]}
 ENTRIES: dict[str, dict[str, Any]] = {
     "cleaning rule classifier": CLASSIFIER,
@@ -146,7 +156,15 @@ ENTRIES: dict[str, dict[str, Any]] = {
     "rotary scaling yarn": {"factor": 2.0, "original": 4000},
     "source choices": {"path": "FILES/choices.jsonl", "context": "story"},
     "source choices.written": {"path": "FILES/choices.jsonl", "label": "text", "written": "text"},
+    **{f"source {kind}": fields for kind, fields in SEEN.items()},
     "source communities": {"nodes": 60},
+    "source image_shards.field": {"path": "FILES/seen/shards", "label_ending": "json"},
+    "source image_table.header": {"path": "FILES/seen/headless.csv", "image": "1", "label": "2", "header": False},
+    "source masks.unknown": {"path": "FILES/seen/masks", "classes": {"left": 0, "right": 255}, "unknown": 7},
+    **{f"source voc.{part}": {"path": "FILES/seen/voc", "official": False} for part in ("validation", "test", "split_seed")},
+    **{f"source {kind}.{field}": {**fields, "size": [6, 6], "standardise": False} for kind, fields in SEEN.items() for field in ("fit", "crop", "resample")},
+    **{f"source {kind}.{field}": {**fields, "on_bad": "skip", "most_bad": 0.9} for kind, fields in BROKEN.items() for field in ("on_bad", "most_bad")},
+    **{f"source {kind}.quarantine": {**fields, "on_bad": "quarantine", "most_bad": 0.9} for kind, fields in BROKEN.items()},
     "source mixture": {"sources": {"first": {"source": {"kind": "text_files", "path": "FILES/a.txt"}}, "second": {"source": {"kind": "text_files", "path": "FILES/b.md"}}}},
     **{f"source mixture.sources.{field}": {"sources": {
         name: {"source": {"kind": "text_files", "path": f"FILES/{file}"}, field: 1.0} for name, file in (("first", "a.txt"), ("second", "b.md"))
@@ -229,6 +247,7 @@ VALUES: dict[str, list[Any]] = {
     "convolution layer convnext.kernel": [5],
     "convolution layer inverted.kernel": [5],
     "patch stem convolutions.widths": [[6]],
+    "augmentation resized_crop.size": [[5, 6]],
     "adaptation lora.targets": [["query"]],
     "objective distillation.teacher": ["another"],
     "adaptation lora.base": [{"bits": 8}],
@@ -284,6 +303,26 @@ VALUES: dict[str, list[Any]] = {
     "metric samples.prompts": [["b "]],
     "optimizer adamw.betas": [[0.5, 0.6]],
     "optimizer muon.betas": [[0.5, 0.6]],
+    **{f"source {kind}.{field}": values for kind in SEEN for field, values in {
+        "size": [[4, 6]], "crop": [[4, 4]], "mean": [[0.5]], "std": [[0.5]], "channels": [1], "split_seed": [1], "validation": [0.3], "test": [0.3],
+        "fit": ["crop"], "resample": ["nearest"], "standardise": [True], "most_bad": [0.001], "on_bad": ["error"], "quarantine": ["FILES/bad-pictures.jsonl"],
+        **({"path": [f"FILES/broken{SEEN[kind]['path'].removeprefix('FILES/seen')}"]} if "path" in SEEN[kind] else {}),
+    }.items()},
+    **{f"source {kind}.{field}": values for kind in ("image_folder", "image_shards", "masks", "voc") for field, values in {
+        "include": [["**/*1.*", "**/*3.*", "**/*.txt", "**/*.tar"]], "exclude": [["**/*1.png"]],
+    }.items()},
+    **{f"source {kind}.pictures": ["FILES/other"] for kind in ("coco", "coco_masks")},
+    "source image_shards.field": ["other"],
+    "source image_shards.label_ending": ["txt"],
+    "source image_table.header": [True],
+    "source image_table.image": ["other"],
+    "source image_table.label": ["stars"],
+    "source image_table.root": ["FILES/seen/folders/cat"],
+    "source masks.classes": [{"left": 0, "right": 7, "below": 255}],
+    "source masks.masks": [["**/image/*"]],
+    "source masks.pictures": [["**/label/*"]],
+    "source masks.unknown": [None],
+    **{f"source {kind}.path": ["FILES/seen/other.json"] for kind in ("coco", "coco_masks")},
     "source choices.context": ["question"],
     "source choices.label": ["other"],
     "source choices.longest": [12],
@@ -528,6 +567,17 @@ def files() -> Path:
     with commit(folder / "judge", replace=True) as attempt:
         learned.write(attempt)
     (folder / "words.txt").write_text("京大\n")
+    for name in ("seen", "broken"):
+        write_pictures(folder / name)
+    for damaged in ("folders/cat/0.png", "voc/JPEGImages/000.png", "pictures/0.png", "masks/image/0.png"):
+        (folder / "broken" / damaged).write_bytes(b"no picture")
+    (folder / "broken" / "shards" / "b.tar").write_bytes(b"x" * 300)
+    cats = {place.relative_to(folder / "seen").as_posix(): place.read_bytes() for place in sorted((folder / "seen" / "folders").glob("*/*.png"))}
+    for name, members in {"train_10k": {**cats, "folders/cat/99.png": b"no picture"}, "test": cats}.items():
+        (folder / f"{name}.tar.xz").write_bytes(tar_of(members, "w:xz"))
+    (folder / "other").mkdir(exist_ok=True)
+    for number in range(5):
+        (folder / "other" / f"{number}.png").write_bytes(encoded(pixels(number)))
     draws = np.random.default_rng(0)
     for part in ("train", "t10k"):
         labels = np.arange(60, dtype=np.uint8) % 10
@@ -535,6 +585,21 @@ def files() -> Path:
         (folder / f"{part}-labels-idx1-ubyte.gz").write_bytes(gzip.compress(struct.pack(">BBBBI", 0, 0, 8, 1, 60) + labels.tobytes()))
         (folder / f"{part}-images-idx3-ubyte.gz").write_bytes(gzip.compress(struct.pack(">BBBBIII", 0, 0, 8, 3, 60, 28, 28) + pictures.tobytes()))
     return folder
+
+
+def write_pictures(folder: Path) -> None:
+    """Small pictures in every form that they are read in; CIFAR-10's files are among them."""
+    write_folders(folder / "folders")
+    (folder / "shards").mkdir(parents=True, exist_ok=True)
+    (folder / "shards" / "a.tar").write_bytes(shard(range(24)))
+    names = [f"folders/{place.parent.name}/{place.name}" for place in sorted((folder / "folders").glob("*/*.png"))]
+    rows = [f"{name},{name.split('/')[1]},{names[-1 - number]},{number % 2}" for number, name in enumerate(names)]
+    (folder / "table.csv").write_text("\n".join(["image,label,other,stars", *rows]) + "\n")
+    (folder / "headless.csv").write_text("\n".join(rows) + "\n")
+    write_voc(folder / "voc", 24)
+    write_coco(folder, "boxes.json", range(24))
+    write_coco(folder, "other.json", range(12))
+    write_masks(folder / "masks", 24)
 
 
 def resolved(data: Any) -> Any:
@@ -573,6 +638,7 @@ ENTRY_KNOBS = [knob for knob in knobs() if knob.sort]
 def test_every_field_of_every_entry_does_something(knob: Knob, monkeypatch: pytest.MonkeyPatch) -> None:
     for module in ("data.sources.images", "evaluation.probes.crows_pairs", "evaluation.probes.occupations"):
         monkeypatch.setattr(f"ftheta.{module}.locate", lambda name: place() / "files")
+    monkeypatch.setattr("ftheta.data.read.walk.named", lambda path: place() / "files" / Path(path).name)
     fields = entry_fields(knob)
     path = knob.field.split(".")
     field = field_of(fields_of(catalogues()[knob.sort].load(knob.name)), knob.field)

@@ -2,8 +2,8 @@
 
 A port is a kind and its dimensions: `"ids B T"`, `"logits B T V"`, `"edges 2 E"`; `*` stands for any one dimension. A port of kind
 `loss` holds what a model adds to the loss of its own accord, such as the balance of its experts; training adds it, no answer depends on it. Names
-ending in `?` are optional. Dimensions: B batch, T time, S time of a source, D dim, V vocab, H heads, C channels, K classes, N nodes, E edges,
-A actions.
+ending in `?` are optional. Dimensions: B batch, T time, S time of a source, D dim, V vocab, H heads, C channels, K classes, N nodes or boxes,
+E edges, A actions. Boxes are x₁ y₁ x₂ y₂ in pixels, from the left and the top of the picture.
 """
 
 from __future__ import annotations
@@ -23,6 +23,9 @@ PADDING = -1
 
 UNTAGGED = -1
 """The class of tokens that carry no tag: later pieces of a word, control tokens, padding."""
+
+PADDED = -1
+"""The class of boxes that only fill a batch up, and of pixels that none is known of."""
 
 UPPER_BOUNDS = {"V": "vocabulary", "T": "context length", "S": "length of sources"}
 EXACT = {"K": "number of classes", "C": "number of channels", "D": "number of features", "A": "number of actions"}

@@ -64,3 +64,12 @@ class Draws:
     def integers(self, high: int, *shape: int) -> Tensor:
         """(B, *shape) in 0 .. high-1."""
         return torch.randint(high, (self.total, *shape), generator=self._generator())[self.rows]
+
+    def partners(self) -> Tensor:
+        """(B,) another row of the step for each, or itself: all rows of the step in a random order."""
+        return torch.randperm(self.total, generator=self._generator())[self.rows]
+
+    def beta(self, alpha: float) -> Tensor:
+        """(B,) of Beta(alpha, alpha), float32."""
+        self.calls += 1
+        return torch.from_numpy(np.random.default_rng(key(*self.parts, self.calls)).beta(alpha, alpha, self.total)).float()[self.rows]

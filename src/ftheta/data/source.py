@@ -7,8 +7,8 @@ is therefore a few integers, and any rank, micro-batch or resumed run finds the 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ftheta.core.contract import Batch, Ports
 from ftheta.core.errors import DataError
@@ -19,6 +19,17 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Prepare = Callable[[Batch, Draws], Batch]
+
+
+class Mates(NamedTuple):
+    """What a random change of some rows of a step may know of the other rows: how many classes there are, and the rows themselves, changed as far as these."""
+
+    classes: int | None
+    at: Callable[[Tensor], Batch]
+    """Slots (b,) of the step → their examples."""
+
+
+Change = Callable[[Batch, Draws, Mates], Batch]
 
 POOL = 64
 """Batches whose examples are sorted by length together."""
@@ -43,6 +54,14 @@ class Dataset(ABC):
     @abstractmethod
     def batch(self, rows: Tensor) -> Batch:
         """The examples with these numbers (B,), stacked."""
+
+    def raw(self, rows: Tensor) -> Batch:
+        """The examples as random changes are made to them."""
+        return self.batch(rows)
+
+    def finish(self, batch: Batch) -> Batch:
+        """What `raw` gave, perhaps changed since, as `batch` gives it."""
+        return batch
 
     @property
     def units_per_example(self) -> int:
@@ -120,13 +139,14 @@ class Shuffled(Source):
     Where examples differ in length, a batch holds like ones: those of POOL batches are sorted by length, and batches come in random order.
     """
 
-    def __init__(self, dataset: Dataset, batch_size: int, seed: int, prepare: Prepare | None = None):
+    def __init__(self, dataset: Dataset, batch_size: int, seed: int, prepare: Prepare | None = None, changes: Sequence[Change] = ()):
         if batch_size > len(dataset):
             raise DataError(f"train.batch is {batch_size:,} but the training split holds only {len(dataset):,} examples: use a smaller batch or more data")
         self.dataset = dataset
         self.size = batch_size
         self.seed = seed
         self.prepare = prepare
+        self.changes = changes
         self.order: tuple[int, Tensor] = (-1, torch.empty(0))
 
     @property
@@ -169,10 +189,26 @@ class Shuffled(Source):
         return batches[torch.randperm(len(batches), generator=generator(self.seed, "batches", epoch))].flatten()
 
     def batch(self, step: int, slots: Tensor, model: Any) -> Batch:
-        batch = self.dataset.batch(self.rows(step, slots))
-        if self.prepare is None:
-            return batch
-        return self.prepare(batch, Draws(slots, self.size, self.seed, "prepare", step))
+        batch, draws = self.changed(step, slots, len(self.changes))
+        batch = self.dataset.finish(batch)
+        return batch if self.prepare is None else self.prepare(batch, draws)
+
+    def changed(self, step: int, slots: Tensor, count: int) -> tuple[Batch, Draws]:
+        """The first random changes of a step, made to some of its rows, and what they were drawn from."""
+        batch, draws = self.dataset.raw(self.rows(step, slots)), Draws(slots, self.size, self.seed, "prepare", step)
+        for number in range(count):
+            batch = self.changes[number](batch, draws, Mates(self.dataset.ports.sizes.get("K"), self.mates(step, slots, number, batch)))
+        return batch, draws
+
+    def mates(self, step: int, slots: Tensor, count: int, batch: Batch) -> Callable[[Tensor], Batch]:
+        """Finds other rows of a step after so many changes: in the batch if it is all of the step, else anew."""
+        def at(wanted: Tensor) -> Batch:
+            if len(slots) < self.size:
+                return self.changed(step, wanted, count)[0]
+            place = torch.empty_like(slots).index_put_((slots,), torch.arange(self.size))
+            return {name: value[place[wanted]] for name, value in batch.items()}
+
+        return at
 
 
 class Ordered(Shuffled):

@@ -12,7 +12,7 @@ import os
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import platformdirs
 import xxhash
@@ -23,6 +23,9 @@ from ftheta.core.log import logger
 from ftheta.data.read.stores import is_url
 from ftheta.data.store import Store
 
+TRIES = 99
+"""How many damaged folders are made again before it is the disk that is at fault."""
+T = TypeVar("T")
 VERSION = 2
 """Part of every address: raised when a stage's output format changes."""
 
@@ -80,6 +83,16 @@ def offer(cache: Path, folder: Path) -> None:
     store = store_of(cache)
     if store is not None and not store.has(name := folder.relative_to(cache).as_posix()):
         store.publish(folder, name)
+
+
+def undamaged(make: Callable[[], T]) -> T:
+    """What `make` gives, once more for every cached folder that turns out to be damaged while it is read, and is taken away."""
+    for _ in range(TRIES):
+        try:
+            return make()
+        except DamagedError as error:                                                     # the folder is gone, so this comes to an end
+            logger.warning("%s", error)
+    return make()
 
 
 def digest(value: Any) -> str:

@@ -11,7 +11,6 @@ from tokenizers import Tokenizer
 
 from ftheta.core.atomic import Attempt
 from ftheta.core.contract import Ports
-from ftheta.core.errors import DamagedError
 from ftheta.core.log import logger
 from ftheta.data.corpus.card import card
 from ftheta.data.corpus.corpus import Corpus, build_corpus
@@ -26,11 +25,8 @@ from ftheta.data.processors.text import TextProcessor
 from ftheta.data.source import Dataset
 from ftheta.data.sources.source_config import Prepared, Sections
 from ftheta.data.split import SPLITS
-from ftheta.data.stages import digest, stage
+from ftheta.data.stages import digest, stage, undamaged
 from ftheta.data.tokens import TokenDataset
-
-TRIES = 99
-"""How many damaged folders are made again before it is the disk that is at fault."""
 
 
 class TextSource(DocumentSource):
@@ -102,12 +98,7 @@ class PreparedText:
 
 def prepare_text(source: DocumentSource, sections: Sections) -> PreparedText:
     """Run or find every stage. Raises DataError for unreadable, empty or too little text."""
-    for _ in range(TRIES):
-        try:
-            return all_stages(source, sections)
-        except DamagedError as error:                                                     # the folder is gone, so this comes to an end
-            logger.warning("%s", error)
-    return all_stages(source, sections)
+    return undamaged(lambda: all_stages(source, sections))
 
 
 def all_stages(source: DocumentSource, sections: Sections) -> PreparedText:

@@ -12,44 +12,12 @@ from ftheta.core.contract import Batch, Ports
 from ftheta.core.errors import DataError
 from ftheta.core.late import torch
 from ftheta.data.corpus.shards import account_of
+from ftheta.data.joined import Joined
 from ftheta.data.source import Dataset
-from ftheta.data.stages import intact
 from ftheta.data.tokenizers.trained import BOS, EOS
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-
-class Joined:
-    """Stored arrays of numbers end to end. Each is verified and mapped when something of it is first taken."""
-
-    def __init__(self, files: Sequence[Path]):
-        lengths = [(file, account_of(file.parent)[file.stem]["tokens"]) for file in files]
-        self.files = [file for file, length in lengths if length]
-        self.ends = np.cumsum([length for _, length in lengths if length])
-        self.mapped: dict[int, np.ndarray] = {}
-
-    def __len__(self) -> int:
-        return int(self.ends[-1]) if self.files else 0
-
-    def array(self, number: int) -> np.ndarray:
-        """Raises DamagedError for a shard that is not as it was written."""
-        if number not in self.mapped:
-            file = self.files[number]
-            self.mapped[number] = np.load(intact(file.parent, file.name), mmap_mode="r")
-        return self.mapped[number]
-
-    def take(self, index: np.ndarray) -> np.ndarray:
-        """The numbers at these places, of any shape, as int64."""
-        if len(self.files) == 1:
-            return self.array(0)[index].astype(np.int64)
-        of = np.searchsorted(self.ends, index, side="right")
-        found = np.empty(index.shape, np.int64)
-        for number in np.unique(of):
-            mine = of == number
-            array = self.array(number)
-            found[mine] = array[index[mine] - (self.ends[number] - len(array))]
-        return found
 
 
 class TokenDataset(Dataset):
@@ -60,7 +28,7 @@ class TokenDataset(Dataset):
     """
 
     def __init__(self, files: Sequence[Path], fingerprint: str, vocab: int, length: int, lookahead: int, borders: tuple[int, int] = (BOS, EOS)):
-        self.tokens = Joined(files)
+        self.tokens = Joined(files, [account_of(file.parent)[file.stem]["tokens"] for file in files])
         self.content = fingerprint
         self.vocab = vocab
         self.length = length
@@ -86,7 +54,7 @@ class TokenDataset(Dataset):
 
     def batch(self, rows: Tensor) -> Batch:
         index = rows.numpy()[:, None] * self.length + np.arange(self.length + self.lookahead)
-        tokens = torch.from_numpy(self.tokens.take(index))
+        tokens = torch.from_numpy(self.tokens.take(index).astype(np.int64))
         first, last = self.borders
         starts = tokens == first
         if first == last:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 
 import torch
@@ -11,11 +11,9 @@ import torch
 from ftheta.adaptation.prompting import Prompting
 from ftheta.architectures.architecture import Architecture, ArchitectureConfig
 from ftheta.architectures.headed import Headed
-from ftheta.core.contract import Batch, Ports, check
+from ftheta.core.contract import Ports, check
 from ftheta.core.errors import ConfigError, Problem
-from ftheta.core.random import Draws
 from ftheta.core.tensors import mismatches
-from ftheta.data.augment import Augmentation
 from ftheta.data.corpus.executors import Executor, Local
 from ftheta.data.labelled import LabelledTextSource
 from ftheta.data.pack import Pack, Ramp
@@ -29,7 +27,6 @@ from ftheta.lifecycle.recipe import Recipe
 from ftheta.lifecycle.reference import with_reference
 from ftheta.models.folder import load as load_model
 from ftheta.models.judging import Judges
-from ftheta.objectives.objective import Objective
 
 
 def build_data(recipe: Recipe, executor: Executor | None = None) -> Prepared:
@@ -129,14 +126,14 @@ def build_source(recipe: Recipe, data: Prepared) -> Source:
     seed, train = recipe.seed, recipe.train
     if isinstance(recipe.data.source, ExperienceConfig):
         return recipe.data.source.source(train.batch or 64, seed, data)
-    return Shuffled(data.splits["train"], batch_rows(recipe, data.splits["train"]), seed, Preparation(recipe.objective.with_tokens(data.processor), recipe.data.augment))
+    return Shuffled(data.splits["train"], batch_rows(recipe, data.splits["train"]), seed, recipe.objective.with_tokens(data.processor).prepare, recipe.data.augment)
 
 
 def build_validation(recipe: Recipe, data: Prepared) -> Source | None:
     """The validation split in its own order, unchanged by augmentation; None when there is none."""
     if "validation" not in data.splits or recipe.train.validation is None:
         return None
-    return Ordered(data.splits["validation"], batch_rows(recipe, data.splits["train"]), recipe.seed, Preparation(recipe.objective.with_tokens(data.processor), ()))
+    return Ordered(data.splits["validation"], batch_rows(recipe, data.splits["train"]), recipe.seed, recipe.objective.with_tokens(data.processor).prepare)
 
 
 def build_ramp(recipe: Recipe) -> Ramp | None:
@@ -154,19 +151,6 @@ def batch_rows(recipe: Recipe, dataset: Dataset) -> int:
             raise ConfigError([Problem(("train", "batch_tokens"), f"{train.batch_tokens:,} is not a multiple of the {dataset.units_per_example:,} tokens of a row")])
         return rows
     return train.batch or min(64, len(dataset))
-
-
-class Preparation:
-    """Augmentation, then the objective's own work, on every training batch."""
-
-    def __init__(self, objective: Objective, augment: Sequence[Augmentation]):
-        self.objective = objective
-        self.augment = augment
-
-    def __call__(self, batch: Batch, draws: Draws) -> Batch:
-        for change in self.augment:
-            batch = change(batch, draws)
-        return self.objective.prepare(batch, draws)
 
 
 def task_of(recipe: Recipe, config: ArchitectureConfig) -> str:

@@ -20,7 +20,8 @@ from ftheta.architectures.architecture import ArchitectureConfig
 from ftheta.core.config import SLIPS, Config, Slot, describe, fill, merge
 from ftheta.core.contract import Ports
 from ftheta.core.errors import ConfigError, DataError, FolderError, Problem, UsageError, distance, suggest
-from ftheta.data.augment import AUGMENTATIONS, Augmentation
+from ftheta.data.augment import AUGMENTATIONS
+from ftheta.data.augment.augmentation import Augmentation
 from ftheta.data.clean import RULES
 from ftheta.data.clean.rules import Rule
 from ftheta.data.dedup import DEDUPLICATIONS
@@ -72,6 +73,11 @@ class DataConfig(Config):
                 raise ConfigError([Problem((name,), f"source '{source_name(self.source)}' has no use for it (it takes {taken}): leave it out")])
         if self.augment and "image" not in self.source.ports().gives:
             raise ConfigError([Problem(("augment",), f"is for images, and source '{source_name(self.source)}' gives none: leave it out")])
+        for number, change in enumerate(self.augment):
+            for name in change.reads:
+                if name not in self.source.ports().gives:
+                    message = f"'{change.name}' changes '{name}' too, and source '{source_name(self.source)}' gives none: leave it out"
+                    raise ConfigError([Problem(("augment", number), message)])
         return self
 
     def ports(self) -> Ports:

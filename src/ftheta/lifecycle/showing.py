@@ -19,7 +19,7 @@ from ftheta.data.processors.processor import Processor
 from ftheta.data.processors.text import TextProcessor
 from ftheta.data.source import Ordered
 from ftheta.experience.experience import ExperienceConfig
-from ftheta.lifecycle.build import Preparation, build_data, build_source
+from ftheta.lifecycle.build import build_data, build_source
 from ftheta.lifecycle.pictures import beside
 from ftheta.lifecycle.recipe import load
 
@@ -92,7 +92,7 @@ def show_data(recipe: str | Path | Mapping[str, Any], *, changes: Sequence[str] 
     if split not in data.splits:
         raise UsageError(f"there is no split '{split}'{suggest(split, data.splits, 'splits')}")
     dataset, objective = data.splits[split], parsed.objective.with_tokens(data.processor)
-    source = build_source(parsed, data) if split == "train" else Ordered(dataset, rows, parsed.seed, Preparation(objective, ()))
+    source = build_source(parsed, data) if split == "train" else Ordered(dataset, rows, parsed.seed, objective.prepare)
     count = min(rows, source.batch_size)
     batch = source.batch(0, torch.arange(count), None)
     whole = {name for name, value in batch.items() if len(value) != count or name == "edges"}

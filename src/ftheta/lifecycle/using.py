@@ -33,7 +33,7 @@ from ftheta.models.model import Model
 EXTRAS = {
     "classical": ("scikit-learn",), "cluster": ("ray",), "constrained": ("llguidance",), "data": ("ftfy", "opencc-python-reimplemented", "py3langid"),
     "harness": ("lm-eval",), "hub": ("huggingface-hub",), "language": ("sacrebleu", "rouge-score"), "rl": ("gymnasium",),
-    "serve": ("fastapi", "uvicorn"),
+    "serve": ("fastapi", "uvicorn"), "vision": ("pillow",),
 }
 
 

@@ -1,6 +1,7 @@
 """Cross-entropy of class labels, -log softmax(z)_label, over images, texts, answers to choose among, rows of a table or nodes of a graph.
 
-With label smoothing ε the target is (1 - ε) on the label and ε/K everywhere (Szegedy et al. 2015, arXiv:1512.00567).
+A label is a class, or a share of each class (B, K), as mixed pictures have: then Σ_k -q_k log softmax(z)_k. With label smoothing ε the
+target is (1 - ε) on the label and ε/K everywhere (Szegedy et al. 2015, arXiv:1512.00567).
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ class Classification(Choosing):
     def loss(self, model: nn.Module, run: Run, batch: Batch, phase: Phase) -> Loss:
         _, logits, _, label, _ = self.places(model, run, batch)
         total = F.cross_entropy(logits, label, reduction="sum", label_smoothing=self.smoothing)
-        right = (logits.detach().argmax(-1) == label).sum()
+        right = (logits.detach().argmax(-1) == (label.argmax(-1) if label.is_floating_point() else label)).sum()
         return Loss(total, len(label), {"accuracy": (right, len(label))})
 
     def tasks(self) -> dict[str, str]:

@@ -28,6 +28,7 @@ from ftheta.data.corpus.shards import StoredTexts, read_documents, write_documen
 from ftheta.data.corpus.step import perform
 from ftheta.data.dedup.exact import Exact
 from ftheta.data.documents import Document
+from ftheta.data.joined import Joined
 from ftheta.data.mixed import Mixed, by_share
 from ftheta.data.source import Shuffled
 from ftheta.data.sources.mixture import Mixture
@@ -36,7 +37,7 @@ from ftheta.data.sources.text import TextFiles
 from ftheta.data.split import SPLITS, Split
 from ftheta.data.text import prepare_text
 from ftheta.data.tokenizers.trained import Bytes
-from ftheta.data.tokens import Joined, TokenDataset
+from ftheta.data.tokens import TokenDataset
 
 WORDS = """alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi omicron pi rho sigma tau upsilon phi chi psi omega
 中文 文本 学习""".split()  # noqa: SIM905
@@ -214,8 +215,7 @@ def test_arrays_end_to_end(tmp_path):
     for number, (start, end) in enumerate(itertools.pairwise(edges)):
         with commit(tmp_path / str(number)) as attempt:
             write_array(attempt, "train.npy", np.arange(start, end, dtype=np.uint16))
-            attempt.write_json("account.json", {"train": {"tokens": end - start}})
-    joined = Joined([tmp_path / str(number) / "train.npy" for number in range(4)])
+    joined = Joined([tmp_path / str(number) / "train.npy" for number in range(4)], [end - start for start, end in itertools.pairwise(edges)])
     assert not joined.mapped                                                              # nothing is read before something is taken
     index = np.random.default_rng(0).integers(0, 30, (5, 6))
     assert len(joined) == 30 and np.array_equal(joined.take(index), index)

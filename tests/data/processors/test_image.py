@@ -9,10 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from ftheta.core.errors import DataError, FolderError
 from ftheta.data.images import ImageDataset
 from ftheta.data.processors.image import FILE, ImageProcessor
+from pictured import encoded
 
 COLOUR = np.random.default_rng(0).integers(0, 256, (5, 4, 3), np.uint8)
 GREY = COLOUR[:, :, 0]
@@ -122,7 +125,7 @@ def test_hugging_face_reads_our_file_and_we_read_theirs(tmp_path: Path) -> None:
     "facts, size",
     [
         ({"size": 224}, (224, 224)), ({"size": {"shortest_edge": 224}}, (224, 224)), ({"size": {"height": 3, "width": 4}}, (3, 4)), ({}, None),
-        ({"size": 256, "do_center_crop": True, "crop_size": {"height": 224, "width": 224}}, (224, 224)),
+        ({"size": 256, "do_center_crop": True, "crop_size": {"height": 224, "width": 224}}, (256, 256)),
     ],
 )
 def test_sizes_as_other_files_say_them(tmp_path: Path, facts: dict, size: tuple[int, int] | None) -> None:
@@ -139,3 +142,100 @@ def test_damaged_facts_are_refused(tmp_path: Path) -> None:
         ImageProcessor.load({}, tmp_path)
     with pytest.raises(FolderError, match="image_mean"):
         ImageProcessor(None, 3, mean=(0.1, 0.2))
+
+
+# frames
+
+FRAMES = [
+    {"size": (20, 20), "fit": "crop"}, {"size": (24, 24), "fit": "crop", "crop": (17, 17)}, {"size": (16, 28), "crop": (15, 20)}, {"size": (20, 24), "resample": "bicubic"},
+]
+
+
+@pytest.mark.parametrize("fields", FRAMES, ids=str)
+@pytest.mark.parametrize("shape", [(31, 50), (50, 31), (20, 20), (7, 90)])
+def test_frames_are_those_of_transformers(tmp_path: Path, fields: dict, shape: tuple[int, int]) -> None:
+    """Our file, read by their processor, gives what ours gives, and what comes back from it is ours."""
+    auto = pytest.importorskip("transformers.models.auto.image_processing_auto")
+    pillow = pytest.importorskip("PIL.Image")
+    picture = np.random.default_rng(1).integers(0, 256, (*shape, 3), np.uint8)
+    pillow.fromarray(picture).save(tmp_path / "x.png")
+    ours = ImageProcessor(channels=3, mean=(0.5, 0.4, 0.3), std=(0.2, 0.25, 0.5), **fields)
+    for name, data in ours.files().items():
+        (tmp_path / name).write_bytes(data)
+    theirs = auto.AutoImageProcessor.from_pretrained(tmp_path, backend="pil")(pillow.open(tmp_path / "x.png"), return_tensors="pt")["pixel_values"]
+    torch.testing.assert_close(ours.encode([tmp_path / "x.png"])["image"], theirs, atol=1e-5, rtol=0)
+    back = ImageProcessor.load({"channels": 3}, tmp_path)
+    torch.testing.assert_close(back.encode([tmp_path / "x.png"])["image"], theirs, atol=1e-5, rtol=0)
+    assert ImageProcessor.load(json.loads(json.dumps(ours.dump())), tmp_path).dump() == ours.dump()
+
+
+@pytest.mark.parametrize(
+    "kind, facts",
+    [
+        ("ConvNextImageProcessor", {"size": {"shortest_edge": 28}, "crop_pct": 0.875}), ("ConvNextImageProcessor", {"size": {"shortest_edge": 384}, "crop_pct": 0.875}),
+        ("EfficientNetImageProcessor", {"size": {"height": 24, "width": 24}, "include_top": True, "rescale_offset": False, "resample": 0}),
+        ("EfficientNetImageProcessor", {"size": {"height": 24, "width": 24}, "include_top": False, "rescale_offset": True, "rescale_factor": 1 / 127.5}),
+        ("DeiTImageProcessor", {"size": {"height": 26, "width": 26}, "crop_size": {"height": 22, "width": 22}, "do_center_crop": True, "resample": 3}),
+        ("MobileNetV2ImageProcessor", {"size": {"shortest_edge": 25}, "crop_size": {"height": 22, "width": 22}, "do_center_crop": True}),
+        ("ViTImageProcessor", {"size": {"height": 20, "width": 24}, "do_normalize": False}),
+    ],
+)
+def test_files_of_other_families_give_their_tensors(tmp_path: Path, kind: str, facts: dict) -> None:
+    auto = pytest.importorskip("transformers.models.auto.image_processing_auto")
+    pillow = pytest.importorskip("PIL.Image")
+    pillow.fromarray(np.random.default_rng(2).integers(0, 256, (33, 47, 3), np.uint8)).save(tmp_path / "x.png")
+    said = {"resample": 2, "image_mean": [0.5, 0.4, 0.3], "image_std": [0.2, 0.25, 0.5], "do_resize": True, "do_rescale": True, "do_normalize": True, **facts}
+    (tmp_path / FILE).write_text(json.dumps({"image_processor_type": kind, "rescale_factor": 1 / 255, **said}))
+    theirs = auto.AutoImageProcessor.from_pretrained(tmp_path, backend="pil")(pillow.open(tmp_path / "x.png"), return_tensors="pt")["pixel_values"]
+    torch.testing.assert_close(ImageProcessor.load({}, tmp_path).encode([tmp_path / "x.png"])["image"], theirs, atol=2e-5, rtol=0)
+
+
+def test_bars_have_no_file_and_are_kept_in_our_facts(tmp_path: Path) -> None:
+    processor = ImageProcessor((20, 30), fit="letterbox")
+    assert processor.files() == {} and ImageProcessor.load(processor.dump(), tmp_path).dump() == processor.dump()
+    image = processor.encode([encoded(np.full((10, 10, 3), 200, np.uint8))])["image"][0]
+    assert (image[:, :, :5] == 0).all() and (image[:, :, 25:] == 0).all() and torch.allclose(image[:, :, 5:25], torch.tensor(200 / 255))
+
+
+@settings(max_examples=80, deadline=None, derandomize=True)
+@given(
+    picture=st.tuples(st.integers(1, 90), st.integers(1, 90)), size=st.tuples(st.integers(8, 64), st.integers(8, 64)), fit=st.sampled_from(["stretch", "crop", "letterbox"]),
+    crop=st.booleans(), corners=st.lists(st.floats(0, 1), min_size=4, max_size=4),
+)
+def test_boxes_come_back_in_the_pictures_own_pixels(picture: tuple[int, int], size: tuple[int, int], fit: str, crop: bool, corners: list[float]) -> None:
+    frame = ImageProcessor(size, fit=fit, crop=(size[0] - 3, size[1] - 2) if crop else None).frame(picture)   # type: ignore[arg-type]
+    x1, x2, y1, y2 = *sorted(corners[:2]), *sorted(corners[2:])
+    box = torch.tensor([x1 * picture[1], y1 * picture[0], x2 * picture[1], y2 * picture[0]], dtype=torch.float64)
+    torch.testing.assert_close(frame.back(frame.boxes(box)), box, atol=1e-9, rtol=0)
+    whole = frame.boxes(torch.tensor([0.0, 0.0, picture[1], picture[0]]))
+    if fit == "letterbox" and not crop:
+        assert whole.min() >= 0 and whole[2] <= size[1] and whole[3] <= size[0] and (whole[2] - whole[0] > size[1] - 1 or whole[3] - whole[1] > size[0] - 1)
+
+
+def test_a_white_square_is_where_its_box_says() -> None:
+    """Laid into every sort of frame, cropped as in training, and back."""
+    picture = np.zeros((60, 80, 3), np.uint8)
+    picture[20:50, 30:60] = 255
+    for fields in ({"size": (32, 32)}, {"size": (32, 32), "fit": "crop"}, {"size": (32, 32), "fit": "letterbox"}, {"size": (40, 40), "fit": "letterbox", "crop": (32, 32)}):
+        processor = ImageProcessor(**fields)                                              # type: ignore[arg-type]
+        bright = processor.encode([encoded(picture)])["image"][0, 0] > 0.5
+        rows, columns = bright.nonzero().unbind(1)
+        x1, y1, x2, y2 = processor.frame((60, 80)).boxes(torch.tensor([30.0, 20.0, 60.0, 50.0])).tolist()
+        assert abs(columns.min() - x1) <= 1 and abs(columns.max() + 1 - x2) <= 1 and abs(rows.min() - y1) <= 1 and abs(rows.max() + 1 - y2) <= 1
+
+
+def test_the_middle_is_taken_of_masks_and_boxes_too() -> None:
+    processor = ImageProcessor((10, 12), 1, crop=(6, 4))
+    mask = torch.arange(120).view(1, 10, 12)
+    boxes = torch.tensor([[[3.0, 1.0, 9.0, 5.0], [0.0, 0.0, 4.0, 2.0], [0.0, 0.0, 0.0, 0.0]]])
+    found = processor.finish({"image": mask[:, None].float(), "mask": mask, "boxes": boxes, "box_label": torch.tensor([[1, 2, -1]])})
+    assert torch.equal(found["mask"][0], mask[0, 2:8, 4:8]) and torch.equal(found["image"][0, 0], mask[0, 2:8, 4:8].float())
+    assert found["boxes"].tolist() == [[[0, 0, 4, 3], [0, 0, 0, 0], [0, 0, 0, 0]]] and found["box_label"].tolist() == [[1, -1, -1]]
+    with pytest.raises(DataError, match="too few to take 6×4"):
+        ImageProcessor(None, 1, crop=(6, 4)).encode([np.zeros((5, 9))])
+
+
+@pytest.mark.parametrize("fields, said", [({"crop": (9, 9), "size": (8, 8)}, "larger than size"), ({"fit": "squeeze"}, "fit is one of"), ({"resample": "best"}, "resample one of")])
+def test_frames_that_cannot_be_are_refused(fields: dict, said: str) -> None:
+    with pytest.raises(FolderError, match=said):
+        ImageProcessor(**fields)

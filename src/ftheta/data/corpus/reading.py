@@ -99,17 +99,25 @@ def parts(source: DocumentSource, content: Callable[[str], Content] = content_of
 
     `content` says what a file is recognised by.
     """
+    for origin, files, contents in grouped(source.files(), source.origin, content):
+        yield origin, Read(source=source.dump(), files=files, contents=contents)
+
+
+def grouped(
+    files: Sequence[File], origin: Callable[[File], str] = lambda file: "", content: Callable[[str], Content] = content_of,
+) -> Iterator[tuple[str, tuple[File, ...], tuple[Content, ...]]]:
+    """Files of about PART bytes together that are of one origin, and what each is recognised by."""
     held: list[File] = []
     contents: dict[str, Content] = {}
 
-    def part() -> tuple[str, Read]:
+    def part() -> tuple[str, tuple[File, ...], tuple[Content, ...]]:
         for file in held:
             if file.path not in contents:
                 contents[file.path] = content(file.path)
-        return source.origin(held[0]), Read(source=source.dump(), files=tuple(held), contents=tuple(contents[file.path] for file in held))
+        return origin(held[0]), tuple(held), tuple(contents[file.path] for file in held)
 
-    for file in source.files():
-        if held and (source.origin(file) != source.origin(held[0]) or sum(one.size for one in held) + file.size > PART):
+    for file in files:
+        if held and (origin(file) != origin(held[0]) or sum(one.size for one in held) + file.size > PART):
             yield part()
             held = []
         held.append(file)

@@ -22,6 +22,7 @@ STEPS = Catalogue(
         "clean": "ftheta.data.corpus.cleaning:Clean",
         "compare": "ftheta.data.corpus.comparing:Compare",
         "deduplicate": "ftheta.data.corpus.comparing:Deduplicate",
+        "decode": "ftheta.data.pictures.decoding:Decode",
         "divide": "ftheta.data.corpus.dividing:Divide",
         "fit": "ftheta.data.corpus.packing:Fit",
         "keys": "ftheta.data.corpus.dividing:Keys",

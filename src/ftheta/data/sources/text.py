@@ -5,18 +5,15 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, model_validator
 
-from ftheta.core.atomic import write_file
 from ftheta.core.errors import ConfigError, DataError, Problem
-from ftheta.core.log import logger
 from ftheta.data.catalogue import NAMED
 from ftheta.data.catalogue import entries as named_sets
 from ftheta.data.documents import Document, Fact
-from ftheta.data.read.account import ENOUGH, Account, Bad, Policy
+from ftheta.data.read.account import ENOUGH, Account, Bad
 from ftheta.data.read.archives import Entry, entries
 from ftheta.data.read.bad import BadFile, BadRow
 from ftheta.data.read.encodings import in_utf8
@@ -26,7 +23,7 @@ from ftheta.data.read.row import Wanted
 from ftheta.data.read.stores import stamp, store
 from ftheta.data.read.streams import head, is_packed
 from ftheta.data.read.walk import File, matches, walk
-from ftheta.data.stages import digest, home
+from ftheta.data.sources.counted import Counted
 from ftheta.data.text import TextSource
 
 PART = 64 << 20
@@ -35,7 +32,7 @@ PEEK = 4096
 Columns = str | int | tuple[str | int, ...]
 
 
-class TextFiles(TextSource):
+class TextFiles(TextSource, Counted):
     """Every matching file, row of a table or line of JSON, packed and in archives or not, is a document."""
 
     kind: Literal["text_files"] = "text_files"
@@ -55,12 +52,6 @@ class TextFiles(TextSource):
     """Of JSON files, the fields in which the rows lie, outermost first: `data.paragraphs` (SQuAD). A row has the texts and numbers of what holds it, too."""
     header: bool = True
     """Whether the first line of a table names its columns; if not they are called 1, 2, 3, ..."""
-    on_bad: Policy = "error"
-    """What to do with a row, or a file, that cannot be used: stop, leave it out, or leave it out and list it in the quarantine file."""
-    most_bad: float = Field(0.001, ge=0, le=1)
-    """Share of bad rows above which the run stops whatever `on_bad` says. A file whose text is one document is one row."""
-    quarantine: str | None = None
-    """Where bad rows are listed, with file, byte offset and reason; none: a file in the cache, named at the end."""
     encoding: str = "utf-8"
     """What text is written in: `utf-8`, another name, or `detect`: UTF-8 if a file begins so, else what it looks like, kept as the fact `encoding`."""
     called: str | None = None
@@ -106,9 +97,6 @@ class TextFiles(TextSource):
             return [file]
         starts = range(0, file.size, PART)
         return [file._replace(start=start, end=min(start + PART, file.size), size=min(PART, file.size - start)) for start in starts]
-
-    def listing(self) -> Path:
-        return Path(self.quarantine).expanduser() if self.quarantine else home() / "quarantine" / f"{digest(self.dump())[:16]}.jsonl"
 
     def wanted(self, file: File) -> Wanted:
         columns = self.text if isinstance(self.text, tuple) else (self.text,)
@@ -175,17 +163,8 @@ class TextFiles(TextSource):
 
     def finish(self, accounts: Mapping[str, Account]) -> None:
         [account] = accounts.values()
-        if self.on_bad == "quarantine" and account.bad:
-            self.listing().parent.mkdir(parents=True, exist_ok=True)
-            write_file(self.listing(), account.lines())
-        account.check(self.most_bad)
-        if not account.good:
-            found = ", ".join(f"{count:,} × {what}" for what, count in {"empty": account.blank, **account.passed, **account.bad}.items() if count)
-            raise DataError(f"data.source: no document in {self.path}, only {found}; looked for files {list(self.include)}, in rows for {self.text!r}")
-        for what, count in account.noticed.items():
-            logger.warning("data.source: %s: %d files, read as what they hold", what, count)
-        if account.bad:
-            logger.warning("left out: %s%s", account.summary(), f", listed in {self.listing()}" if self.on_bad == "quarantine" else "")
+        paths = self.path if isinstance(self.path, str) else ", ".join(self.path)
+        self.close(account, f"no document in {paths}", f"looked for files {list(self.include)}, in rows for {self.text!r}")
 
 
 @functools.cache

@@ -10,10 +10,10 @@ from torch import Tensor
 from ftheta.core.contract import Batch, Ports
 from ftheta.core.errors import ConfigError, Problem
 from ftheta.core.random import Draws
-from ftheta.data.source import Source
+from ftheta.data.source import Mates, Source
 from ftheta.data.sources.source_config import Prepared
 from ftheta.data.text import TextSource
-from ftheta.lifecycle.build import Preparation, batch_rows, build_source
+from ftheta.lifecycle.build import batch_rows, build_source
 from ftheta.lifecycle.recipe import STAND_IN, Recipe
 
 MOST = 64
@@ -92,7 +92,10 @@ def example_rows(recipe: Recipe, data: Prepared | None, rows: int) -> Batch:
     said = {name.rstrip("?"): shape for name, shape in recipe.objective.needs().reads.items() if name.endswith("?")} if recipe.objective.compares else {}
     shapes = {**ports.gives, **said}                                                      # what the start says of a row is worked out with the row
     made = {name: made_up(name, shape, ports.sizes, few, recipe.objective.lookahead) for name, shape in shapes.items()}
-    return Preparation(recipe.objective, recipe.data.augment)(made, Draws(torch.arange(few), few, recipe.seed, "plan"))
+    draws, mates = Draws(torch.arange(few), few, recipe.seed, "plan"), Mates(ports.sizes.get("K", STAND_IN), lambda slots: made)
+    for change in recipe.data.augment:
+        made = change(made, draws, mates)
+    return recipe.objective.prepare(made, draws)
 
 
 def made_up(name: str, shape: str, sizes: Mapping[str, int], rows: int, lookahead: int) -> Tensor:

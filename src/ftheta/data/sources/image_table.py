@@ -1,0 +1,158 @@
+"""Labelled pictures from the rows of a table: the path of a picture, or its bytes, and a class."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ftheta.core.errors import DataError
+from ftheta.data.catalogue import place_of
+from ftheta.data.pictures.found import Found
+from ftheta.data.pictures.reader import Item, Role
+from ftheta.data.pictures.source import Example
+from ftheta.data.read.account import Account, Bad
+from ftheta.data.read.archives import entries, unsafe
+from ftheta.data.read.bad import BadFile
+from ftheta.data.read.formats import READERS, format_of
+from ftheta.data.read.lines import Caps
+from ftheta.data.read.row import Wanted
+from ftheta.data.read.stores import store
+from ftheta.data.read.streams import head
+from ftheta.data.read.tables import brief, values_of
+from ftheta.data.read.walk import File
+from ftheta.data.sources.pictures import LabelledPictures
+
+PARQUET = b"PAR1"
+TABLES = ("csv", "tsv", "jsonl", "json", "parquet", "arrow")
+ROWS = 64
+"""Rows of a table of pictures that are in memory at once."""
+
+
+class Named(NamedTuple):
+    """A row that names a picture."""
+
+    number: int | None
+    picture: str
+    label: str
+
+
+class ImageTable(LabelledPictures):
+    """Rows of a .csv, .tsv, .jsonl or .parquet file with the path of a picture and its class; in a .parquet file its bytes may stand instead."""
+
+    kind: Literal["image_table"] = "image_table"
+    path: str
+    """The file."""
+    image: str = "image"
+    """The column of paths, or of bytes (also as the `bytes` of a struct, as data sets on the hub have them)."""
+    label: str = "label"
+    """The column of classes."""
+    root: str | None = None
+    """The folder that paths are relative to; none: that of the table."""
+    header: bool = True
+    """Whether the first line names the columns; if not they are called 1, 2, 3, ..."""
+
+    def files(self) -> list[File]:
+        """The table if it holds the pictures, else those that it names."""
+        table = place_of(self.path)
+        if self.holds_bytes():
+            return [File(str(table), table.name, table.stat().st_size)]
+        names = dict.fromkeys(row.picture for row in self.rows(Account()) if not unsafe(row.picture))
+        places = {name: self.folder / name for name in names}
+        return [File(str(place), name, place.stat().st_size) for name, place in places.items() if place.is_file()]
+
+    @property
+    def folder(self) -> Path:
+        return place_of(self.path).parent if self.root is None else Path(self.root).expanduser()
+
+    def role(self, name: str) -> Role:
+        return "picture"
+
+    def holds_bytes(self) -> bool:
+        """Whether pictures stand in the table itself. Raises DataError for a table that cannot be read."""
+        try:
+            with store(str(place_of(self.path))) as stored:
+                if stored.read(len(PARQUET)) != PARQUET:
+                    return False
+                stored.seek(0)
+                with pq.ParquetFile(stored) as table:
+                    names = table.schema_arrow.names
+                    kind = table.schema_arrow.field(self.image).type if self.image in names else None
+                    return kind is not None and (pa.types.is_struct(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
+        except BadFile as reason:
+            raise DataError(f"data.source.path: {self.path} {reason}") from None
+        except (pa.ArrowException, OSError) as error:
+            raise DataError(f"{self.path}: damaged Parquet ({brief(error)})") from None
+
+    def rows(self, account: Account) -> Iterator[Named]:
+        """Every row that names a picture; what cannot be read is counted. Raises DataError where that is to stop the run."""
+        place = place_of(self.path)
+        wanted = Wanted(text=(self.image,), facts=(self.label,), header=self.header)
+        try:
+            with store(str(place)) as stored:
+                for entry in entries(place.name, stored, Caps()):
+                    if entry.stream is None:
+                        raise BadFile(entry.reason)
+                    format = format_of(entry.name, head(entry.stream))[0]
+                    if format not in TABLES:
+                        raise BadFile(f"is not a table (expected {', '.join(f'.{name}' for name in TABLES)})")
+                    for row in READERS[format](entry.stream, wanted):
+                        reason = row.reason or (f"no class in column '{self.label}'" if row.text is not None and self.label not in row.facts else "")
+                        if reason:
+                            account.refuse(Bad(self.path, row.number, row.offset, row.size, reason, row.start.decode("utf-8", "backslashreplace")), self.on_bad)
+                        elif row.text is None:
+                            account.blank += 1
+                        else:
+                            yield Named(row.number, row.text, str(row.facts[self.label]))
+        except BadFile as reason:
+            raise DataError(f"data.source.path: {self.path} {reason}") from None
+
+    def items(self, file: File, account: Account) -> Iterator[Item]:
+        if not self.holds_bytes():
+            yield from super().items(file, account)
+            return
+        number = 0
+        try:
+            with store(file.path) as stored, pq.ParquetFile(stored) as table:
+                if self.label not in table.schema_arrow.names:
+                    raise BadFile(f"no column '{self.label}' (columns: {', '.join(table.schema_arrow.names)})")
+                for batch in table.iter_batches(ROWS, columns=[self.image, self.label]):
+                    for picture, label in zip(values_of(batch.column(self.image)), values_of(batch.column(self.label)), strict=True):
+                        number += 1
+                        name = f"{file.name}:{number}"
+                        data = picture.get("bytes") if isinstance(picture, dict) else picture
+                        label = label.decode("utf-8", "replace") if isinstance(label, bytes) else label
+                        if not isinstance(data, bytes) or label is None:
+                            account.refuse(Bad(file.name, number, 0, 0, "a row without a picture's bytes, or without a class"), self.on_bad)
+                            continue
+                        yield Item(name, "text", str(label).encode())
+                        yield Item(name, "picture", data)
+        except BadFile as reason:
+            account.refuse(Bad(file.name, None, 0, 0, str(reason)), self.on_bad)
+        except (pa.ArrowException, OSError) as error:
+            account.refuse(Bad(file.name, None, 0, 0, f"damaged Parquet ({brief(error)})"), self.on_bad)
+
+    def class_of(self, name: str, texts: Mapping[str, str]) -> str:
+        return texts[name]
+
+    def examples(self, found: Found, account: Account) -> list[Example]:
+        if self.holds_bytes():
+            return super().examples(found, account)
+        rows = {name: row for row, name in enumerate(found.pictures.names)}
+        seen: dict[str, Example] = {}
+        for named in self.rows(account):
+            reason = ""
+            if named.picture in seen:
+                reason = f"names a picture a second time ({named.picture})"
+            elif named.picture in rows:
+                seen[named.picture] = Example(found, rows[named.picture], named.label, named.label)
+            elif unsafe(named.picture):
+                reason = f"names a picture outside of its folder ({named.picture})"
+            elif not (self.folder / named.picture).is_file():                             # else it is there, and was counted as bad
+                reason = f"names a picture that is not there ({named.picture})"
+            if reason:
+                account.refuse(Bad(self.path, named.number, 0, 0, reason), self.on_bad)
+        return list(seen.values())
