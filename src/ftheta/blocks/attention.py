@@ -200,7 +200,8 @@ def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, scale: float | 
     On a CPU plain products are faster than the fused kernel at training lengths, forward and backward; elsewhere the fused one is.
     """
     if q.device.type != "cpu" or torch.compiler.is_exporting() or q.shape[2] * k.shape[2] > PLAIN:
-        return F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=scale)
+        y = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=scale)
+        return y.contiguous() if torch.compiler.is_exporting() else y                      # how numbers lie in memory is the kernel's own affair
     scores = (q * (1.0 / math.sqrt(q.shape[-1]) if scale is None else scale)) @ k.transpose(-2, -1)
     if bias is not None:
         scores = scores + bias

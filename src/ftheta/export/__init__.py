@@ -6,6 +6,7 @@ FORMATS = Catalogue(
     "export format",
     {
         "docker-context": "ftheta.export.container:DockerContext",
+        "gguf": "ftheta.export.gguf_file:GGUF",
         "huggingface": "ftheta.export.huggingface:HuggingFace",
         "onnx": "ftheta.export.onnx_file:ONNX",
         "safetensors-int4": "ftheta.export.few_bits:Int4",

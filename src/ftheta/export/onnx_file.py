@@ -4,10 +4,6 @@ inputs are read. The graph is made of the program that torch.export gives (torch
 
 from __future__ import annotations
 
-import io
-import logging
-import warnings
-from contextlib import redirect_stdout
 from pathlib import Path
 
 import torch
@@ -18,7 +14,7 @@ from ftheta.core.contract import Batch
 from ftheta.core.errors import MissingExtraError, UsageError
 from ftheta.export.format import Consumer, Format, answers
 from ftheta.export.probes import inputs_of
-from ftheta.export.program import ProgramFolder, exported, reason, write_reading
+from ftheta.export.program import ProgramFolder, exported, quiet, reason, write_reading
 from ftheta.models.model import Model
 
 FILE = "model.onnx"
@@ -35,14 +31,17 @@ class ONNX(Format):
             raise MissingExtraError(str(error.name), "export", "an ONNX graph") from None
         program = exported(model)
         try:
-            with redirect_stdout(io.StringIO()), warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+            with quiet():
                 graph = torch.onnx.export(program, input_names=list(inputs_of(model.architecture.config.ports())), output_names=answers(model), verbose=False)
         except Exception as error:                                                        # what has no operator there, in many kinds of error
             cause = reason(error.__cause__ or error)
             raise UsageError(f"this '{model.architecture.config.name}' cannot be said in ONNX: {cause}; use torch-export") from error
         assert graph is not None
+        kept = set(map(id, graph.model.graph.outputs))
+        for node in graph.model.graph:                                                    # torch names values after operators, and one may be called as an output is
+            for value in node.outputs:
+                if value.name in answers(model) and id(value) not in kept:
+                    value.name = f"{value.name}.inner"
         graph.save(attempt.path / FILE, external_data=None)
         for path in sorted(attempt.path.glob(f"{FILE}*")):
             attempt.adopt(path.name)

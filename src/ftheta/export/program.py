@@ -7,7 +7,11 @@ not needed) the one that is always right is taken; a model that needs more is re
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+import io
+import logging
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,10 +56,23 @@ def exported(model: Model) -> torch.export.ExportedProgram:
     program = Program(model.architecture, list(specs), answers(model)).eval()
     shapes = tuple({i: torch.export.Dim.DYNAMIC for i, letter in enumerate(spec.split()[1:]) if letter in OPEN} for spec in specs.values())
     try:
-        with torch.no_grad():
+        with torch.no_grad(), quiet():
             return torch.export.export(program, tuple(example[name] for name in specs), dynamic_shapes=(shapes,), strict=False)
     except Exception as error:                                                            # torch raises many kinds, none of them public
         raise UsageError(f"this '{model.architecture.config.name}' is no program of tensors alone: {reason(error)}") from error
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Without what torch prints while it makes a program, whole graphs among it."""
+    before = logging.root.manager.disable
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        logging.disable(logging.ERROR)
+        try:
+            yield
+        finally:
+            logging.disable(before)
 
 
 def reason(error: BaseException) -> str:

@@ -30,7 +30,8 @@ def contract(processor: Processor, generation: Mapping[str, Any] | None) -> dict
     parts: dict[str, Any] = {"preprocessing": processor.dump()}
     if isinstance(processor, TextProcessor):
         parts |= {
-            "special tokens": {**{role: processor.id(role) for role in ROLES}, "answer": processor.answer_start, "begin": processor.ids(processor.begin), "end": processor.ids(processor.end)},
+            "special tokens": {**{role: processor.id(role) for role in ROLES}, **{side: processor.ids(getattr(processor, side)) for side in ("begin", "end")}},
+            "answer": processor.answer_start,
             "tokens": [tokens(processor, text) for text in TEXTS], "chat template": processor.chat_template,
         }
     if generation is not None:
