@@ -26,8 +26,8 @@ from ftheta.models.model import Model
 FILE = "model.gguf"
 BLOCK = 32
 """Values that share a scale in 8 bits."""
-WHOLE = ("position_embd.weight",)
-"""Matrices that llama.cpp wants as float32."""
+WHOLE = ("position_embd.weight", "positions.weight")
+"""Matrices that llama.cpp wants as float32: learned positions, by its name and ours."""
 TYPES = {"f32": (0, "F32"), "f16": (1, "F16"), "q8_0": (7, "Q8_0")}
 """Precision → GGUF's number for the file and ggml's type of a matrix."""
 
@@ -44,13 +44,11 @@ class GGUF(Format):
         return [*gguf_layout.reasons(model.architecture.config), *gguf_vocabulary.reasons(model.processor)]
 
     def expected(self, model: Model) -> Model:
-        """Matrices rounded as the precision says, by formulas of our own."""
+        """Our own matrices, whose rows are those of the file, rounded as the precision says by formulas of our own."""
         if self.precision == "f32":
             return model
-        name, said, tensors = gguf_layout.written(model.architecture.config, model.architecture.theta())
-        kept = {key: rounded(key, value, self.precision) for key, value in tensors.items()}
         architecture = copy.deepcopy(model.architecture)
-        architecture.load_theta(gguf_layout.read(name, said, kept)[1])
+        architecture.load_theta({key: rounded(key, value, self.precision) for key, value in architecture.theta().items()})
         return Model(architecture, model.processor, model.task.name, model.provenance, model.place)
 
     def write(self, model: Model, attempt: Attempt) -> None:
@@ -116,7 +114,7 @@ def kept_as(name: str, value: Tensor, precision: str) -> str:
 
 
 def rounded(name: str, value: Tensor, precision: str) -> Tensor:
-    """A tensor as it comes back. 8 bits: w ≈ q · d with d = max|w| / 127 of 32 neighbours, q = w / d rounded half away from zero, d kept as float16."""
+    """A tensor as it comes back. 8 bits: w ≈ q · d with d = max|w| / 127 of 32 neighbours, q = w · 1/d rounded half away from zero, d kept as float16."""
     kind = kept_as(name, value, precision)
     if kind == "f16":
         return value.half().float()
@@ -124,7 +122,7 @@ def rounded(name: str, value: Tensor, precision: str) -> Tensor:
         return value
     blocks = value.reshape(-1, BLOCK)
     scale = blocks.abs().amax(1, keepdim=True) / 127
-    exact = torch.where(scale > 0, blocks / scale, torch.zeros_like(blocks))
+    exact = blocks * torch.where(scale > 0, 1 / scale, 0)                                  # a product, as ggml has it: a quotient may round the other way
     whole = exact.sign() * (exact.abs() + 0.5).floor()
     return (whole * scale.half().float()).view(value.shape)
 
