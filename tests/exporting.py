@@ -33,7 +33,9 @@ OTHERS: dict[str, tuple[str, dict[str, Any]]] = {
     "lstm": ("text-generation", {"kind": "decoder", "vocab": 300, "dim": 32, "depth": 1, "context": 48, "positions": "none", "mixer": "lstm"}),
     "headed": ("text-classification", {"kind": "headed", "trunk": ENCODER, "classes": 3, "readout": {"kind": "classify", "dropout": 0.0}}),
     "encoder": ("fill-mask", ENCODER),
-    "translator": ("translation", {"kind": "encoder_decoder", "vocab": 300, "dim": 32, "depth": 1, "context": 48, "mixer": {"kind": "attention", "heads": 2}, "positions": "relative"}),
+    "translator": ("translation", {
+        "kind": "encoder_decoder", "vocab": 300, "dim": 32, "depth": 1, "context": 48, "mixer": {"kind": "attention", "heads": 2}, "positions": "relative",
+    }),
     "resnet": ("image-classification", {"kind": "resnet", "channels": 3, "classes": 4, "depths": [1, 1], "widths": [8, 16], "stem_width": 8}),
 }
 TEMPLATE = (

@@ -50,7 +50,8 @@ def test_transformers_reads_and_writes_the_same(name, tmp_path):
     for text in ("the old sea", " def f(x):\n", "床前 <eos> é", "<pad>"):
         ids = tokenizer(text, split_special_tokens=True)["input_ids"]
         assert ids == opened.processor.encode(text)
-        written = theirs.generate(torch.tensor([ids]), max_new_tokens=12, min_new_tokens=12, do_sample=False, top_p=None, temperature=None, eos_token_id=None, pad_token_id=3)
+        plain = {"do_sample": False, "top_p": None, "temperature": None, "eos_token_id": None, "pad_token_id": 3}
+        written = theirs.generate(torch.tensor([ids]), max_new_tokens=12, min_new_tokens=12, **plain)
         assert written[0, len(ids) :].tolist() == greedy(opened, ids, 12)
     talk = [{"role": "user", "content": "Hello"}]
     assert tokenizer.apply_chat_template(talk, add_generation_prompt=True, tokenize=False) == "<user>Hello<eos><assistant>"
@@ -109,13 +110,18 @@ def test_every_architecture_is_a_program_or_says_why_not(name, tmp_path):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, marks=[] if name in ("decoder", "resnet", "forest", "graph") else pytest.mark.slow) for name in tiny.NAMES if name not in WITHOUT])
+@pytest.mark.parametrize("name", [
+    pytest.param(name, marks=[] if name in ("decoder", "resnet", "forest", "graph") else pytest.mark.slow) for name in tiny.NAMES if name not in WITHOUT
+])
 def test_every_architecture_is_a_graph(name, tmp_path):
     pytest.importorskip("onnxruntime")
     assert export_to(tiny_model(name), FORMATS.load("onnx")(), "onnx", tmp_path / "out").parity.largest <= 1e-4
 
 
-@pytest.mark.parametrize("name", [pytest.param("headed"), *(pytest.param(name, marks=pytest.mark.slow) for name in ("encoder", "translator", "resnet", "llama"))])
+SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("encoder", "translator", "resnet", "llama")]
+
+
+@pytest.mark.parametrize("name", ["headed", *SLOW])
 def test_graphs_of_models_read_texts_and_pictures(name, tmp_path):
     """With the tokenizer or the picture's size and colours beside the graph; rows padded on the right are as rows alone."""
     ort = pytest.importorskip("onnxruntime")
@@ -167,7 +173,8 @@ def test_a_container_context_serves_the_model_by_itself(tmp_path):
     server = subprocess.Popen(command, cwd=tmp_path / "out", env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     try:
         body = json.dumps({"prompt": "the old sea", "most": 8, "temperature": 0.0}).encode()
-        asked = urllib.request.Request(f"http://127.0.0.1:{port}/predict/text-generation", body, {"Content-Type": "application/json", "Authorization": "Bearer secret"})
+        headers = {"Content-Type": "application/json", "Authorization": "Bearer secret"}
+        asked = urllib.request.Request(f"http://127.0.0.1:{port}/predict/text-generation", body, headers)
         until = time.monotonic() + 60
         while True:
             try:

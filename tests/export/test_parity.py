@@ -60,7 +60,8 @@ def test_a_beginning_put_twice_is_caught(tmp_path):
 
 
 def test_a_beginning_left_out_is_caught(tmp_path):
-    refused(model("llama"), files_changed(lambda name, data: changed(data, post_processor=None) if name == "tokenizer.json" else data), tmp_path, "tokens is read ")
+    bare = files_changed(lambda name, data: changed(data, post_processor=None) if name == "tokenizer.json" else data)
+    refused(model("llama"), bare, tmp_path, "tokens is read ")
 
 
 def test_a_template_left_out_is_caught(tmp_path):
@@ -102,11 +103,13 @@ def test_pictures_resized_by_another_filter_are_caught(tmp_path):
 
 
 def test_padding_with_the_end_is_caught(tmp_path):
-    refused(model("llama"), files_changed(lambda name, data: changed(data, pad_token="<eos>") if name == "tokenizer_config.json" else data), tmp_path, "special tokens: pad is token 2")
+    same = files_changed(lambda name, data: changed(data, pad_token="<eos>") if name == "tokenizer_config.json" else data)
+    refused(model("llama"), same, tmp_path, "special tokens: pad is token 2")
 
 
 def test_other_defaults_are_caught(tmp_path):
-    refused(model("llama"), files_changed(lambda name, data: changed(data, temperature=2.0) if name == "generation_config.json" else data), tmp_path, "temperature is 2.0")
+    hot = files_changed(lambda name, data: changed(data, temperature=2.0) if name == "generation_config.json" else data)
+    refused(model("llama"), hot, tmp_path, "temperature is 2.0")
 
 
 def test_a_merge_into_four_bits_is_caught(tmp_path):
@@ -210,7 +213,8 @@ def test_learned_tokens_and_places_that_are_taken_are_refused(tmp_path):
 
 CLEAN = [
     *((name, form, precision) for name in DECODERS for form, precision in (("huggingface", None), ("gguf", "f32"), ("gguf", "f16"), ("gguf", "q8_0"))),
-    *((name, form, None) for name in (*DECODERS, *OTHERS) for form in ("safetensors-int8", "safetensors-int4") if name != "resnet"), ("resnet", "huggingface", None),
+    *((name, form, None) for name in (*DECODERS, *OTHERS) for form in ("safetensors-int8", "safetensors-int4") if name != "resnet"),
+    ("resnet", "huggingface", None),
 ]
 
 

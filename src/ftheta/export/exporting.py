@@ -61,8 +61,8 @@ def export_to(model: Model, form: Format, name: str, out: Path, bits: Bits = lam
         try:
             parity = compare(model, form.expected(model), consumer, probes)
             quality = None if form.precision == "f32" else Quality(moved(model, consumer, probes), bits(consumer, probes))
-            if quality is not None and quality.away > form.bounds[form.precision]:
-                raise ParityError(f"its outputs are {quality.away:.1%} away from the model's; {form.bounds[form.precision]:.0%} is what {form.precision} may cost")
+            if quality is not None and quality.away > (bound := form.bounds[form.precision]):
+                raise ParityError(f"its outputs are {quality.away:.1%} away from the model's; {bound:.0%} is what {form.precision} may cost")
         except ParityError as error:
             raise ParityError(f"the export to {name} does not answer as the model does, and was not kept. {error}") from error
         exported = Exported(out, parity, quality, sum(entry["bytes"] for entry in attempt.files.values()))

@@ -1,6 +1,7 @@
 """A decoder as one GGUF file, `model.gguf`, for llama.cpp and what is built on it: sizes, weights as float32, float16 or 8 bits, tokenizer and chat template.
 
-Here it is opened by ggml's own Python reader: what stands in the file alone, its tensors made real numbers again by ggml's formulas, is put through our architecture.
+Here it is opened by ggml's own Python reader: what stands in the file alone, its tensors made real numbers again by ggml's formulas, is put through our
+architecture.
 """
 
 from __future__ import annotations

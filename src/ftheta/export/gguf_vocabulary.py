@@ -28,12 +28,14 @@ ROLES = {"bos": "bos_token_id", "eos": "eos_token_id", "pad": "padding_token_id"
 def reasons(processor: TextProcessor) -> list[str]:
     """Why llama.cpp could not read texts as this tokenizer does; empty when it can."""
     said = json.loads(processor.tokenizer.to_str())
-    if processor.cutters is not None or said["model"]["type"] != "BPE" or said["model"].get("byte_fallback") or (said["decoder"] or {}).get("type") != "ByteLevel":
+    byte_level = said["model"]["type"] == "BPE" and not said["model"].get("byte_fallback") and (said["decoder"] or {}).get("type") == "ByteLevel"
+    if processor.cutters is not None or not byte_level:
         return [f"its tokenizer is no byte-level BPE ({said['model']['type']}), the only sort written here"]
     if said["normalizer"] is not None:
         return [f"its tokenizer changes text first ({said['normalizer']['type']}), which GGUF cannot say"]
     if cut_of(said) is None:
-        return ["llama.cpp has no name for how its tokenizer cuts text before merging (known: GPT-2's, Llama 3's and Qwen 2's patterns; pattern: gpt2 of byte_bpe)"]
+        known = "GPT-2's, Llama 3's and Qwen 2's patterns; of tokenizers made here byte_bpe with pattern: gpt2, and bytes"
+        return [f"llama.cpp has no name for how its tokenizer cuts text before merging (known: {known})"]
     if processor.begin not in ([], [processor.roles.get("bos")]) or processor.end:
         return [f"it puts {processor.begin} before and {processor.end} after a text, and GGUF knows only bos"]
     return []

@@ -1,5 +1,5 @@
-"""A plain Hugging Face folder: adapters merged, nothing that only this package reads. Its consumer here is our reader of foreign folders, which knows nothing of
-how the folder was made; the tests open it with transformers.
+"""A plain Hugging Face folder: adapters merged, nothing that only this package reads. Its consumer here is our reader of foreign folders, which knows nothing
+of how the folder was made; the tests open it with transformers.
 """
 
 from __future__ import annotations

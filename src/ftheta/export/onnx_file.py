@@ -1,5 +1,5 @@
-"""A model as an ONNX graph with batch and length left open: `model.onnx`, run by onnxruntime and everything else that reads ONNX; beside it the files that say how
-inputs are read. The graph is made of the program that torch.export gives (torch.onnx).
+"""A model as an ONNX graph with batch and length left open: `model.onnx`, run by onnxruntime and everything else that reads ONNX; beside it the files that say
+how inputs are read. The graph is made of the program that torch.export gives (torch.onnx).
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ class ONNX(Format):
             import onnxscript  # noqa: F401
         except ImportError as error:
             raise MissingExtraError(str(error.name), "export", "an ONNX graph") from None
-        program = exported(model)
+        program, inputs = exported(model), list(inputs_of(model.architecture.config.ports()))
         try:
             with quiet():
-                graph = torch.onnx.export(program, input_names=list(inputs_of(model.architecture.config.ports())), output_names=answers(model), verbose=False)
+                graph = torch.onnx.export(program, input_names=inputs, output_names=answers(model), verbose=False)
         except Exception as error:                                                        # what has no operator there, in many kinds of error
             cause = reason(error.__cause__ or error)
             raise UsageError(f"this '{model.architecture.config.name}' cannot be said in ONNX: {cause}; use torch-export") from error
         assert graph is not None
         kept = set(map(id, graph.model.graph.outputs))
-        for node in graph.model.graph:                                                    # torch names values after operators, and one may be called as an output is
+        for node in graph.model.graph:                                                    # torch names values after operators, which may be an output's name
             for value in node.outputs:
                 if value.name in answers(model) and id(value) not in kept:
                     value.name = f"{value.name}.inner"

@@ -187,7 +187,7 @@ def distance(a: Tensor, b: Tensor, where: str) -> float:
 
 
 def same_tokens(ours: Tensor, theirs: Tensor, new: Sequence[int], probe: Probe) -> tuple[int, int]:
-    """How many likeliest tokens were compared and how many of them were ties. Raises ParityError for one that differs: logits (T, V) of both, what was written."""
+    """How many likeliest tokens were compared, by logits (T, V) of both where `new` was written, and how many were ties. Raises ParityError for another one."""
     ties = 0
     for place, token in enumerate(new):
         other = int(theirs[place].argmax())

@@ -27,7 +27,8 @@ SIZES = {"B": 1, "T": 5, "S": 6, "N": 7, "E": 9, "H": 8, "W": 8}
 """Of dimensions that the model leaves open."""
 TALKS = (
     (("user", "Hello!"),), (("system", "Be brief."), ("user", "What is 2 + 2?")), (("user", "One"), ("assistant", "Two"), ("user", "Three")),
-    (("user", "<bos><eos> <|im_end|> [INST]"),), (("user", "床前明月光"),), (("user", " spaces \n\n"),), (("user", "🙂"), ("assistant", "🙃"), ("user", "a")), (("user", "x"),),
+    (("user", "<bos><eos> <|im_end|> [INST]"),), (("user", "床前明月光"),), (("user", " spaces \n\n"),),
+    (("user", "🙂"), ("assistant", "🙃"), ("user", "a")), (("user", "x"),),
 )
 
 
@@ -54,7 +55,8 @@ class Text(Probe):
         room = ports.sizes.get("T", 512)
         if "source" in ports.takes:
             source = processor.source(self.text, max(1, ports.sizes.get("S", room)))
-            return {"source": torch.tensor([source]), "source_documents": torch.zeros(1, len(source), dtype=torch.int64), "tokens": torch.tensor([processor.answer_start or [0]])}
+            start = torch.tensor([processor.answer_start or [0]])
+            return {"source": torch.tensor([source]), "source_documents": torch.zeros(1, len(source), dtype=torch.int64), "tokens": start}
         if writes(ports):
             return {"tokens": torch.tensor([processor.encode(self.text)[: prompt_room(room)]])}
         framed = processor.frame(self.text, None, room)
@@ -136,12 +138,12 @@ def readable(probe: Probe, processor: Processor, ports: Ports) -> bool:
 
 
 def picture(processor: ImageProcessor, number: int, draws: random.Random) -> Picture:
-    """Noise with a bright corner: every second of another size than the model's, where files can be read."""
+    """Noise in stripes: every second of another size than the model's, where files can be read."""
     files = importlib.util.find_spec("PIL") is not None and processor.channels in (1, 3)
     height, width = processor.size or (SIZES["H"], SIZES["W"])
     if files and number % 2 and processor.size is not None:
         height, width = height + draws.randint(1, 9), width + draws.randint(1, 9)
-    rows = [[[min(255, draws.randrange(256) // (1 + (x + y) % 3)) for _ in range(processor.channels)] for x in range(width)] for y in range(height)]
+    rows = [[[draws.randrange(256) // (1 + (x + y) % 3) for _ in range(processor.channels)] for x in range(width)] for y in range(height)]
     return Picture(f"picture {number} ({height}×{width})", bitmap(rows) if files else rows)
 
 
@@ -149,19 +151,21 @@ def bitmap(rows: list[list[list[int]]]) -> bytes:
     """A BMP file of 24 bits a pixel, rows from the bottom."""
     height, width = len(rows), len(rows[0])
     body = b"".join(b"".join(bytes(reversed(pixel * (3 // len(pixel)))) for pixel in row) + b"\0" * (-3 * width % 4) for row in reversed(rows))
-    return struct.pack("<2sIHHI", b"BM", 54 + len(body), 0, 0, 54) + struct.pack("<IiiHHIIiiII", 40, width, height, 1, 24, 0, len(body), 2835, 2835, 0, 0) + body
+    head = struct.pack("<2sIHHI", b"BM", 54 + len(body), 0, 0, 54)
+    return head + struct.pack("<IiiHHIIiiII", 40, width, height, 1, 24, 0, len(body), 2835, 2835, 0, 0) + body
 
 
 def tensors_for(ports: Ports, seed: int, rows: int = 1) -> Batch:
-    """What the model takes, drawn from a seed: every required input, and of texts which tokens are padding (none)."""
-    draws, made = torch.Generator().manual_seed(seed), Batch()
+    """What an export takes, drawn from a seed."""
+    draws, made, real = torch.Generator().manual_seed(seed), Batch(), torch.float64 if "closed_form" in ports.traits else torch.float32
     sizes = {**SIZES, **{letter: size for letter, size in ports.sizes.items() if letter not in ("T", "S")}, "B": rows}
     sizes |= {letter: max(1, min(SIZES[letter], ports.sizes[letter])) for letter in ("T", "S") if letter in ports.sizes}
     for name, spec in inputs_of(ports).items():
         sort, *dims = spec.split()
         shape = [sizes.get(letter, 2) for letter in dims]
         if sort == "ids":
-            made[name] = torch.zeros(shape, dtype=torch.int64) if name in ("documents", "source_documents", "segments") else torch.randint(sizes["V"], shape, generator=draws)
+            plain = name in ("documents", "source_documents", "segments")                  # one text a row, no padding
+            made[name] = torch.zeros(shape, dtype=torch.int64) if plain else torch.randint(sizes["V"], shape, generator=draws)
         elif sort == "label":
             made[name] = torch.randint(sizes["K"], shape, generator=draws)
         elif sort == "edges":
@@ -169,13 +173,12 @@ def tensors_for(ports: Ports, seed: int, rows: int = 1) -> Batch:
         elif sort == "mask":
             made[name] = torch.ones(shape, dtype=torch.bool)
         else:
-            made[name] = torch.randn(shape, generator=draws).to(torch.float64 if "closed_form" in ports.traits else torch.float32)
+            made[name] = torch.randn(shape, generator=draws).to(real)
     return made
 
 
 def inputs_of(ports: Ports) -> dict[str, str]:
-    """The inputs an export has: those required, and which tokens are padding where a model sees both sides; causal ones are padded on the right and need not know."""
-    padded = {} if writes(ports) and "source" not in ports.takes else {"documents?", "segments?", "source_documents?"}
-    if "source" in ports.takes:
-        padded = {"source_documents?"}
+    """The inputs an export has: those required, and which tokens are padding where a model sees both sides; causal rows are padded on the right and
+    need not know."""
+    padded = {"source_documents?"} if "source" in ports.takes else set() if writes(ports) else {"documents?", "segments?"}
     return {name.rstrip("?"): spec for name, spec in ports.takes.items() if not name.endswith("?") or name in padded}

@@ -1,5 +1,5 @@
-"""A model as one program of tensor operations with batch and length left open, by torch.export: `model.pt2`, opened with `torch.export.load` and no line of this
-package; beside it the files that say how inputs are read.
+"""A model as one program of tensor operations with batch and length left open, by torch.export: `model.pt2`, opened with `torch.export.load` and no line of
+this package; beside it the files that say how inputs are read.
 
 What a program cannot be is a decision on the data: a part that looks at values and takes another path. Where a path only saves work (padding left out, a mask
 not needed) the one that is always right is taken; a model that needs more is refused, with what torch says.
@@ -86,7 +86,8 @@ def write_reading(attempt: Attempt, model: Model) -> None:
     """The files that say how inputs are read, and in which order they go in."""
     generation, ports = generation_of(model), model.architecture.config.ports()
     said = described(model.architecture.config, model.task.name, model.processor, model.provenance)
-    said |= {"contract": contract(model.processor, generation), SIGNATURE: {"inputs": inputs_of(ports), "outputs": {name: ports.gives[name] for name in answers(model)}}}
+    signature = {"inputs": inputs_of(ports), "outputs": {name: ports.gives[name] for name in answers(model)}}
+    said |= {"contract": contract(model.processor, generation), SIGNATURE: signature}
     attempt.write_json(FACTS, said)
     for name, data in model.processor.files().items():
         attempt.write(name, data)

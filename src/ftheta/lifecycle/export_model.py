@@ -27,6 +27,8 @@ from ftheta.models.model import Model
 DOCUMENTS = 64
 CHARACTERS = 4096
 """Of each document at most, from its beginning."""
+TOGETHER = 16
+"""Windows of text looked at in one batch."""
 
 
 def export_model(
@@ -60,20 +62,28 @@ def bits_per_byte(model: Model, consumer: Consumer, probes: Sequence[Probe]) -> 
     documents = [text[:CHARACTERS] for text in held_out(model)[:DOCUMENTS] if text]
     texts = documents or [probe.text for probe in probes if isinstance(probe, Text)]
     room = model.architecture.room or CHARACTERS
-    before, after = (np.array([document_bits(each, processor, text, room) for text in texts]) for each in (Ours(model), consumer))
+    before, after = (text_bits(each, processor, texts, room) for each in (Ours(model), consumer))
     sizes = np.array([len(text.encode()) for text in texts], dtype=float)
     difference = ratio(after - before, sizes, 0)
     start = float(before.sum() / sizes.sum())
     return BitsPerByte(start, start + difference.value, difference.low, difference.high, len(texts), "held-out documents" if documents else "probes")
 
 
-def document_bits(consumer: Consumer, processor: TextProcessor, text: str, room: int) -> float:
-    """Σ -log₂ p(token | before) of a document and its end."""
-    end = processor.id("eos")
-    ids, found = [*processor.encode(text), *([] if end is None else [end])], 0.0
-    for window, fresh in windows(ids, room, max(1, room // 2)):
-        logits = consumer.outputs({"tokens": torch.tensor([window[:-1]])})["logits"][0, -fresh:].double()
-        found -= float(logits.log_softmax(-1).gather(-1, torch.tensor(window[-fresh:])[:, None]).sum()) / math.log(2)
+def text_bits(consumer: Consumer, processor: TextProcessor, texts: Sequence[str], room: int) -> np.ndarray:
+    """Σ -log₂ p(token | before) of every text and its end; windows of equal size are looked at together."""
+    end, found = processor.id("eos"), np.zeros(len(texts))
+    groups: dict[int, list[tuple[int, Sequence[int], int]]] = {}
+    for number, text in enumerate(texts):
+        ids = [*processor.encode(text), *([] if end is None else [end])]
+        for window, fresh in windows(ids, room, max(1, room // 2)):
+            groups.setdefault(len(window), []).append((number, window, fresh))
+    for group in groups.values():
+        for start in range(0, len(group), TOGETHER):
+            part = group[start : start + TOGETHER]
+            tokens = torch.tensor([window for _, window, _ in part])
+            known = consumer.outputs({"tokens": tokens[:, :-1]})["logits"].double().log_softmax(-1).gather(-1, tokens[:, 1:, None])[..., 0]
+            for row, (number, _, fresh) in enumerate(part):
+                found[number] -= float(known[row, -fresh:].sum()) / math.log(2)
     return found
 
 

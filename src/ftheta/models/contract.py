@@ -20,7 +20,8 @@ PROMPT_FILES = ("tokenizer.json", "tokenizer_config.json", controls.TEMPLATE, GE
 """Files that only say how inputs are read and texts are written, and that may be changed on purpose."""
 ROLES = ("bos", "eos", "pad", "mask", "cls", "sep")
 TEXTS = (
-    "The quick brown fox jumps over the lazy dog.", "def f(x):\n    return {'a': x[0] + 1.5e-3}\n", " two  spaces, a\ttab and an end ", "naïve café, Ünïcödé, \u00a0",
+    "The quick brown fox jumps over the lazy dog.", "def f(x):\n    return {'a': x[0] + 1.5e-3}\n", " two  spaces, a\ttab and an end ",
+    "naïve café, Ünïcödé, \u00a0",
     "床前明月光，疑是地上霜。", "🙂👩\u200d🔬 e\u0301", "<bos><eos><pad> <s></s> [CLS][SEP] <|im_start|>", "",
 )
 

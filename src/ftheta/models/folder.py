@@ -174,7 +174,8 @@ def checked_processor(folder: Path, facts: Mapping[str, Any], changed: Sequence[
     reasons = [*changed, *differences(facts.get("contract"), kept)]
     if reasons and accept != kept["hash"]:
         meant = f"it says --accept {accept}" if accept else "if that is meant"
-        raise FolderError(f"{folder} is not as it was written:\n  " + "\n  ".join(reasons) + f"\n{meant}: the prompt contract is now {kept['hash']} (--accept {kept['hash']})")
+        now = f"\n{meant}: the prompt contract is now {kept['hash']} (--accept {kept['hash']})"
+        raise FolderError(f"{folder} is not as it was written:\n  " + "\n  ".join(reasons) + now)
     return processor
 
 
