@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -12,6 +14,7 @@ from ftheta.adaptation.lora import LoRA
 from ftheta.core.errors import UsageError
 from ftheta.evaluation.metrics.language import document_nats
 from ftheta.export.format import Ours
+from ftheta.lifecycle import export_model
 from ftheta.lifecycle.export_model import name_of, text_bits
 from ftheta.models.adapters import save_adapter
 from ftheta.models.folder import load_foreign, save
@@ -36,6 +39,15 @@ def test_a_run_is_measured_on_its_held_out_documents(tmp_path, monkeypatch):
     again = ftheta.load(found.folder)
     texts = ftheta.load(tmp_path / "runs" / "tiny" / "model")
     assert again.processor.encode("the sea") == texts.processor.encode("the sea")
+
+
+def test_a_single_document_has_no_interval(tmp_path, monkeypatch):
+    save(model("llama"), tmp_path / "m")
+    monkeypatch.setattr(export_model, "held_out", lambda opened: ["the old sea holds a red ship."])
+    found = ftheta.export_model(tmp_path / "m", "safetensors-int8", out=tmp_path / "out")
+    assert found.quality is not None and found.quality.bits is not None and found.quality.bits.low is None
+    assert "(no interval, 1 held-out documents)" in found.summary()
+    assert json.loads((tmp_path / "out" / "parity.json").read_text())["quality"]["bits"]["high"] is None
 
 
 def test_an_adapter_is_merged(tmp_path):

@@ -123,7 +123,9 @@ class TorchExport(Format):
     """A program that torch runs without this package."""
 
     def write(self, model: Model, attempt: Attempt) -> None:
-        torch.export.save(exported(model), attempt.path / "model.pt2")
+        program = exported(model)
+        with quiet():
+            torch.export.save(program, attempt.path / "model.pt2")
         attempt.adopt("model.pt2")
         write_reading(attempt, model)
 

@@ -20,15 +20,16 @@ class BitsPerByte:
 
     before: float
     after: float
-    low: float
-    """The 95 % interval of after - before, over documents."""
-    high: float
+    low: float | None
+    """The 95 % interval of after - before, over documents; none of a single document."""
+    high: float | None
     documents: int
     text: str
     """What the documents are: held out when the model was trained, or the probes."""
 
     def __str__(self) -> str:
-        interval = f"{self.low:+.4f} to {self.high:+.4f}, 95 % interval, {self.documents} {self.text}"
+        known = "no interval" if self.low is None or self.high is None else f"{self.low:+.4f} to {self.high:+.4f}, 95 % interval"
+        interval = f"{known}, {self.documents} {self.text}"
         return f"bits per byte {self.before:.4f} → {self.after:.4f} ({interval})"
 
 
