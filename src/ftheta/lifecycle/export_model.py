@@ -65,8 +65,9 @@ def bits_per_byte(model: Model, consumer: Consumer, probes: Sequence[Probe]) -> 
     before, after = (text_bits(each, processor, texts, room) for each in (Ours(model), consumer))
     sizes = np.array([len(text.encode()) for text in texts], dtype=float)
     difference = ratio(after - before, sizes, 0)
-    start, ends = float(before.sum() / sizes.sum()), [None if math.isnan(end) else end for end in (difference.low, difference.high)]
-    return BitsPerByte(start, start + difference.value, *ends, len(texts), "held-out documents" if documents else "probes")
+    start = float(before.sum() / sizes.sum())
+    low, high = (None if math.isnan(end) else end for end in (difference.low, difference.high))
+    return BitsPerByte(start, start + difference.value, low, high, len(texts), "held-out documents" if documents else "probes")
 
 
 def text_bits(consumer: Consumer, processor: TextProcessor, texts: Sequence[str], room: int) -> np.ndarray:
