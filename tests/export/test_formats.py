@@ -27,6 +27,8 @@ from ftheta.inference.sampling import Sampling
 from ftheta.models.folder import load, save
 from ftheta.models.model import Model
 
+LONG = ("encoder", "encoder_decoder", "generator_discriminator")
+"""Architectures whose programs take seconds to make."""
 WITHOUT = {"prompted": "decides by the values of its inputs"}
 """Architectures that are no program, and why."""
 
@@ -59,7 +61,7 @@ def test_transformers_reads_and_writes_the_same(name, tmp_path):
         assert getattr(tokenizer, f"{role}_token_id") == opened.processor.id(role) == getattr(theirs.generation_config, f"{role}_token_id")
 
 
-@pytest.mark.parametrize("name", list(DECODERS))
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[] if name in ("gpt2", "llama", "qwen3") else pytest.mark.slow) for name in DECODERS])
 def test_transformers_reads_the_same_gguf_file(name, tmp_path):
     """An independent reader of the same file: names, layouts and the order of queries and keys."""
     transformers = pytest.importorskip("transformers")
@@ -92,7 +94,7 @@ def tiny_model(name: str) -> Model:
     return Model(tiny.fitted(name), PlainProcessor(), "tabular-classification")
 
 
-@pytest.mark.parametrize("name", tiny.NAMES)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow if name in LONG else []) for name in tiny.NAMES])
 def test_every_architecture_is_a_program_or_says_why_not(name, tmp_path):
     """Opened by torch without this package, with other numbers of rows and tokens than it was made with."""
     if name in WITHOUT:
@@ -111,7 +113,7 @@ def test_every_architecture_is_a_program_or_says_why_not(name, tmp_path):
 
 
 @pytest.mark.parametrize("name", [
-    pytest.param(name, marks=[] if name in ("decoder", "resnet", "forest", "graph") else pytest.mark.slow) for name in tiny.NAMES if name not in WITHOUT
+    pytest.param(name, marks=[] if name in ("decoder", "forest", "graph") else pytest.mark.slow) for name in tiny.NAMES if name not in WITHOUT
 ])
 def test_every_architecture_is_a_graph(name, tmp_path):
     pytest.importorskip("onnxruntime")
