@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ftheta.lifecycle.corpora import sample_data as sample_data
     from ftheta.lifecycle.corpora import search_data as search_data
     from ftheta.lifecycle.data_ablation import ablate_data as ablate_data
+    from ftheta.lifecycle.export_model import export_model as export_model
     from ftheta.lifecycle.lifecycle import run as run
     from ftheta.lifecycle.listing import listing as listing
     from ftheta.lifecycle.plan import plan as plan
@@ -43,6 +44,7 @@ VERBS = {
     "diff_data": "ftheta.lifecycle.corpora",
     "doctor": "ftheta.lifecycle.using",
     "evaluate": "ftheta.lifecycle.using",
+    "export_model": "ftheta.lifecycle.export_model",
     "import_model": "ftheta.models.importing",
     "listing": "ftheta.lifecycle.listing",
     "load": "ftheta.models.folder",

@@ -41,6 +41,10 @@ def test_a_run_from_start_to_use(place):
     assert "properties" in json.loads(ftheta("predict", "runs/tiny-language/model", "--schema", cwd=place))["input"]
     assert "bits per byte" in ftheta("evaluate", "runs/tiny-language/model", cwd=place)
     assert "whole" in ftheta("verify", "runs/tiny-language", cwd=place)
+    exported = ftheta("export", "runs/tiny-language/model", "--to", "safetensors-int8", cwd=place)
+    assert "as the model on 64 probes" in exported and "held-out documents" in exported
+    plain = ("the ", "--most", "3", "--temperature", "0")
+    assert ftheta("generate", "exports/tiny-language/safetensors-int8", *plain, cwd=place) == ftheta("generate", "runs/tiny-language/model", *plain, cwd=place)
     weights = place / "runs/tiny-language/model/model.safetensors"
     data = weights.read_bytes()
     weights.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
@@ -66,6 +70,9 @@ def test_a_run_from_start_to_use(place):
         (["check", "tiny.yaml"], 0, "fits together"),
         (["check", "tiny.yaml", "--set", "objective=ppo"], 2, "does not fit together"),
         (["generate", "nowhere", "x"], 1, "is not a folder"),
+        (["export", "nowhere", "--to", "onyx"], 2, "did you mean 'onnx'"),
+        (["export", "nowhere", "--to", "onnx", "--precision", "f16"], 2, "this format has no 'f16'"),
+        (["export", "nowhere", "--to", "gguf"], 1, "is not a folder"),
         (["verify", "."], 1, "neither a model folder nor a run folder"),
         (["list", "recipez"], 2, "did you mean 'recipes'"),
         (["list", "objectives"], 0, "next_token"),

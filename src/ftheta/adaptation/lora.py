@@ -23,7 +23,7 @@ from ftheta.adaptation.adaptation import Adaptation, freeze, release
 from ftheta.adaptation.freezing import HEADS
 from ftheta.architectures.architecture import Architecture
 from ftheta.blocks.initialise import uniform
-from ftheta.blocks.linear import Linear
+from ftheta.blocks.linear import Linear, put
 from ftheta.blocks.quantised import Quantisation, QuantisedLinear
 from ftheta.core.errors import ConfigError, Problem, suggest
 
@@ -117,12 +117,6 @@ class LowRank(nn.Module):
             weight = weight * (self.magnitude / weight.norm(dim=1))[:, None]
         base.weight.copy_(weight)
         return base
-
-
-def put(model: nn.Module, name: str, part: nn.Module) -> None:
-    """Put a part where another one of this name is."""
-    parent, _, own = name.rpartition(".")
-    setattr(model.get_submodule(parent), own, part)
 
 
 def matches(name: str, target: str) -> bool:

@@ -80,7 +80,11 @@ class KMeans(Classical):
         self.register_buffer("centres", torch.empty(config.clusters, config.features, dtype=torch.float64))
 
     def forward(self, features: Tensor) -> Outputs:
-        distance = torch.cdist(features.to(self.centres), self.centres, compute_mode="donot_use_mm_for_euclid_dist")
+        x = features.to(self.centres)
+        if torch.compiler.is_exporting():                                                 # ONNX has no such operator
+            distance = (x[:, None] - self.centres).square().sum(-1).sqrt()
+        else:
+            distance = torch.cdist(x, self.centres, compute_mode="donot_use_mm_for_euclid_dist")
         return Outputs({"cluster": distance.argmin(-1), "distance": distance})
 
     def fit(self, data: Batch, seed: int) -> dict[str, float]:
@@ -139,6 +143,8 @@ class Forest(Classical):
     def __init__(self, config: ForestConfig):
         super().__init__()
         self.config: ForestConfig = config
+        self.levels = 0
+        """Splits from a root to the farthest leaf, once there are trees."""
         for name in ("feature", "left", "right"):
             self.register_buffer(name, torch.empty(1, dtype=torch.int32))
         self.register_buffer("root", torch.empty(config.trees, dtype=torch.int32))
@@ -153,7 +159,7 @@ class Forest(Classical):
     def forward(self, features: Tensor) -> Outputs:
         x = features.float().double()                                                    # trees are grown on float32 values and float64 thresholds
         leaves = self.leaves(x)
-        probability = x.new_zeros(len(x), self.config.classes)
+        probability = x.new_zeros(x.shape[0], self.config.classes)
         for tree in range(self.config.trees):                                            # one by one: scikit-learn's order of addition
             probability += self.share[leaves[:, tree]]
         probability /= self.config.trees
@@ -161,13 +167,39 @@ class Forest(Classical):
 
     def leaves(self, x: Tensor) -> Tensor:
         """(B, trees) the row of the leaf each example ends in."""
-        node = self.root.long().expand(len(x), -1)
+        node = self.root.long().expand(x.shape[0], -1)
+        if torch.compiler.is_exporting():                                                 # a program goes on as far as the deepest tree does
+            for _ in range(self.levels):
+                node = self.below(x, node)
+            return node
         while True:
-            low = x.gather(1, self.feature[node].long()) <= self.threshold[node]
-            after = torch.where(low, self.left[node], self.right[node]).long()
+            after = self.below(x, node)
             if torch.equal(after, node):
                 return node
             node = after
+
+    def below(self, x: Tensor, node: Tensor) -> Tensor:
+        """(B, trees) the nodes one level down; of a leaf itself."""
+        low = x.gather(1, self.feature[node].long()) <= self.threshold[node]
+        return torch.where(low, self.left[node], self.right[node]).long()
+
+    def put(self, **values: Any) -> None:
+        super().put(**values)
+        self.levels = self.deepest()
+
+    def load_theta(self, values: Mapping[str, Tensor]) -> None:
+        super().load_theta(values)
+        self.levels = self.deepest()
+
+    def deepest(self) -> int:
+        """Splits from a root to the farthest leaf."""
+        nodes, levels = self.root.long(), 0
+        while True:
+            after = torch.cat([self.left[nodes], self.right[nodes]]).long()
+            after = after[torch.cat([self.left[nodes] != nodes, self.right[nodes] != nodes])].unique()
+            if not len(after):
+                return levels
+            nodes, levels = after, levels + 1
 
     def fit(self, data: Batch, seed: int) -> dict[str, float]:
         ensemble = library("ensemble")

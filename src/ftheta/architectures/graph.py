@@ -58,7 +58,7 @@ class Graph(Architecture):
         self.layers = nn.ModuleList(config.message_passing.build(inputs=a, outputs=b) for a, b in pairwise(widths))
 
     def forward(self, nodes: Tensor, edges: Tensor) -> Outputs:
-        hidden, graph = nodes.to(self.compute_dtype), Edges(edges, len(nodes))
+        hidden, graph = nodes.to(self.compute_dtype), Edges(edges, nodes.shape[0])
         for layer in self.layers[:-1]:
             hidden = layer(self.drop(hidden), graph).relu()
         return Outputs({"hidden": hidden, "logits": self.layers[-1](self.drop(hidden), graph)})

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
+import torch
 from pydantic import model_validator
 from torch import Tensor, nn
 
@@ -86,7 +87,7 @@ class Headed(Architecture):
             return self.trunk(tokens, documents, cache)
         given = {"tokens": tokens, "documents": documents, "segments": segments}
         texts = {name: value.flatten(0, -2) for name, value in given.items() if value is not None}       # a row each
-        layout = compact(texts["documents"]) if "documents" in texts else None
+        layout = compact(texts["documents"]) if "documents" in texts and not torch.compiler.is_exporting() else None
         if layout is not None:
             texts = {**{name: layout.gather(value) for name, value in texts.items()}, "documents": layout.documents}
         hidden = self.trunk(**texts)["hidden"]

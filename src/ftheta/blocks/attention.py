@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from ftheta.blocks import NORMS
-from ftheta.blocks.context import Context, Informed
+from ftheta.blocks.context import Context, Informed, Span
 from ftheta.blocks.linear import Linear
 from ftheta.blocks.mixer import Mixer
 from ftheta.blocks.paged import PagedCache
@@ -199,8 +199,9 @@ def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, scale: float | 
 
     On a CPU plain products are faster than the fused kernel at training lengths, forward and backward; elsewhere the fused one is.
     """
-    if q.device.type != "cpu" or q.shape[2] * k.shape[2] > PLAIN:
-        return F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=scale)
+    if q.device.type != "cpu" or torch.compiler.is_exporting() or q.shape[2] * k.shape[2] > PLAIN:
+        y = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=scale)
+        return y.contiguous() if torch.compiler.is_exporting() else y                      # how numbers lie in memory is the kernel's own affair
     scores = (q * (1.0 / math.sqrt(q.shape[-1]) if scale is None else scale)) @ k.transpose(-2, -1)
     if bias is not None:
         scores = scores + bias
@@ -223,8 +224,8 @@ def attend_in_blocks(
     past = total - length
 
     def block(part: Tensor, keys: Tensor, values: Tensor, start: int, first: int) -> Tensor:
-        queries = range(past + start, past + start + part.shape[2])
-        reach = range(first, first + keys.shape[2])
+        queries = Span(past + start, past + start + part.shape[2])
+        reach = Span(first, first + keys.shape[2])
         if context.relative is None:
             mask = context.allowed(length, causal, window, queries, reach)
         else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,17 @@ from ftheta.blocks.virtual import KeysAndValues, Layout
 
 if TYPE_CHECKING:
     from ftheta.blocks.mixer import Mixer
+
+
+class Span(NamedTuple):
+    """Some tokens one after another, as a `range`; its ends may be sizes that are not known yet (torch.export)."""
+
+    start: int
+    stop: int
+
+    @property
+    def size(self) -> int:
+        return self.stop - self.start
 
 
 @dataclass
@@ -103,17 +114,21 @@ class Context:
         key = (causal, window)
         if key not in self.biases:
             past = self.remembered(window)
-            self.biases[key] = self.added(length, causal, dtype, window, range(past, past + length), range(past + length))
+            self.biases[key] = self.added(length, causal, dtype, window, Span(past, past + length), Span(0, past + length))
         return self.biases[key]
 
-    def added(self, length: int, causal: bool, dtype: torch.dtype, window: int | None, queries: range, keys: range) -> Tensor | None:
+    def added(self, length: int, causal: bool, dtype: torch.dtype, window: int | None, queries: Span, keys: Span) -> Tensor | None:
         """As `bias`, for some queries and keys, counted from the first remembered token."""
         allowed = self.allowed(length, causal, window, queries, keys)
         if self.relative is None:
             return None if allowed is None else hidden_from(allowed, dtype)
         first = keys.start - queries.stop + 1
-        table = self.relative(torch.arange(first, first + len(queries) + len(keys) - 1, device=self.positions.device)).to(dtype)
-        scores = table.unfold(1, len(keys), 1).flip(1)[None]                              # row q: the distances from q to every key
+        table = self.relative(torch.arange(first, first + queries.size + keys.size - 1, device=self.positions.device)).to(dtype)
+        if torch.compiler.is_exporting():                                                 # where sizes are open there are no overlapping views
+            place = torch.arange(keys.size, device=table.device) - torch.arange(queries.size, device=table.device)[:, None] + queries.size - 1
+            scores = table[:, place][None]
+        else:
+            scores = table.unfold(1, keys.size, 1).flip(1)[None]                          # row q: the distances from q to every key
         return scores if allowed is None else scores.masked_fill(~allowed, float("-inf"))
 
     def across(self, dtype: torch.dtype) -> tuple[Tensor | None, Tensor | None]:
@@ -131,9 +146,11 @@ class Context:
         allowed = (source >= 0)[:, None, None, :]
         if self.documents is not None:
             allowed = allowed & (self.documents[:, None, :, None] == source[:, None, None, :])
+        blind = ~allowed.any(-1, keepdim=True)
+        if torch.compiler.is_exporting():                                                 # a program decides nothing by its data
+            return hidden_from(allowed | blind, dtype), blind
         if bool(allowed.all()):
             return None, None
-        blind = ~allowed.any(-1, keepdim=True)
         return (hidden_from(allowed | blind, dtype), blind) if bool(blind.any()) else (hidden_from(allowed, dtype), None)
 
     def remembered(self, window: int | None) -> int:
@@ -141,19 +158,19 @@ class Context:
         past = self.cache.length if self.cache else 0
         return past if window is None else min(past, window - 1)
 
-    def allowed(self, length: int, causal: bool, window: int | None = None, queries: range | None = None, keys: range | None = None) -> Tensor | None:
+    def allowed(self, length: int, causal: bool, window: int | None = None, queries: Span | None = None, keys: Span | None = None) -> Tensor | None:
         """Whether each query may look at each key: (T, S) or (B, 1, T, S); None when all may. `queries` and `keys`, counted from the first
         remembered token, say which of them are meant when it is not all.
         """
         past = self.remembered(window)
-        queries, keys = queries or range(past, past + length), keys or range(past + length)
+        queries, keys = queries or Span(past, past + length), keys or Span(0, past + length)
         device, shift = self.positions.device, queries.start - keys.start
         behind, ahead = queries.stop - 1 - keys.start, keys.stop - 1 - queries.start
         farthest = behind if causal else max(behind, ahead)
         reach = window or farthest + 1
         allowed: Tensor | None = None
         if (causal and ahead > 0) or farthest >= reach:
-            allowed = torch.ones(len(queries), len(keys), dtype=torch.bool, device=device).tril(shift if causal else shift + reach - 1)
+            allowed = torch.ones(queries.size, keys.size, dtype=torch.bool, device=device).tril(shift if causal else shift + reach - 1)
             if behind >= reach:
                 allowed = allowed.triu(shift - reach + 1)
         if allowed is not None and self.prefix is not None and causal:
@@ -178,6 +195,8 @@ class Context:
 
     def mixed(self) -> bool:
         """Whether some row holds more than one document; looked up once a pass."""
+        if self.borders is None and torch.compiler.is_exporting():
+            self.borders = self.documents is not None
         if self.borders is None:
             self.borders = self.documents is not None and bool(((numbers := self.numbers()) != numbers[:, :1]).any())
         return self.borders
@@ -207,4 +226,8 @@ def document_positions(documents: Tensor) -> Tensor:
     index = torch.arange(documents.shape[1], device=documents.device).expand_as(documents)
     starts = torch.ones_like(documents, dtype=torch.bool)
     starts[:, 1:] = documents[:, 1:] != documents[:, :-1]
-    return index - torch.where(starts, index, 0).cummax(dim=1).values
+    began = torch.where(starts, index, 0)
+    if torch.compiler.is_exporting():                                                    # ONNX has no running maximum
+        seen = torch.ones(documents.shape[1], documents.shape[1], dtype=torch.bool, device=documents.device).tril()
+        return index - torch.where(seen, began[:, None, :], 0).amax(-1)
+    return index - began.cummax(dim=1).values

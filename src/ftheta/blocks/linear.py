@@ -20,3 +20,9 @@ class Conv2d(nn.Conv2d):
     def forward(self, input: Tensor) -> Tensor:
         bias = None if self.bias is None else self.bias.to(input.dtype)
         return self._conv_forward(input, self.weight.to(input.dtype), bias)
+
+
+def put(model: nn.Module, name: str, part: nn.Module) -> None:
+    """Put a part where another one of this name is."""
+    parent, _, own = name.rpartition(".")
+    setattr(model.get_submodule(parent), own, part)

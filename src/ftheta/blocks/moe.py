@@ -61,7 +61,7 @@ class MoE(Informed):
         weights, chosen = shares.topk(self.active, dim=-1)                                # (N, K)
         if self.normalise:
             weights = weights / weights.sum(-1, keepdim=True)
-        if self.balance or self.z_loss:
+        if (self.balance or self.z_loss) and not torch.compiler.is_exporting():             # a matter of training
             documents = chosen.new_zeros(x.shape[:2]) if context.documents is None else context.documents
             counted = documents >= 0 if context.counted is None else context.counted
             context.auxiliary.append(self.auxiliary(logits, shares, chosen, documents, counted))
@@ -69,6 +69,9 @@ class MoE(Informed):
 
     def routed(self, tokens: Tensor, weights: Tensor, chosen: Tensor) -> Tensor:
         """Σ weights · expert(token) over the chosen experts: tokens sorted by expert, one product for each, and sorted back."""
+        if torch.compiler.is_exporting():                                                 # how many tokens an expert gets is open: every expert looks at all
+            shares = torch.zeros_like(chosen[:, :1].expand(-1, len(self.experts)), dtype=weights.dtype).scatter(1, chosen, weights)
+            return torch.stack([expert(tokens) for expert in self.experts], dim=1).mul(shares[..., None]).sum(1)
         order = chosen.flatten().argsort(stable=True)
         counts = torch.bincount(chosen.flatten(), minlength=len(self.experts)).tolist()
         parts = tokens[order // self.active].split(counts)

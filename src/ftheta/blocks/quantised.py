@@ -7,7 +7,8 @@ another, w ≈ c_q · max|w| with the 16 values c of NF4, the quantiles of a nor
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Sequence
+from typing import Any, Literal
 
 import torch
 from pydantic import Field, model_validator
@@ -15,8 +16,9 @@ from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx, once_differentiable
 from torch.nn import functional as F
 
-from ftheta.blocks.linear import Linear
+from ftheta.blocks.linear import Linear, put
 from ftheta.core.config import Config
+from ftheta.core.errors import ConfigError, Problem, suggest
 
 NF4 = (
     -1.0, -0.6961928009986877, -0.5250730514526367, -0.39491748809814453, -0.28444138169288635, -0.18477343022823334, -0.09105003625154495, 0.0,
@@ -50,7 +52,7 @@ class QuantisedLinear(nn.Module):
     def __init__(self, plain: Linear, how: Quantisation):
         super().__init__()
         self.in_features, self.out_features = plain.in_features, plain.out_features
-        self.block = how.block or 64
+        self.how, self.block = how, how.block or 64
         weight = plain.weight.detach()
         parts = rows_in_8_bits(weight) if how.bits == 8 else blocks_in_4_bits(weight, self.block)
         if how.double:
@@ -82,6 +84,27 @@ class QuantisedLinear(nn.Module):
         if self.bias is not None:
             made.bias.data.copy_(self.bias)
         return made
+
+
+def keep_in_few_bits(model: nn.Module, how: Quantisation, names: Sequence[str] | None = None) -> None:
+    """Keep linear maps of a model in few bits from now on: those named, or all. Raises ConfigError for a name that is no linear map."""
+    maps = {name: part for name, part in model.named_modules() if type(part) is Linear}
+    for name in maps if names is None else names:
+        if name not in maps:
+            raise ConfigError([Problem(("few_bits", "maps"), f"'{name}' is no linear map of the model{suggest(name, maps, 'maps')}")])
+        put(model, name, QuantisedLinear(maps[name], how))
+
+
+def few_bits(model: nn.Module) -> list[dict[str, Any]]:
+    """Which linear maps of a model are kept in few bits, and how."""
+    found: list[dict[str, Any]] = []
+    for name, part in model.named_modules():
+        if isinstance(part, QuantisedLinear):
+            how = part.how.dump()
+            if not found or found[-1]["how"] != how:
+                found.append({"how": how, "maps": []})
+            found[-1]["maps"].append(name)
+    return found
 
 
 class FrozenProduct(torch.autograd.Function):

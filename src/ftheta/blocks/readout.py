@@ -35,7 +35,7 @@ def pooled(hidden: Tensor, real: Tensor | None, pooling: PoolingName) -> Tensor:
         place = real.int().argmax(1)                                                     # rows may be padded on the left
         if pooling == "last":
             place = real.shape[1] - 1 - real.flip(1).int().argmax(1)
-        return hidden[torch.arange(len(hidden), device=hidden.device), place]
+        return hidden[torch.arange(hidden.shape[0], device=hidden.device), place]
     if real is None:
         return hidden.mean(1)
     weight = real[:, :, None].to(hidden.dtype)

@@ -18,6 +18,7 @@ from ftheta.cli.compare import compare
 from ftheta.cli.data import data
 from ftheta.cli.doctor import doctor
 from ftheta.cli.evaluate import evaluate
+from ftheta.cli.export import export
 from ftheta.cli.generate import generate
 from ftheta.cli.import_ import import_
 from ftheta.cli.list import list_
@@ -33,7 +34,7 @@ app = typer.Typer(
     name="ftheta", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
     help="Any model is y = f(x; θ): one recipe, one command, one folder.\n\nExample: ftheta run python-lm",
 )
-for verb in (run, check, plan, certify, generate, chat, predict, serve, evaluate, compare, verify, doctor):
+for verb in (run, check, plan, certify, generate, chat, predict, serve, export, evaluate, compare, verify, doctor):
     app.command()(verb)
 app.command("list")(list_)
 app.command("import")(import_)

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 import ftheta
-from ftheta.cli.arguments import ModelArgument, SetOption
+from ftheta.cli.arguments import AcceptOption, ModelArgument, SetOption
 from ftheta.cli.show import interval
 from ftheta.core.errors import UsageError
 
@@ -24,6 +24,7 @@ def evaluate(
     shots: Annotated[int | None, typer.Option(help="Answered examples before every question of a benchmark or task.")] = None,
     seed: Annotated[int, typer.Option(help="Which questions and examples are drawn.")] = 0,
     out: Annotated[Path | None, typer.Option(help="A new folder for results, pictures and the values of single units.")] = None,
+    accept: AcceptOption = None,
 ) -> None:
     """Measure a model on the test split of the recipe that made it (--set changes the recipe's evaluate section), or by benchmarks and probes.
 
@@ -38,7 +39,7 @@ def evaluate(
     if include is not None and not harness:
         raise UsageError("--include is for --harness")
     tasks = {"tasks": harness, "limit": limit, "shots": shots, "include": include and str(include)} if harness else None
-    found = ftheta.evaluate(model, changes=set_, metrics=metrics, harness=tasks, seed=seed, out=out)
+    found = ftheta.evaluate(model, changes=set_, metrics=metrics, harness=tasks, seed=seed, out=out, accept=accept)
     for m in found.measurements:
         print(f"{m.name}: {m.value:.4g}  ({interval(m.low, m.high)}, {m.n} {m.unit}s, {m.method}, seed {m.seed})")
         for name, value in m.baselines.items():

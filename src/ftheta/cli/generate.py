@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 import ftheta
-from ftheta.cli.arguments import AdapterOption, ModelArgument, with_adapter
+from ftheta.cli.arguments import AcceptOption, AdapterOption, ModelArgument, with_adapter
 
 
 def generate(
@@ -32,12 +32,13 @@ def generate(
     seed: Annotated[int, typer.Option(help="Same seed, same text.")] = 0,
     stop: Annotated[list[str], typer.Option(help="End before this text; may be given several times.")] = [],  # noqa: B006
     adapter: AdapterOption = None,
+    accept: AcceptOption = None,
 ) -> None:
     """Continue a text with a language model, printing as it goes.
 
     Example: ftheta generate runs/python-lm/model "def "
     """
-    opened = with_adapter(ftheta.load(model), adapter)
+    opened = with_adapter(ftheta.load(model, accept=accept), adapter)
     if draft is not None:
         opened.draft(ftheta.load(draft), ahead)
     fields = {

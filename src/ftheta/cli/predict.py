@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 import ftheta
-from ftheta.cli.arguments import AdapterOption, ModelArgument, with_adapter
+from ftheta.cli.arguments import AcceptOption, AdapterOption, ModelArgument, with_adapter
 
 
 def predict(
@@ -19,12 +19,13 @@ def predict(
     schema: Annotated[bool, typer.Option("--schema", help="Print what the model's task takes and gives, as JSON Schema.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, one line for each input.")] = False,
     adapter: AdapterOption = None,
+    accept: AcceptOption = None,
 ) -> None:
     """Answer inputs with a model of any family.
 
     Example: ftheta predict runs/digits-resnet/model digit.png
     """
-    opened = with_adapter(ftheta.load(model), adapter)
+    opened = with_adapter(ftheta.load(model, accept=accept), adapter)
     opened = opened if task_ is None else opened.used_for(task_)
     task = opened.task
     if schema:

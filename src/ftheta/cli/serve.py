@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 import ftheta
+from ftheta.cli.arguments import AcceptOption
 
 
 def serve(
@@ -18,10 +19,11 @@ def serve(
     memory: Annotated[int | None, typer.Option(min=1, help="MB for keys and values of each model; none: what it needs, at most half of the memory.")] = None,
     together: Annotated[int, typer.Option(min=1, help="Sequences written at a time.")] = 32,
     queue: Annotated[int, typer.Option(min=0, help="Sequences that wait at most; further ones are refused.")] = 256,
+    accept: AcceptOption = None,
 ) -> None:
     """Serve models over HTTP: OpenAI's routes, every task, health and figures.
 
     Example: ftheta serve runs/python-lm/model
     """
     fields = {"memory": None if memory is None else memory << 20, "together": together, "queue": queue}
-    ftheta.serve(models, host=host, port=port, key=key, hosts=name, settings=fields)
+    ftheta.serve(models, host=host, port=port, key=key, hosts=name, settings=fields, accept=accept)

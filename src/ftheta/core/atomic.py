@@ -125,6 +125,11 @@ class Attempt:
             os.close(descriptor)
         self.files[name] = {"bytes": place.stat().st_size, "xxh3_128": digest_file(place)}
 
+    def seal(self, facts: Mapping[str, Any] | None = None) -> None:
+        """Write the manifest of what is there, so that the folder can be read as it will be; `commit` does it in the end."""
+        files = {name: entry for name, entry in sorted(self.files.items()) if name != MANIFEST}
+        self.write(MANIFEST, sealed({"format": 1, **(facts or {}), "files": files}))
+
 
 @contextlib.contextmanager
 def commit(final: Path, facts: Mapping[str, Any] | None = None, *, replace: bool = False) -> Iterator[Attempt]:
@@ -140,8 +145,7 @@ def commit(final: Path, facts: Mapping[str, Any] | None = None, *, replace: bool
     try:
         attempt = Attempt(temporary)
         yield attempt
-        files = dict(sorted(attempt.files.items()))
-        attempt.write(MANIFEST, sealed({"format": 1, **(facts or {}), "files": files}))
+        attempt.seal(facts)
         for folder in sorted({(temporary / name).parent for name in attempt.files}, reverse=True):
             sync_folder(folder)
         aside = final.parent / f"{ASIDE}{final.name}-{secrets.token_hex(4)}"

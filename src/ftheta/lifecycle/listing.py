@@ -17,6 +17,7 @@ from ftheta.evaluation.benchmarks.benchmark import read_benchmark
 from ftheta.evaluation.benchmarks.benchmark import shipped as shipped_benchmarks
 from ftheta.evaluation.metrics import METRICS
 from ftheta.experience import ENVIRONMENTS, REWARDS
+from ftheta.export import FORMATS
 from ftheta.interop import FAMILIES
 from ftheta.lifecycle.checking import Cell, compatibility
 from ftheta.lifecycle.recipe import ALL_SOURCES, presets, read_yaml, shipped
@@ -28,7 +29,7 @@ from ftheta.training.schedules import SCHEDULES
 
 CATALOGUES: dict[str, Catalogue] = {
     "architectures": ARCHITECTURES, "augmentations": AUGMENTATIONS, "cleaning rules": RULES, "cross mixers": CROSS_MIXERS, "deduplications": DEDUPLICATIONS,
-    "environments": ENVIRONMENTS, "feedforwards": FEEDFORWARDS, "message passing": MESSAGE_PASSING, "metrics": METRICS, "mixers": MIXERS, "norms": NORMS,
+    "environments": ENVIRONMENTS, "export formats": FORMATS, "feedforwards": FEEDFORWARDS, "message passing": MESSAGE_PASSING, "metrics": METRICS, "mixers": MIXERS, "norms": NORMS,
     "objectives": OBJECTIVES, "optimizers": OPTIMIZERS, "outside families": FAMILIES, "positions": POSITIONS, "rewards": REWARDS, "rotary scalings": ROTARY_SCALINGS,
     "schedules": SCHEDULES, "sources": ALL_SOURCES, "tasks": TASKS, "tokenizers": TOKENIZERS,
 }

@@ -32,22 +32,22 @@ from ftheta.models.model import Model
 
 EXTRAS = {
     "classical": ("scikit-learn",), "cluster": ("ray",), "constrained": ("llguidance",), "data": ("ftfy", "opencc-python-reimplemented", "py3langid"),
-    "harness": ("lm-eval",), "hub": ("huggingface-hub",), "language": ("sacrebleu", "rouge-score"), "rl": ("gymnasium",),
-    "serve": ("fastapi", "uvicorn"), "vision": ("pillow",),
+    "export": ("onnx", "onnxscript", "onnxruntime", "gguf"), "harness": ("lm-eval",), "hub": ("huggingface-hub",), "language": ("sacrebleu", "rouge-score"),
+    "rl": ("gymnasium",), "serve": ("fastapi", "uvicorn"), "vision": ("pillow",),
 }
 
 
 def evaluate(
     model: str | Path, *, changes: Sequence[str] | Mapping[str, Any] = (), metrics: Sequence[Mapping[str, Any]] = (),
-    harness: Mapping[str, Any] | None = None, seed: int = 0, out: str | Path | None = None,
+    harness: Mapping[str, Any] | None = None, seed: int = 0, out: str | Path | None = None, accept: str | None = None,
 ) -> Result:
     """Measure a model folder again on the data of its recipe, with changes to the recipe's `evaluate` or `data` sections; or, with `metrics` that bring
     their own data (benchmarks, probes), on that, wherever the model is from; or with tasks of
-    lm-evaluation-harness. `out` is a new folder for results, pictures and values of units.
+    lm-evaluation-harness. `out` is a new folder for results, pictures and values of units; `accept` as in `load`.
 
     Raises UsageError when the folder does not say which recipe made it, or a metric does not fit the model.
     """
-    opened = load(model)
+    opened = load(model, accept=accept)
     found = Result() if metrics or harness else measure_again(opened, model, changes)
     if metrics:
         found.add(measure_by_themselves(opened, metrics, seed))

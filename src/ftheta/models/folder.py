@@ -6,7 +6,7 @@ folder as it is. `ftheta.json` says everything in our own terms.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +14,14 @@ import torch
 
 from ftheta.architectures import ARCHITECTURES
 from ftheta.architectures.architecture import Architecture, ArchitectureConfig, Estimator
+from ftheta.blocks.quantised import Quantisation, few_bits, keep_in_few_bits
 from ftheta.core import tensors as tensor_files
-from ftheta.core.atomic import commit, digest_file, verify
+from ftheta.core.atomic import Attempt, commit, digest_file, verify
 from ftheta.core.config import Slot
 from ftheta.core.contract import Ports
-from ftheta.core.errors import FolderError
+from ftheta.core.errors import FolderError, FthetaError
 from ftheta.data.processors import PROCESSORS
+from ftheta.data.processors.processor import Processor
 from ftheta.data.processors.text import TextProcessor
 from ftheta.interop import FAMILIES, hub, llama2c
 from ftheta.interop.huggingface.sentences import read_sentences
@@ -27,6 +29,7 @@ from ftheta.interop.mapping import Family, Line, to_ours, to_theirs
 from ftheta.interop.ours import FACTS, FORMAT, described
 from ftheta.interop.published import PUBLISHED, published
 from ftheta.models.adapters import read_adapter
+from ftheta.models.contract import GENERATION, PROMPT_FILES, contract, differences
 from ftheta.models.model import Model
 from ftheta.models.outside import expressed, read_json
 
@@ -36,38 +39,58 @@ ADAPTERS = "adapters"
 
 def save(model: Model, folder: str | Path, *, card: str = "", extra: Mapping[str, Any] | None = None, replace: bool = False) -> Path:
     """Write a model folder atomically. `card` becomes its README.md; `extra` are further JSON files by name."""
-    folder, architecture, used = Path(folder), model.architecture, dict(model.adapters.used)
+    folder = Path(folder)
+    with commit(folder, replace=replace) as attempt:
+        write_model(attempt, model, card=card, extra=extra)
+    return folder
+
+
+def write_model(attempt: Attempt, model: Model, *, card: str = "", extra: Mapping[str, Any] | None = None) -> None:
+    """The files of a model folder, into a folder that is being committed."""
+    architecture, used = model.architecture, dict(model.adapters.used)
     model.use({})                                                                         # adapters stay beside the model
     theta = {name: value.clone() if used else value for name, value in architecture.theta().items()}
     model.use(used)
-    outside = expressed(architecture.config)
-    named = theta if outside is None else to_theirs(outside[2], theta)
+    kept = few_bits(architecture)
+    outside = None if kept else expressed(architecture.config)
+    generation = generation_of(model)
     said = described(architecture.config, model.task.name, model.processor, model.provenance, "ftheta" if outside is None else outside[0])
     said |= {"adapters": used} if model.adapters.known else {}
-    with commit(folder, replace=replace) as attempt:
-        attempt.write("model.safetensors", *tensor_files.pieces(named, {"format": "pt"}))
-        attempt.write_json(FACTS, said)
-        config = {"model_type": f"ftheta_{architecture.config.name}"} if outside is None else outside[1]
-        if isinstance(model.processor, TextProcessor):
-            ids = {f"{name}_token_id": model.processor.id(name) for name in ("bos", "eos", "pad")}
-            chosen: dict[str, Any] = {"do_sample": True, "temperature": 0.8, "top_p": 0.95}
-            if "source" in architecture.config.ports().takes:
-                ids, chosen = {**ids, "decoder_start_token_id": next(iter(model.processor.answer_start), None)}, {"do_sample": False}
-            config = {**config, **{name: value for name, value in ids.items() if config.get(name) is None}}
-            attempt.write_json("generation_config.json", {**ids, **chosen})
-        if "id2label" in config:
-            names = [model.processor.label(i) for i in range(len(config["id2label"]))]
-            config = {**config, "id2label": {str(i): name for i, name in enumerate(names)}, "label2id": {name: i for i, name in enumerate(names)}}
-        attempt.write_json("config.json", config)
-        for name, data in model.processor.files().items():
-            attempt.write(name, data)
-        for name, adapter in model.adapters.known.items():
-            adapter.write(attempt, f"{ADAPTERS}/{name}/")
-        for name, value in (extra or {}).items():
-            attempt.write_json(name, value)
-        if card:
-            attempt.write_text("README.md", card)
-    return folder
+    said |= {"few_bits": kept} if kept else {}
+    said |= {"contract": contract(model.processor, generation)}
+    attempt.write("model.safetensors", *tensor_files.pieces(theta if outside is None else to_theirs(outside[2], theta), {"format": "pt"}))
+    attempt.write_json(FACTS, said)
+    write_configs(attempt, model, {"model_type": f"ftheta_{architecture.config.name}"} if outside is None else outside[1], generation)
+    for name, data in model.processor.files().items():
+        attempt.write(name, data)
+    for name, adapter in model.adapters.known.items():
+        adapter.write(attempt, f"{ADAPTERS}/{name}/")
+    for name, value in (extra or {}).items():
+        attempt.write_json(name, value)
+    if card:
+        attempt.write_text("README.md", card)
+
+
+def generation_of(model: Model) -> dict[str, Any] | None:
+    """`generation_config.json`: control tokens by their ids, and how a text is written unless said otherwise; None for what writes none."""
+    if not isinstance(model.processor, TextProcessor):
+        return None
+    ids = {f"{name}_token_id": model.processor.id(name) for name in ("bos", "eos", "pad")}
+    if "source" in model.architecture.config.ports().takes:
+        return {**ids, "decoder_start_token_id": next(iter(model.processor.answer_start), None), "do_sample": False}
+    return {**ids, "do_sample": True, "temperature": 0.8, "top_p": 0.95}
+
+
+def write_configs(attempt: Attempt, model: Model, config: Mapping[str, Any], generation: Mapping[str, Any] | None) -> None:
+    """`config.json`, with what the processor knows, and `generation_config.json`."""
+    if generation is not None:
+        attempt.write_json(GENERATION, generation)
+        ids = {name: value for name, value in generation.items() if name.endswith("_token_id") and config.get(name) is None}
+        config = {**config, **ids}
+    if "id2label" in config:
+        names = [model.processor.label(i) for i in range(len(config["id2label"]))]
+        config = {**config, "id2label": {str(i): name for i, name in enumerate(names)}, "label2id": {name: i for i, name in enumerate(names)}}
+    attempt.write_json("config.json", config)
 
 
 def find(folder: str | Path) -> Path:
@@ -108,9 +131,10 @@ def config_of(folder: str | Path) -> ArchitectureConfig:
     return architecture_config(read_facts(folder)["architecture"])
 
 
-def load(folder: str | Path) -> Model:
+def load(folder: str | Path, *, accept: str | None = None) -> Model:
     """Open a model folder (ours, or a Hugging Face folder of a known family), a model of the hub (`org/name`, `org/name@revision`) or a
-    llama2.c file. Raises FolderError with every problem found.
+    llama2.c file. `accept` is the hash of a prompt contract that is not the one the folder was written with, and meant all the same.
+    Raises FolderError with every problem found.
     """
     if Path(folder).is_file():
         config, theta, tokenizer = llama2c.read(Path(folder))
@@ -119,18 +143,45 @@ def load(folder: str | Path) -> Model:
     folder, name = located(folder)
     if not (folder / FACTS).exists():
         return load_foreign(folder, origin_of(folder, name))
-    if found := verify(folder):
-        raise FolderError(f"{folder} is not as it was written:\n  " + "\n  ".join(found))
+    found = verify(folder)
+    if others := [problem for problem in found if not of_the_prompt(problem, folder)]:
+        raise FolderError(f"{folder} is not as it was written:\n  " + "\n  ".join(others))
     facts = read_facts(folder)
     config = architecture_config(facts["architecture"])
+    processor = checked_processor(folder, facts, found, accept)
     values = tensor_files.read(folder / "model.safetensors")
     outside = None if facts["names"] == "ftheta" else expressed(config)
-    architecture = with_values(config, values, outside[2] if outside else None, folder)
-    processor = PROCESSORS.load(facts["processor"]["kind"]).load(facts["processor"], folder)
+    architecture = with_values(config, values, outside[2] if outside else None, folder, facts.get("few_bits", ()))
     model = Model(architecture, processor, facts["task"], facts["provenance"], str(folder))
     for place in sorted((folder / ADAPTERS).glob("*/")):
         model.adapters.add(place.name, read_adapter(place), str(folder))
     return model.use(facts.get("adapters", {}))
+
+
+def of_the_prompt(problem: str, folder: Path) -> bool:
+    """Whether this is about a file of the prompt contract, which may have been changed on purpose."""
+    return any(problem.startswith((f"{folder / name} was changed", f"{folder / name} has")) for name in PROMPT_FILES)
+
+
+def checked_processor(folder: Path, facts: Mapping[str, Any], changed: Sequence[str], accept: str | None) -> Processor:
+    """The processor of one of our folders. Raises FolderError when it does not keep the contract the folder was written with, unless `accept` is the hash
+    of the one that it keeps."""
+    try:
+        processor = PROCESSORS.load(facts["processor"]["kind"]).load(facts["processor"], folder)
+        kept = contract(processor, read_generation(folder))
+    except FthetaError as error:
+        raise FolderError(f"{folder} is not as it was written:\n  " + "\n  ".join(changed)) if changed else error from None
+    reasons = [*changed, *differences(facts.get("contract"), kept)]
+    if reasons and accept != kept["hash"]:
+        meant = f"it says --accept {accept}" if accept else "if that is meant"
+        now = f"\n{meant}: the prompt contract is now {kept['hash']} (--accept {kept['hash']})"
+        raise FolderError(f"{folder} is not as it was written:\n  " + "\n  ".join(reasons) + now)
+    return processor
+
+
+def read_generation(folder: Path) -> dict[str, Any] | None:
+    place = folder / GENERATION
+    return read_json(place) if place.exists() else None
 
 
 def read_facts(folder: Path) -> dict[str, Any]:
@@ -217,9 +268,13 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
     raise FolderError(f"{whole} is missing")
 
 
-def with_values(config: ArchitectureConfig, values: Mapping[str, torch.Tensor], lines: list[Line] | None, folder: Path) -> Architecture:
-    """Build an architecture and fill in its parameters, every name, shape and type checked first."""
+def with_values(
+    config: ArchitectureConfig, values: Mapping[str, torch.Tensor], lines: list[Line] | None, folder: Path, kept: Sequence[Mapping[str, Any]] = (),
+) -> Architecture:
+    """Build an architecture and fill in its parameters, every name, shape and type checked first; `kept` says what is in few bits."""
     architecture = config.build()
+    for said in kept:
+        keep_in_few_bits(architecture, Quantisation.parse(said["how"]), said["maps"])
     if isinstance(architecture, Estimator):
         architecture.reserve({name: tuple(value.shape) for name, value in values.items()})
     wanted = architecture.theta()

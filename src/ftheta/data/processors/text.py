@@ -260,7 +260,8 @@ class TextProcessor(Processor):
             raise FolderError(str(error).removeprefix("data.tokenizer.path: ")) from None
         labels = facts.get("labels", ())
         begin, end = (facts.get("begin"), facts.get("end", ())) if "kind" in facts else (taken.begin, taken.end)
-        loaded = cls(taken.tokenizer, taken.roles, begin, end, labels, facts.get("longest"), facts.get("by_words", False), taken.cutters)
+        roles = controls.said(controls.beside(folder)) if "kind" in facts else taken.roles       # ours says all of them, so a usual spelling says nothing more
+        loaded = cls(taken.tokenizer, roles, begin, end, labels, facts.get("longest"), facts.get("by_words", False), taken.cutters)
         loaded.chat_template = controls.chat_template(folder)
         return loaded
 

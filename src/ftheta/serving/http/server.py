@@ -27,11 +27,11 @@ DRAIN = 30
 
 def serve(
     models: Sequence[str | Path], *, host: str = "127.0.0.1", port: int = 8000, key: str | None = None, hosts: Sequence[str] = (),
-    settings: Settings | Mapping[str, Any] = Settings(), show: Callable[[str], None] = print,
+    settings: Settings | Mapping[str, Any] = Settings(), show: Callable[[str], None] = print, accept: str | None = None,
 ) -> None:
     """Serve these model folders until SIGTERM or Ctrl-C.
 
-    `key` is what clients must send (by default the environment's FTHETA_KEY); without one, only this machine may ask. Raises UsageError.
+    `key` is what clients must send (by default the environment's FTHETA_KEY); without one, only this machine may ask. `accept` as in `load`. Raises UsageError.
     """
     key = key or os.environ.get(KEY) or None
     if host not in LOOPBACK and key is None:
@@ -40,7 +40,7 @@ def serve(
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise UsageError(f"models: two are called '{twice[0]}': rename a folder")
     sizes = settings if isinstance(settings, Settings) else Settings.parse(dict(settings))
-    served = [Served(name, load(model), sizes) for name, model in zip(names, models, strict=True)]
+    served = [Served(name, load(model, accept=accept), sizes) for name, model in zip(names, models, strict=True)]
     for each in served:
         capacity = "" if each.worker is None else f"; {each.worker.engine.capacity}"
         show(f"{each.name}: {each.model.task.name}{capacity}")
