@@ -38,7 +38,7 @@ def full_recipe() -> dict[str, Any]:
     recipe = tiny.language(Path("nowhere"))
     recipe["data"]["pack"]["ramp"] = [{"until": 0.5, "length": 8}]
     recipe["train"] |= {"early_stop": {"patience": 3}}
-    return {**load(recipe).dump(), "arms": [{"adapt": "full"}]}
+    return {**load(recipe).dump(), "arms": [sections()["arms"].parse({"adapt": "full"}).dump()]}
 
 
 def renamed(data: Any, path: list[str], right: str, typed: str) -> Any:
