@@ -46,6 +46,17 @@ def language(folder: Path) -> dict[str, Any]:
     }
 
 
+def mixture(texts: Path) -> dict[str, Any]:
+    """Two sources of one folder, seen with unlike weights, cleaned, whole documents in rows of growing length."""
+    recipe = language(texts)
+    first, second = ({"source": {"kind": "text_files", "path": str(texts), "include": [f"*{digit}.txt" for digit in digits]}} for digits in ("01234", "56789"))
+    recipe["data"] |= {
+        "source": {"kind": "mixture", "sources": {"first": {**first, "weight": 1.0}, "second": {**second, "weight": 3.0}}, "temperature": 2.0},
+        "clean": ["normalise"], "deduplicate": ["exact"], "pack": {"length": 16, "how": "best_fit", "ramp": [{"until": 0.5, "length": 8}]},
+    }
+    return recipe
+
+
 def gan() -> dict[str, Any]:
     """A small generator and discriminator on scikit-learn's digits, each with an optimizer of its own."""
     return {

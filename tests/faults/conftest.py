@@ -40,7 +40,9 @@ def texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def recipe(texts: Path) -> Callable[[str], dict[str, Any]]:
     """A fresh copy of the tiny recipe of a family."""
-    makers: dict[str, Callable[[], dict[str, Any]]] = {"language": lambda: tiny.language(texts), "gan": tiny.gan, "policy": tiny.policy, "images": tiny.images}
+    makers: dict[str, Callable[[], dict[str, Any]]] = {
+        "language": lambda: tiny.language(texts), "mixture": lambda: tiny.mixture(texts), "gan": tiny.gan, "policy": tiny.policy, "images": tiny.images,
+    }
     return lambda family: makers[family]()
 
 

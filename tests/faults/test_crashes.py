@@ -14,7 +14,7 @@ import pytest
 from faults.children import FAMILIES, differences, left_behind
 from ftheta.core.atomic import verify
 
-EVERY = (*FAMILIES, "images")
+EVERY = (*FAMILIES, "images", "mixture")
 COMMITTING = ("write", "fsync", "rename", "mkdir")
 KILLED = -signal.SIGKILL
 
