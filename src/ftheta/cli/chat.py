@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 import ftheta
-from ftheta.cli.arguments import AcceptOption, AdapterOption, ModelArgument, with_adapter
+from ftheta.cli.arguments import AcceptOption, AdapterOption, ModelArgument, PrecisionOption, with_adapter
 
 
 def chat(
@@ -19,13 +19,14 @@ def chat(
     top_p: Annotated[float, typer.Option(help="Choose among the likeliest tokens that together hold this probability.")] = 0.95,
     seed: Annotated[int, typer.Option(help="Same seed and same words, same answers.")] = 0,
     adapter: AdapterOption = None,
+    precision: PrecisionOption = "float32",
     accept: AcceptOption = None,
 ) -> None:
     """Talk with a model, line by line; /new forgets what was said, /exit or the end of input leaves.
 
     Example: ftheta chat runs/sft/model
     """
-    opened = with_adapter(ftheta.load(model, accept=accept), adapter)
+    opened = with_adapter(ftheta.load(model, accept=accept), adapter).compute_in(precision)
     first = [{"role": "system", "content": system}] if system else []
     said = list(first)
     opened.ensure_chat()                                                                  # a model that cannot says so before anything is asked

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 import ftheta
-from ftheta.cli.arguments import AcceptOption, AdapterOption, ModelArgument, with_adapter
+from ftheta.cli.arguments import AcceptOption, AdapterOption, ModelArgument, PrecisionOption, with_adapter
 
 
 def generate(
@@ -32,15 +32,16 @@ def generate(
     seed: Annotated[int, typer.Option(help="Same seed, same text.")] = 0,
     stop: Annotated[list[str], typer.Option(help="End before this text; may be given several times.")] = [],  # noqa: B006
     adapter: AdapterOption = None,
+    precision: PrecisionOption = "float32",
     accept: AcceptOption = None,
 ) -> None:
     """Continue a text with a language model, printing as it goes.
 
     Example: ftheta generate runs/python-lm/model "def "
     """
-    opened = with_adapter(ftheta.load(model, accept=accept), adapter)
+    opened = with_adapter(ftheta.load(model, accept=accept), adapter).compute_in(precision)
     if draft is not None:
-        opened.draft(ftheta.load(draft), ahead)
+        opened.draft(ftheta.load(draft).compute_in(precision), ahead)
     fields = {
         "prompt": prompt, "most": most, "temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p, "typical": typical,
         "repetition": repetition, "presence": presence, "frequency": frequency, "no_repeat": no_repeat, "least": least, "samples": samples,

@@ -6,13 +6,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
+from torch import nn
+
 from ftheta.architectures.architecture import Architecture
-from ftheta.core.errors import UsageError
+from ftheta.core.errors import UsageError, suggest
 from ftheta.data.processors.processor import Processor
 from ftheta.models.adapters import Adapters, read_adapter
 from ftheta.models.tasks import TASKS
 from ftheta.models.tasks.task import Task
 from ftheta.models.tasks.text import Prompt, TextGeneration, Writing
+from ftheta.training.precision import TYPES
 
 
 class Model:
@@ -51,6 +54,19 @@ class Model:
             self.task.draft = None
         else:
             self.task.let_draft(other.task, ahead)
+        return self
+
+    def compute_in(self, precision: str) -> Self:
+        """Compute in `float32` or `bfloat16` from now on, with the weights of maps and embeddings kept in it, so that nothing is cast at every use.
+
+        For use, not for saving: weights are rounded to bfloat16. Raises UsageError for another name.
+        """
+        if precision not in TYPES:
+            raise UsageError(f"precision: '{precision}' is none{suggest(precision, TYPES, 'precisions')}")
+        for part in self.architecture.modules():
+            if isinstance(part, nn.Linear | nn.Conv2d | nn.Embedding):
+                part.to(TYPES[precision])
+        self.architecture.compute_dtype = TYPES[precision]
         return self
 
     def used_for(self, task: str) -> Model:
