@@ -22,7 +22,7 @@ from benchmarks.common import Row, alternate, arguments, arm, publish
 from ftheta.architectures.decoder import DecoderConfig
 from ftheta.data.processors.text import TextProcessor
 from ftheta.data.tokenizers.trained import Bytes
-from ftheta.inference.generate import Request
+from ftheta.inference.request import Request
 from ftheta.inference.sampling import Sampling
 from ftheta.models.folder import save
 from ftheta.models.model import Model
