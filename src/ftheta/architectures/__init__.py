@@ -19,8 +19,11 @@ ARCHITECTURES = Catalogue(
         "linear": "ftheta.architectures.classical:LinearConfig",
         "prompted": "ftheta.architectures.prompted:PromptedConfig",
         "resnet": "ftheta.architectures.resnet:ResNetConfig",
+        "unet": "ftheta.architectures.unet:UNetConfig",
         "vit": "ftheta.architectures.vit:ViTConfig",
     },
 )
 TRUNKS = Catalogue("trunk", {name: ARCHITECTURES.entries[name] for name in ("decoder", "encoder")})
 """Architectures of tokens that a readout can be put on."""
+PICTURE_TRUNKS = Catalogue("picture trunk", {name: ARCHITECTURES.entries[name] for name in ("convnet", "resnet", "vit")})
+"""Architectures of pictures whose maps others stand on."""

@@ -22,6 +22,7 @@ OBJECTIVES = Catalogue(
         "regression": "ftheta.objectives.regression:Regression",
         "replaced_token": "ftheta.objectives.replaced_token:ReplacedToken",
         "reward": "ftheta.objectives.reward:BradleyTerry",
+        "segmentation": "ftheta.objectives.segmentation:Segmentation",
         "span": "ftheta.objectives.reading:Spans",
         "span_corruption": "ftheta.objectives.span_corruption:SpanCorruption",
         "tagging": "ftheta.objectives.reading:Tagging",
