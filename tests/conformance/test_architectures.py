@@ -33,13 +33,14 @@ TINY = {
     "prompted": {"trunk": {"kind": "decoder", "vocab": 40, "dim": 16, "depth": 2, "context": 24, "mixer": {"kind": "attention", "heads": 2}},
                  "template": [[1, 2], "text", [3], "answer"], "words": [[5], [6, 7], [6, 8]]},
     "resnet": {"channels": 1, "classes": 3, "depths": [1, 1], "widths": [8, 16], "stem": "small"},
+    "unet": {"trunk": {"kind": "resnet", "channels": 1, "classes": 3, "depths": [1, 1], "widths": [8, 16], "stem": "small"}},
     "vit": {"channels": 1, "classes": 3, "height": 8, "width": 8, "stem": {"kind": "patches", "size": 2}, "dim": 16, "depth": 2, "layer_scale": 0.5,
             "mixer": [{"kind": "attention", "heads": 2}, {"kind": "windowed", "heads": 2, "size": 3}]},
 }
 OBJECTIVE = {
     "actor_critic": "ppo", "convnet": "classification", "decoder": "next_token", "encoder": "masked", "encoder_decoder": "next_token", "gan": {"kind": "adversarial", "noise": 6},
     "generator_discriminator": "replaced_token", "graph": "classification",
-    "headed": "classification", "prompted": "classification", "resnet": "classification", "vit": "classification",
+    "headed": "classification", "prompted": "classification", "resnet": "classification", "unet": "segmentation", "vit": "classification",
 }
 NAMES = ARCHITECTURES.names()
 LEARNING = [name for name in NAMES if name in OBJECTIVE]
@@ -69,6 +70,9 @@ def batch(name, rows=8):
         return {"nodes": torch.randn(rows, 7, generator=draws), "edges": edges, "label": torch.arange(rows) % 3, "mask": torch.ones(rows, dtype=torch.bool)}
     if name in ("convnet", "gan", "resnet", "vit"):
         return {"image": torch.rand(rows, 1, 8, 8, generator=draws), "label": torch.arange(rows) % 3}
+    if name == "unet":
+        image = torch.rand(rows, 1, 8, 8, generator=draws)
+        return {"image": image, "mask": (3 * image[:, 0]).long()}
     if name == "actor_critic":
         real = {key: torch.randn(rows, generator=draws) for key in ("log_probability", "advantage", "return", "value")}
         return {"observation": torch.randn(rows, 5, generator=draws), "action": torch.arange(rows) % 3, **real}
