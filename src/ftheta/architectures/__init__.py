@@ -8,6 +8,7 @@ ARCHITECTURES = Catalogue(
         "actor_critic": "ftheta.architectures.actor_critic:ActorCriticConfig",
         "convnet": "ftheta.architectures.convnet:ConvNetConfig",
         "decoder": "ftheta.architectures.decoder:DecoderConfig",
+        "detector": "ftheta.architectures.detector:DetectorConfig",
         "encoder": "ftheta.architectures.encoder:EncoderConfig",
         "encoder_decoder": "ftheta.architectures.encoder_decoder:EncoderDecoderConfig",
         "forest": "ftheta.architectures.classical:ForestConfig",

@@ -63,3 +63,23 @@ def png(figure: Any) -> bytes:
     figure.savefig(sink, format="png", dpi=110, bbox_inches="tight")
     plain_pyplot().close(figure)
     return sink.getvalue()
+
+
+def boxes_over(pictures: Sequence[tuple[Tensor, tuple[Tensor, Tensor], tuple[Tensor, Tensor]]], names: Sequence[str]) -> bytes:
+    """A PNG of pictures with (boxes, labels) that are there, thin and white, and those that the model found, in the colours of their classes; with a legend."""
+    pyplot = plain_pyplot()
+    from matplotlib.patches import Patch, Rectangle
+
+    columns = min(3, len(pictures))
+    figure, axes = pyplot.subplots(-(-len(pictures) // columns), columns, figsize=(4.2 * columns, 3.4 * -(-len(pictures) // columns)), squeeze=False)
+    for axis in axes.flat:
+        axis.axis("off")
+    for axis, (image, there, found) in zip(axes.flat, pictures, strict=False):
+        axis.imshow(shown(image))
+        for (boxes, labels), real in ((there, True), (found, False)):
+            for (left, top, right, bottom), label in zip(boxes.tolist(), labels.tolist(), strict=True):
+                how = {"edgecolor": "white", "linewidth": 2.4} if real else {"edgecolor": COLOURS[label % len(COLOURS)], "linewidth": 1.2}
+                axis.add_patch(Rectangle((left, top), right - left, bottom - top, fill=False, **how))
+    legend = [Patch(color=COLOURS[i % len(COLOURS)], label=name) for i, name in enumerate(names)]
+    figure.legend(handles=[*legend, Patch(facecolor="lightgrey", edgecolor="white", label="as labelled (white)")], loc="lower center", ncols=min(6, len(legend) + 1))
+    return png(figure)

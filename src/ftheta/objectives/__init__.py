@@ -9,6 +9,7 @@ OBJECTIVES = Catalogue(
         "classification": "ftheta.objectives.classification:Classification",
         "completion_policy": "ftheta.objectives.completion_policy:CompletionPolicy",
         "contrastive": "ftheta.objectives.contrastive:Contrastive",
+        "detection": "ftheta.objectives.detection:Detection",
         "distillation": "ftheta.objectives.distillation:Distillation",
         "fit": "ftheta.objectives.fit:Fit",
         "infilling": "ftheta.objectives.infilling:Infilling",

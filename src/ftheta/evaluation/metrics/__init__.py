@@ -12,6 +12,7 @@ METRICS = Catalogue(
         "bleu": "ftheta.evaluation.metrics.overlap:Bleu",
         "chrf": "ftheta.evaluation.metrics.overlap:ChrF",
         "clusters": "ftheta.evaluation.metrics.labels:Clusters",
+        "coco_map": "ftheta.evaluation.metrics.boxes:CocoMAP",
         "crows_pairs": "ftheta.evaluation.probes.crows_pairs:CrowsPairs",
         "dice": "ftheta.evaluation.metrics.masks:Dice",
         "entities": "ftheta.evaluation.metrics.entities:Entities",

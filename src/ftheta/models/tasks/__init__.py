@@ -13,6 +13,7 @@ TASKS = Catalogue(
         "marked-token-classification": "ftheta.models.tasks.tokens:MarkedTokenClassification",
         "multiple-choice": "ftheta.models.tasks.choices:MultipleChoice",
         "node-classification": "ftheta.models.tasks.graphs:NodeClassification",
+        "object-detection": "ftheta.models.tasks.detection:ObjectDetection",
         "question-answering": "ftheta.models.tasks.questions:QuestionAnswering",
         "reinforcement-learning": "ftheta.models.tasks.control:ReinforcementLearning",
         "sentence-similarity": "ftheta.models.tasks.sentences:SentenceSimilarity",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
 from pydantic import Field
@@ -30,16 +30,17 @@ class Picture(Config):
     """Nested lists, rows of columns (of channels): whole numbers 0 to 255 or shares 0 to 1."""
 
 
-class OfPictures(Task[Picture, O, ImageProcessor], ABC):
-    """What is in a picture."""
+P = TypeVar("P", bound=Picture)
 
-    input = Picture
+
+class OfPictures(Task[P, O, ImageProcessor], ABC, Generic[P, O]):
+    """What is in a picture."""
 
     def read(self, text: str) -> dict[str, Any]:
         return super().read(text) if text.lstrip().startswith(("{", "[")) else {"path": text}
 
     @torch.no_grad()
-    def look(self, inputs: Sequence[Picture]) -> tuple[Outputs, list[Frame]]:
+    def look(self, inputs: Sequence[P]) -> tuple[Outputs, list[Frame]]:
         """What the model gives for the pictures, and where each lies in what it sees. Raises UsageError, DataError."""
         for i, picture in enumerate(inputs):
             if (picture.path is None) == (picture.pixels is None):
@@ -48,10 +49,11 @@ class OfPictures(Task[Picture, O, ImageProcessor], ABC):
         return self.architecture(image=batch["image"]), frames
 
 
-class ImageClassification(OfPictures[Labelled]):
+class ImageClassification(OfPictures[Picture, Labelled]):
     """Name what is in a picture."""
 
     name = "image-classification"
+    input = Picture
     output = Labelled
 
     def run(self, inputs: Sequence[Picture]) -> list[Labelled]:
@@ -72,10 +74,11 @@ class Segmented(Config):
     """How much of what the model looks at is of each class."""
 
 
-class ImageSegmentation(OfPictures[Segmented]):
+class ImageSegmentation(OfPictures[Picture, Segmented]):
     """Say of every pixel of a picture what it shows."""
 
     name = "image-segmentation"
+    input = Picture
     output = Segmented
 
     def run(self, inputs: Sequence[Picture]) -> list[Segmented]:
