@@ -37,14 +37,14 @@ def masks_over(pictures: Sequence[tuple[Tensor, Tensor, Tensor]], names: Sequenc
     pyplot = plain_pyplot()
     from matplotlib.patches import Patch
 
-    figure, axes = pyplot.subplots(len(pictures), 3, figsize=(9.6, 3.3 * len(pictures)), squeeze=False)
+    figure, axes = pyplot.subplots(len(pictures), 3, figsize=(9.6, 3.2 * len(pictures) + 0.5), squeeze=False, layout="constrained")
     for row, (image, mask, taken) in zip(axes, pictures, strict=True):
         for axis, drawn in zip(row, (shown(image), coloured(image, mask), coloured(image, taken)), strict=True):
             axis.imshow(drawn)
             axis.axis("off")
     for axis, title in zip(axes[0], ("picture", "as labelled", "as the model sees it"), strict=True):
         axis.set_title(title)
-    figure.legend(handles=[Patch(color=COLOURS[i % len(COLOURS)], label=name) for i, name in enumerate(names)], loc="lower center", ncols=min(6, len(names)))
+    figure.legend(handles=[Patch(color=COLOURS[i % len(COLOURS)], label=name) for i, name in enumerate(names)], loc="outside lower center", ncols=min(6, len(names)))
     return png(figure)
 
 
@@ -71,7 +71,7 @@ def boxes_over(pictures: Sequence[tuple[Tensor, tuple[Tensor, Tensor], tuple[Ten
     from matplotlib.patches import Patch, Rectangle
 
     columns = min(3, len(pictures))
-    figure, axes = pyplot.subplots(-(-len(pictures) // columns), columns, figsize=(4.2 * columns, 3.4 * -(-len(pictures) // columns)), squeeze=False)
+    figure, axes = pyplot.subplots(-(-len(pictures) // columns), columns, figsize=(4.2 * columns, 3.2 * -(-len(pictures) // columns) + 0.5), squeeze=False, layout="constrained")
     for axis in axes.flat:
         axis.axis("off")
     for axis, (image, there, found) in zip(axes.flat, pictures, strict=False):
@@ -81,5 +81,5 @@ def boxes_over(pictures: Sequence[tuple[Tensor, tuple[Tensor, Tensor], tuple[Ten
                 how = {"edgecolor": "white", "linewidth": 2.4} if real else {"edgecolor": COLOURS[label % len(COLOURS)], "linewidth": 1.2}
                 axis.add_patch(Rectangle((left, top), right - left, bottom - top, fill=False, **how))
     legend = [Patch(color=COLOURS[i % len(COLOURS)], label=name) for i, name in enumerate(names)]
-    figure.legend(handles=[*legend, Patch(facecolor="lightgrey", edgecolor="white", label="as labelled (white)")], loc="lower center", ncols=min(6, len(legend) + 1))
+    figure.legend(handles=[*legend, Patch(facecolor="lightgrey", edgecolor="white", label="as labelled (white)")], loc="outside lower center", ncols=min(6, len(legend) + 1))
     return png(figure)

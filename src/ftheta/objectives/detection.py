@@ -149,5 +149,5 @@ def binary(logits: Tensor, target: Tensor) -> Tensor:
 
 def focal(logits: Tensor, target: Tensor, focus: float, balance: float) -> Tensor:
     """The focal form; see the top of the file."""
-    weight = torch.where(target > 0, 2 * balance, 2 * (1 - balance)) * (target - logits.sigmoid()).abs() ** focus
-    return weight * binary(logits, target)
+    sides = torch.where(target > 0, logits.new_tensor(2 * balance), logits.new_tensor(2 * (1 - balance)))
+    return sides * (target - logits.sigmoid()).abs() ** focus * binary(logits, target)
