@@ -127,7 +127,8 @@ def reference(expected: dict[tuple[int, int], tuple[int, float]], form: str, gam
 
 @pytest.mark.parametrize(("fields", "expected"), [
     ({"assignment": "centre", "radius": 1.5}, by_centre(1.5)), ({"assignment": "centre", "radius": 0.6, "score": "focal"}, by_centre(0.6)),
-    ({"top": 3, "fit": 2.0}, by_task(3, 0.5, 2.0)), ({"top": 50, "sureness": 1.0, "fit": 1.0, "overlap": "giou", "score": "focal", "focus": 1.5, "balance": 0.4}, by_task(50, 1.0, 1.0)),
+    ({"top": 3, "fit": 2.0}, by_task(3, 0.5, 2.0)),
+    ({"top": 50, "sureness": 1.0, "fit": 1.0, "overlap": "giou", "score": "focal", "focus": 1.5, "balance": 0.4}, by_task(50, 1.0, 1.0)),
 ])
 def test_the_loss_equals_the_one_written_out(fields: dict[str, Any], expected: dict[tuple[int, int], tuple[int, float]]) -> None:
     objective = Detection.parse({"kind": "detection", "box_weight": 3.0, "score_weight": 0.5, **fields})

@@ -11,7 +11,9 @@ from torch import Tensor
 
 from ftheta.core.contract import PADDED
 
-COLOURS = np.array([(0.12, 0.47, 0.71), (1.0, 0.5, 0.05), (0.17, 0.63, 0.17), (0.84, 0.15, 0.16), (0.58, 0.4, 0.74), (0.55, 0.34, 0.29), (0.89, 0.47, 0.76), (0.74, 0.74, 0.13)])
+COLOURS = np.array([
+    (0.12, 0.47, 0.71), (1.0, 0.5, 0.05), (0.17, 0.63, 0.17), (0.84, 0.15, 0.16), (0.58, 0.4, 0.74), (0.55, 0.34, 0.29), (0.89, 0.47, 0.76), (0.74, 0.74, 0.13),
+])
 """One class after the other; begins anew where there are more."""
 COVER = 0.45
 """How much of a picture the colour of a class hides."""
@@ -44,7 +46,8 @@ def masks_over(pictures: Sequence[tuple[Tensor, Tensor, Tensor]], names: Sequenc
             axis.axis("off")
     for axis, title in zip(axes[0], ("picture", "as labelled", "as the model sees it"), strict=True):
         axis.set_title(title)
-    figure.legend(handles=[Patch(color=COLOURS[i % len(COLOURS)], label=name) for i, name in enumerate(names)], loc="outside lower center", ncols=min(6, len(names)))
+    legend = [Patch(color=COLOURS[i % len(COLOURS)], label=name) for i, name in enumerate(names)]
+    figure.legend(handles=legend, loc="outside lower center", ncols=min(6, len(names)))
     return png(figure)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+from typing import Any
 
 import numpy as np
 import pytest
@@ -47,7 +48,7 @@ def reference(made: list[tuple[Found, torch.Tensor, torch.Tensor]]) -> tuple[flo
         for box, score, k in zip(rows(found.boxes), found.scores.tolist(), found.labels.tolist(), strict=True):
             results.append({"image_id": image, "category_id": k, "bbox": box, "score": score})
     with contextlib.redirect_stdout(io.StringIO()):
-        truth_side = COCO()
+        truth_side: Any = COCO()
         truth_side.dataset = {"info": {}, "images": [{"id": i} for i in range(len(made))], "categories": [{"id": k} for k in range(4)], "annotations": truths}
         truth_side.createIndex()
         judged = COCOeval(truth_side, truth_side.loadRes(results), "bbox")

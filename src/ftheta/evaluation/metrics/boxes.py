@@ -88,7 +88,8 @@ class CocoMAP(Metric):
         measurements = []
         for name, value, others in zip(("mAP", "mAP50"), summary(whole), np.array(again).T, strict=True):
             low, high = np.nanpercentile(others, [2.5, 97.5])
-            measurements.append(Measurement(name, value, float(low), float(high), len(pictures), "picture", "higher", "percentiles of resampled pictures", subject.seed))
+            method = "percentiles of resampled pictures"
+            measurements.append(Measurement(name, value, float(low), float(high), len(pictures), "picture", "higher", method, subject.seed))
         rows = [f"- {name}: {each[0]:.4f} at 0.5, {each.mean():.4f} in the mean" for name, each in zip(names, whole, strict=True) if np.isfinite(each).all()]
         return Result(measurements, {"boxes.png": boxes_over(shown, names)}, {"Average precision by class": "\n".join(rows)})
 
