@@ -39,7 +39,8 @@ TINY = {
             "mixer": [{"kind": "attention", "heads": 2}, {"kind": "windowed", "heads": 2, "size": 3}]},
 }
 OBJECTIVE = {
-    "actor_critic": "ppo", "convnet": "classification", "decoder": "next_token", "detector": "detection", "encoder": "masked", "encoder_decoder": "next_token", "gan": {"kind": "adversarial", "noise": 6},
+    "actor_critic": "ppo", "convnet": "classification", "decoder": "next_token", "detector": "detection", "encoder": "masked", "encoder_decoder": "next_token",
+    "gan": {"kind": "adversarial", "noise": 6},
     "generator_discriminator": "replaced_token", "graph": "classification",
     "headed": "classification", "prompted": "classification", "resnet": "classification", "unet": "segmentation", "vit": "classification",
 }
