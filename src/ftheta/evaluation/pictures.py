@@ -31,7 +31,7 @@ def coloured(image: Tensor, mask: Tensor) -> np.ndarray:
     """(H, W, 3): the picture (C, H, W) under the colours of its classes (H, W); where there is none it stays as it is."""
     base, classes = shown(image), mask.numpy()
     over = base * (1 - COVER) + COLOURS[classes % len(COLOURS)] * COVER
-    return np.where((classes == PADDED)[:, :, None], base, over)
+    return np.where((classes == PADDED)[:, :, None], base, over).clip(0, 1)               # 1 + 1e-8 may come of it
 
 
 def masks_over(pictures: Sequence[tuple[Tensor, Tensor, Tensor]], names: Sequence[str]) -> bytes:
