@@ -38,7 +38,7 @@ from ftheta.data.chat.prepare import Item, prepare_chat
 from ftheta.data.clean.rules import judge
 from ftheta.data.corpus.comparing import write_array
 from ftheta.data.documents import Document
-from ftheta.data.images import ImageDataset
+from ftheta.data.images import BoxDataset, ImageDataset, MaskDataset
 from ftheta.data.pack import Pack
 from ftheta.data.pairs import Pair, prepare_pairs
 from ftheta.data.processors.plain import PlainProcessor
@@ -106,6 +106,9 @@ def stand_ins(specs: Mapping[str, str], sizes: Mapping[str, int]) -> Batch:
         if highest is not None:
             found = torch.randint(highest, shape, generator=draws)
             return found.bool() if kind == "mask" else found
+        if kind == "boxes":                                                               # in pictures of the size that pictures have here
+            corners = torch.rand(*shape[:-1], 2, generator=draws) * known["W"] / 2
+            return torch.cat([corners, corners + 1 + known["W"] / 2 * torch.rand(corners.shape, generator=draws)], -1)
         return torch.rand(shape, generator=draws) if kind == "image" else torch.randn(shape, generator=draws)
 
     batch = {name: make(spec) for name, spec in specs.items() if not name.endswith("?")}
@@ -271,6 +274,7 @@ OBSERVERS: dict[str, Callable[[Any], Any]] = {
     "adaptation": adaptation,
     "architecture": architecture,
     "trunk": architecture,
+    "picture trunk": architecture,
     "objective": objective,
     "taught objective": objective,
     "optimizer": optimizer,
@@ -292,7 +296,7 @@ PICTURES = {
 }
 HOSTED = (
     "mixer", "cross mixer", "norm", "feedforward", "position", "vocabulary head", "readout", "message_passing", "environment", "rotary scaling",
-    "channel gate", "convolution layer", "map norm", "patch mixer", "patch position", "patch stem", "reduction", "shortcut",
+    "channel gate", "convolution layer", "map norm", "neck", "patch mixer", "patch position", "patch stem", "reduction", "shortcut",
 )
 """Sorts that are seen through whatever they are a part of."""
 HOSTS: dict[str, dict[str, Any]] = {
@@ -312,6 +316,8 @@ HOSTS: dict[str, dict[str, Any]] = {
     ], "skipped": 0.5},
     "inverted": {"gate": "squeeze_excite"},
     "resnet": {"depths": [1, 1], "widths": [8, 8], "stem_width": 4, "stem": "small"},
+    "detector": {"trunk": {"kind": "resnet", "depths": [1, 1], "widths": [8, 8], "stem_width": 4, "stem": "small"}, "width": 8, "depth": 1},
+    "unet": {"trunk": {"kind": "resnet", "depths": [1, 1], "widths": [8, 8], "stem_width": 4, "stem": "small"}, "dropout": 0.5},
     "vit": {
         "stem": {"kind": "patches", "size": 2}, "dim": 16, "depth": 2, "mixer": {"kind": "attention", "heads": 2}, "dropout": 0.1, "skipped": 0.5,
         "layer_scale": 0.5,
@@ -327,9 +333,10 @@ HOSTS: dict[str, dict[str, Any]] = {
 AROUND: dict[str, dict[str, Any]] = {"convolution layer convnext": {"stages": [{"width": 8, "depth": 2, "reduce": 2, "by": "patches"}]}}
 """What else must stand in the host of a part that does not go with every other part."""
 SUBJECTS = {
-    "accuracy": "images", "answers": "questions", "bits_per_byte": "language", "entities": "tags", "f1": "images", "generated": "gan", "loss": "language",
+    "accuracy": "images", "coco_map": "boxes", "answers": "questions", "bits_per_byte": "language", "entities": "tags", "f1": "images", "generated": "gan", "loss": "language",
     "mean_return": "policy", "mean_reward": "writer", "pearson": "scores", "perplexity": "language", "preferred": "pairs", "retrieval": "vectors",
     "samples": "language", "spearman": "scores",
+    **dict.fromkeys(("dice", "miou", "pixel_accuracy"), "masks"),
     **dict.fromkeys(("benchmark", "bleu", "chrf", "crows_pairs", "exact_match", "occupations", "rouge", "span_f1", "winogender"), "answered"),
 }
 """Which of the subjects below a metric looks at."""
@@ -410,7 +417,7 @@ def subjects(name: str) -> Subject:
     if name == "answered":
         return Subject(speaks(spells("both walked")), {"test": questions({"b": "The oth walks!", "t": "the h walked", " ": "walk", "h": "walked on"})}, {}, 0)
     kind = {
-        "images": "resnet", "language": "decoder", "pairs": "decoder", "policy": "actor_critic", "writer": "decoder",
+        "boxes": "detector", "images": "resnet", "language": "decoder", "masks": "unet", "pairs": "decoder", "policy": "actor_critic", "writer": "decoder",
         **dict.fromkeys(("critic", "questions", "scores", "tags", "vectors"), "headed"),
     }.get(name, name)
     more = {
@@ -459,6 +466,14 @@ def subjects(name: str) -> Subject:
         prepared = prepare_questions({"train": asked, "test": asked}, SIZES["T"], 1, Sections(Bytes(), place()), {})
         return Subject(Model(model, prepared.processor, "question-answering"), prepared.splits, {}, 0)
     draws = generator("digits")
+    if name == "masks":
+        images = torch.randint(256, (10, 1, 8, 8), generator=draws, dtype=torch.uint8)
+        return Subject(Model(model, PlainProcessor(), "image-segmentation"), {"test": MaskDataset(images, (images[:, 0] // 86), ("a", "b", "c"))}, {}, 0)
+    if name == "boxes":
+        images = torch.randint(256, (10, 1, 8, 8), generator=draws, dtype=torch.uint8)
+        corners = 4 * torch.rand(10, 2, 2, generator=draws)
+        labels = torch.tensor([[0, 1], [2, -1]]).repeat(5, 1)
+        return Subject(Model(model, PlainProcessor(), "object-detection"), {"test": BoxDataset(images, torch.cat([corners, corners + 3], -1), labels, ("a", "b", "c"))}, {}, 0)
     pictures = ImageDataset(torch.randint(256, (60, 1, 8, 8), generator=draws, dtype=torch.uint8), torch.arange(60) % SIZES["K"], ("a", "b", "c"))
     task = "image-classification" if name == "images" else "unconditional-image-generation"
     return Subject(Model(model, PlainProcessor(), task), {"train": pictures, "test": pictures}, {}, 0)

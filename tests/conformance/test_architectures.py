@@ -19,6 +19,7 @@ TINY = {
         {"width": 8}, {"width": 8, "layer": {"kind": "inverted", "expand": 2.0, "gate": "squeeze_excite"}}, {"width": 16, "reduce": 2, "layer": {"kind": "inverted"}},
     ]},
     "decoder": {"vocab": 40, "dim": 16, "depth": 2, "context": 12, "mixer": {"kind": "attention", "heads": 2}},
+    "detector": {"trunk": {"kind": "resnet", "channels": 1, "classes": 3, "depths": [1, 1], "widths": [8, 16], "stem": "small"}, "width": 16, "depth": 1},
     "encoder": {"vocab": 40, "dim": 16, "depth": 2, "context": 12, "mixer": {"kind": "attention", "heads": 2, "causal": False}},
     "encoder_decoder": {"vocab": 40, "dim": 16, "depth": 2, "context": 12, "mixer": {"kind": "attention", "heads": 2}, "positions": "relative"},
     "forest": {"features": 6, "classes": 3, "trees": 5},
@@ -33,13 +34,15 @@ TINY = {
     "prompted": {"trunk": {"kind": "decoder", "vocab": 40, "dim": 16, "depth": 2, "context": 24, "mixer": {"kind": "attention", "heads": 2}},
                  "template": [[1, 2], "text", [3], "answer"], "words": [[5], [6, 7], [6, 8]]},
     "resnet": {"channels": 1, "classes": 3, "depths": [1, 1], "widths": [8, 16], "stem": "small"},
+    "unet": {"trunk": {"kind": "resnet", "channels": 1, "classes": 3, "depths": [1, 1], "widths": [8, 16], "stem": "small"}},
     "vit": {"channels": 1, "classes": 3, "height": 8, "width": 8, "stem": {"kind": "patches", "size": 2}, "dim": 16, "depth": 2, "layer_scale": 0.5,
             "mixer": [{"kind": "attention", "heads": 2}, {"kind": "windowed", "heads": 2, "size": 3}]},
 }
 OBJECTIVE = {
-    "actor_critic": "ppo", "convnet": "classification", "decoder": "next_token", "encoder": "masked", "encoder_decoder": "next_token", "gan": {"kind": "adversarial", "noise": 6},
+    "actor_critic": "ppo", "convnet": "classification", "decoder": "next_token", "detector": "detection", "encoder": "masked", "encoder_decoder": "next_token",
+    "gan": {"kind": "adversarial", "noise": 6},
     "generator_discriminator": "replaced_token", "graph": "classification",
-    "headed": "classification", "prompted": "classification", "resnet": "classification", "vit": "classification",
+    "headed": "classification", "prompted": "classification", "resnet": "classification", "unet": "segmentation", "vit": "classification",
 }
 NAMES = ARCHITECTURES.names()
 LEARNING = [name for name in NAMES if name in OBJECTIVE]
@@ -69,6 +72,14 @@ def batch(name, rows=8):
         return {"nodes": torch.randn(rows, 7, generator=draws), "edges": edges, "label": torch.arange(rows) % 3, "mask": torch.ones(rows, dtype=torch.bool)}
     if name in ("convnet", "gan", "resnet", "vit"):
         return {"image": torch.rand(rows, 1, 8, 8, generator=draws), "label": torch.arange(rows) % 3}
+    if name == "detector":
+        corners = torch.randint(4, (rows, 1, 2), generator=draws).float()
+        boxes, label = torch.cat([corners, corners + 4], -1), torch.arange(rows)[:, None] % 3
+        image = torch.rand(rows, 1, 8, 8, generator=draws)
+        return {"image": image, "boxes": boxes, "box_label": label}
+    if name == "unet":
+        image = torch.rand(rows, 1, 8, 8, generator=draws)
+        return {"image": image, "mask": (3 * image[:, 0]).long()}
     if name == "actor_critic":
         real = {key: torch.randn(rows, generator=draws) for key in ("log_probability", "advantage", "return", "value")}
         return {"observation": torch.randn(rows, 5, generator=draws), "action": torch.arange(rows) % 3, **real}

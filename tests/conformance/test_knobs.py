@@ -25,7 +25,7 @@ import numpy as np
 import pytest
 
 import tiny
-from ftheta.architectures import ARCHITECTURES, TRUNKS
+from ftheta.architectures import ARCHITECTURES, PICTURE_TRUNKS, TRUNKS
 from ftheta.architectures.decoder import DecoderConfig
 from ftheta.core.atomic import commit
 from ftheta.core.config import Config, Slot, merge
@@ -177,6 +177,11 @@ ENTRIES: dict[str, dict[str, Any]] = {
     "source text_files.header": {"path": "FILES/reviews.csv"},
     "source text_files.inside": {"path": "FILES/asked.json", "text": "context", "inside": "data.paragraphs", "facts": ["title"]},
     "metric entities": {"batch": 16},
+    **{f"objective detection.{field}": {"score": "focal"} for field in ("balance", "focus")},
+    "objective detection.radius": {"assignment": "centre", "radius": 0.5},
+    "objective detection.top": {"top": 2},
+    "metric coco_map": {"batch": 4},
+    "objective segmentation": {"dice": 0.5, "focus": 1.0},
     "source tagged_text": {"path": "FILES/names.conll"},
     "source pairs": {"path": "FILES/alike.csv", "score": "score", "negative": "negative"},
     "source text_table": {"path": "FILES/reviews.csv"},
@@ -243,6 +248,11 @@ VALUES: dict[str, list[Any]] = {
     }.items()},
     "adapt": ["lora"],
     "architecture convnet.stages": [[{"width": 4}]],
+    "architecture detector.strides": [[2]],
+    "architecture detector.trunk": [{"kind": "convnet", "channels": 1, "classes": 3, "stages": [{"width": 4}, {"width": 6, "reduce": 2}]}],
+    "architecture unet.skips": [[]],
+    "architecture unet.trunk": [{"kind": "convnet", "channels": 1, "classes": 3, "stages": [{"width": 4}, {"width": 6, "reduce": 2}]}],
+    "architecture unet.widths": [[6]],
     "channel gate squeeze_excite.multiple": [8],
     "convolution layer convnext.kernel": [5],
     "convolution layer inverted.kernel": [5],
@@ -406,6 +416,7 @@ VALUES: dict[str, list[Any]] = {
 
 for table in (ENTRIES, VALUES):
     table |= {key.replace("source", "source of documents", 1): value for key, value in table.items() if key.startswith("source text_files")}
+    table |= {key.replace("architecture", "picture trunk", 1): value for key, value in table.items() for name in PICTURE_TRUNKS.names() if key.startswith(f"architecture {name}.")}
 
 LANGUAGE = "language"
 GIVEN = {"tokenizer": {"kind": "file", "path": "FILES/model/tokenizer.json"}}
@@ -617,7 +628,7 @@ def parsed(knob: Knob, fields: dict[str, Any]) -> Any:
 def entry_fields(knob: Knob) -> dict[str, Any]:
     """The entry before the change, with all its fields."""
     fields = {"kind": knob.name, **HOSTS.get(knob.name, {}), **ENTRIES.get(str(knob), ENTRIES.get(f"{knob.sort} {knob.name}", {}))}
-    if knob.sort in (ARCHITECTURES.sort, TRUNKS.sort):
+    if knob.sort in (ARCHITECTURES.sort, TRUNKS.sort, PICTURE_TRUNKS.sort):
         fields = with_sizes(knob.name, fields)
     return parsed(knob, fields).dump()
 

@@ -8,6 +8,7 @@ ARCHITECTURES = Catalogue(
         "actor_critic": "ftheta.architectures.actor_critic:ActorCriticConfig",
         "convnet": "ftheta.architectures.convnet:ConvNetConfig",
         "decoder": "ftheta.architectures.decoder:DecoderConfig",
+        "detector": "ftheta.architectures.detector:DetectorConfig",
         "encoder": "ftheta.architectures.encoder:EncoderConfig",
         "encoder_decoder": "ftheta.architectures.encoder_decoder:EncoderDecoderConfig",
         "forest": "ftheta.architectures.classical:ForestConfig",
@@ -19,8 +20,11 @@ ARCHITECTURES = Catalogue(
         "linear": "ftheta.architectures.classical:LinearConfig",
         "prompted": "ftheta.architectures.prompted:PromptedConfig",
         "resnet": "ftheta.architectures.resnet:ResNetConfig",
+        "unet": "ftheta.architectures.unet:UNetConfig",
         "vit": "ftheta.architectures.vit:ViTConfig",
     },
 )
 TRUNKS = Catalogue("trunk", {name: ARCHITECTURES.entries[name] for name in ("decoder", "encoder")})
 """Architectures of tokens that a readout can be put on."""
+PICTURE_TRUNKS = Catalogue("picture trunk", {name: ARCHITECTURES.entries[name] for name in ("convnet", "resnet", "vit")})
+"""Architectures of pictures whose maps others stand on."""

@@ -135,6 +135,8 @@ class StageLayers(nn.Module):
 class ConvNet(ImageTrunk):
     """image (B, C, H, W) → features (B, D), logits (B, K)."""
 
+    answering = ("last_norm", "dense", "head")
+
     def __init__(self, config: ConvNetConfig):
         super().__init__()
         self.config: ConvNetConfig = config

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple, Self
 
 from torch import Tensor
 
@@ -42,6 +42,14 @@ class ImageTrunk(Architecture):
     """image (B, C, H, W) → its maps, step by step."""
 
     config: ImageTrunkConfig
+    answering: ClassVar[tuple[str, ...]] = ("head",)
+    """The parts that make an answer of the last map."""
+
+    def without_answer(self) -> Self:
+        """The trunk without the parts that answer, for whoever stands on its maps."""
+        for name in self.answering:
+            delattr(self, name)
+        return self
 
     @abstractmethod
     def walk(self, image: Tensor) -> Iterator[Tensor]:

@@ -115,6 +115,8 @@ class ViTConfig(ImageTrunkConfig):
 class ViT(ImageTrunk):
     """image (B, C, H, W) → features (B, D), logits (B, K)."""
 
+    answering = ("head", "distilled")
+
     def __init__(self, config: ViTConfig):
         super().__init__()
         self.config: ViTConfig = config

@@ -18,6 +18,7 @@ REDUCTIONS = Catalogue(
     "reduction", {"max_pool": "ftheta.blocks.reduction:MaxPool", "patches": "ftheta.blocks.reduction:Patches", "stride": "ftheta.blocks.reduction:Stride"},
 )
 SHORTCUTS = Catalogue("shortcut", {"pad": "ftheta.blocks.shortcut:Pad", "projection": "ftheta.blocks.shortcut:Projection"})
+NECKS = Catalogue("neck", {"fpn": "ftheta.blocks.neck:FPN", "pan": "ftheta.blocks.neck:PAN"})
 MIXERS = Catalogue(
     "mixer",
     {

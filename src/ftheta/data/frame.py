@@ -52,6 +52,17 @@ class Frame(NamedTuple):
         edges = torch.tensor([width, height, width, height]).to(boxes)
         return torch.minimum(((boxes - self.offset(boxes)) / self.scale(boxes)).clamp(min=0), edges)
 
+    def back_map(self, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Values (C, H, W) of the frame's pixels → (C, h, w) of the picture's own, bilinear, and (h, w) which of these the frame shows."""
+        grid, seen = [], []
+        for own, inner, offset, side in zip(self.picture, self.inner, (self.top, self.left), self.size, strict=True):
+            place = (torch.arange(own, dtype=torch.float64) + 0.5) * (inner / own) + offset
+            seen.append((place >= 0) & (place <= side))
+            grid.append((place * (2 / side) - 1).to(values))                              # grid_sample counts from -1 to 1
+        points = torch.stack([grid[1].expand(self.picture), grid[0][:, None].expand(self.picture)], -1)
+        found = torch.nn.functional.grid_sample(values[None], points[None], mode="bilinear", padding_mode="border", align_corners=False)[0]
+        return found, seen[0][:, None] & seen[1]
+
     def scale(self, like: Tensor) -> Tensor:
         down, right = self.inner[0] / self.picture[0], self.inner[1] / self.picture[1]
         return torch.tensor([right, down, right, down]).to(like)

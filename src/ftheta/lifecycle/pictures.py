@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,15 +10,9 @@ import matplotlib
 matplotlib.use("Agg")
 
 from matplotlib import pyplot as plt
-from matplotlib.figure import Figure
 from torch import Tensor
 
-
-def png(figure: Figure) -> bytes:
-    sink = io.BytesIO()
-    figure.savefig(sink, format="png", dpi=110, bbox_inches="tight")
-    plt.close(figure)
-    return sink.getvalue()
+from ftheta.evaluation.pictures import png
 
 
 def beside(images: Tensor) -> bytes:

@@ -79,20 +79,26 @@ class ImageProcessor(Processor):
         `Path` or `bytes` is a picture file (read by pillow), resized if need be; text is never taken for a path, since it may come
         from a stranger.
         """
+        return self.placed(pictures)[0]
+
+    def placed(self, pictures: Sequence[Any]) -> tuple[Batch, list[Frame]]:
+        """What `encode` gives, and where each picture lies in what the model sees of it."""
         if not len(pictures):
             raise DataError("no pictures were given")
-        images = []
+        images, frames = [], []
         for number, picture in enumerate(pictures):
             try:
-                images.append(self.decode_file(picture) if isinstance(picture, Path | bytes) else self.check_array(picture))
+                image, own = self.decode_file(picture) if isinstance(picture, Path | bytes) else self.check_array(picture)
             except DataError as error:
                 raise DataError(f"picture {number}: {error}") from None
+            images.append(image)
+            frames.append(self.frame(own) if self.crop is None or image.shape[1:] != self.crop else frame_of(self.crop, None, self.fit))
         if len({image.shape for image in images}) > 1:
             raise DataError(f"pictures of one batch must have one size, got {', '.join(sorted({f'{i.shape[1]}×{i.shape[2]}' for i in images}))}")
-        return self.finish({"image": torch.stack(images)})
+        return self.finish({"image": torch.stack(images)}), frames
 
-    def check_array(self, picture: Any) -> Tensor:
-        """(C, H, W) float32 in [0, 1]."""
+    def check_array(self, picture: Any) -> tuple[Tensor, Size]:
+        """(C, H, W) float32 in [0, 1], and its size."""
         if isinstance(picture, str):
             raise DataError("expected numbers, got text; for a picture file give a pathlib.Path or its bytes")
         try:
@@ -111,7 +117,7 @@ class ImageProcessor(Processor):
             array = array.transpose(2, 0, 1)
         if array.ndim != 3 or array.shape[0] != self.channels or not self.fits(array.shape[1:]):
             raise DataError(f"shape {np.shape(picture)} does not fit: expected {self.expected()}")
-        return torch.from_numpy(array.astype(np.float32)) / most
+        return torch.from_numpy(array.astype(np.float32)) / most, (array.shape[1], array.shape[2])
 
     def fits(self, size: tuple[int, ...]) -> bool:
         return self.size is None or tuple(size) in (self.size, self.crop)
@@ -121,13 +127,14 @@ class ImageProcessor(Processor):
         grey = f"({height}, {width}), " if self.channels == 1 else ""
         return f"{grey}({height}, {width}, {self.channels}) or ({self.channels}, {height}, {width})"
 
-    def decode_file(self, file: Path | bytes) -> Tensor:
-        """(C, H, W) in [0, 1] of a picture file, made grey or colour and laid into its frame. Raises DataError."""
+    def decode_file(self, file: Path | bytes) -> tuple[Tensor, Size]:
+        """(C, H, W) in [0, 1] of a picture file, made grey or colour and laid into its frame, and its own size. Raises DataError."""
         if self.channels not in (1, 3):
             raise DataError(f"picture files have 1 or 3 channels here, and this model wants {self.channels}: give arrays")
         try:
             data = file if isinstance(file, bytes) else contents(file)
-            return torch.from_numpy(self.pixels(decode(data, self.channels))).float() / 255
+            decoded = decode(data, self.channels)
+            return torch.from_numpy(self.pixels(decoded)).float() / 255, (decoded.picture.height, decoded.picture.width)
         except BadFile as reason:
             raise DataError(str(reason)) from None
 

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from abc import ABC
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
 from pydantic import Field
 
+from ftheta.architectures.architecture import Outputs
 from ftheta.core.config import Config
+from ftheta.core.contract import PADDED
 from ftheta.core.errors import UsageError
 from ftheta.core.random import generator
+from ftheta.data.frame import Frame
 from ftheta.data.processors.image import ImageProcessor
 from ftheta.models.tasks.answers import Labelled, labelled
-from ftheta.models.tasks.task import Task
+from ftheta.models.tasks.task import O, Task
 
 
 class Picture(Config):
@@ -26,26 +30,73 @@ class Picture(Config):
     """Nested lists, rows of columns (of channels): whole numbers 0 to 255 or shares 0 to 1."""
 
 
-class ImageClassification(Task[Picture, Labelled, ImageProcessor]):
+P = TypeVar("P", bound=Picture)
+
+
+class OfPictures(Task[P, O, ImageProcessor], ABC, Generic[P, O]):
+    """What is in a picture."""
+
+    def read(self, text: str) -> dict[str, Any]:
+        return super().read(text) if text.lstrip().startswith(("{", "[")) else {"path": text}
+
+    @torch.no_grad()
+    def look(self, inputs: Sequence[P]) -> tuple[Outputs, list[Frame]]:
+        """What the model gives for the pictures, and where each lies in what it sees. Raises UsageError, DataError."""
+        for i, picture in enumerate(inputs):
+            if (picture.path is None) == (picture.pixels is None):
+                raise UsageError(f"picture {i}: give path or pixels")
+        batch, frames = self.processor.placed([Path(picture.path) if picture.path is not None else picture.pixels for picture in inputs])
+        return self.architecture(image=batch["image"]), frames
+
+
+class ImageClassification(OfPictures[Picture, Labelled]):
     """Name what is in a picture."""
 
     name = "image-classification"
     input = Picture
     output = Labelled
 
-    def read(self, text: str) -> dict[str, Any]:
-        return super().read(text) if text.lstrip().startswith(("{", "[")) else {"path": text}
-
-    @torch.no_grad()
     def run(self, inputs: Sequence[Picture]) -> list[Labelled]:
-        for i, picture in enumerate(inputs):
-            if (picture.path is None) == (picture.pixels is None):
-                raise UsageError(f"picture {i}: give path or pixels")
-        batch = self.processor.encode([Path(picture.path) if picture.path is not None else picture.pixels for picture in inputs])
-        return labelled(self.architecture(image=batch["image"])["logits"], self.processor)
+        return labelled(self.look(inputs)[0]["logits"], self.processor)
 
     def show(self, output: Labelled) -> str:
         return output.line()
+
+
+class Segmented(Config):
+    """The class of every pixel."""
+
+    mask: list[list[int]]
+    """Rows of columns of the picture as it was given: which of `labels`, -1 where the model does not look (what `crop` cuts off)."""
+    labels: list[str]
+    """The classes."""
+    shares: dict[str, float]
+    """How much of what the model looks at is of each class."""
+
+
+class ImageSegmentation(OfPictures[Picture, Segmented]):
+    """Say of every pixel of a picture what it shows."""
+
+    name = "image-segmentation"
+    input = Picture
+    output = Segmented
+
+    def run(self, inputs: Sequence[Picture]) -> list[Segmented]:
+        outputs, frames = self.look(inputs)
+        names = [self.processor.label(i) for i in range(outputs["logits"].shape[1])]
+        answers = []
+        for logits, frame in zip(outputs["logits"].float(), frames, strict=True):
+            values, seen = frame.back_map(logits.softmax(0))
+            mask = values.argmax(0).masked_fill(~seen, PADDED)
+            counts = torch.bincount(mask[seen], minlength=len(names))
+            shares = {name: count / max(1, int(seen.sum())) for name, count in zip(names, counts.tolist(), strict=True)}
+            answers.append(Segmented(mask=mask.tolist(), labels=names, shares=shares))
+        return answers
+
+    def show(self, output: Segmented) -> str:
+        """Every class that is there, with its share of the picture."""
+        there = sorted(output.shares.items(), key=lambda item: -item[1])
+        return f"{len(output.mask)}×{len(output.mask[0])} pixels: " + ", ".join(f"{name} {share:.1%}" for name, share in there if share)
 
 
 class Wish(Config):
