@@ -327,6 +327,7 @@ HOSTS: dict[str, dict[str, Any]] = {
 AROUND: dict[str, dict[str, Any]] = {"convolution layer convnext": {"stages": [{"width": 8, "depth": 2, "reduce": 2, "by": "patches"}]}}
 """What else must stand in the host of a part that does not go with every other part."""
 SUBJECTS = {
+    "calibration": "unsure", **dict.fromkeys(("confusion", "evidence", "robustness"), "images"),
     "accuracy": "images", "answers": "questions", "bits_per_byte": "language", "entities": "tags", "f1": "images", "generated": "gan", "loss": "language",
     "mean_return": "policy", "mean_reward": "writer", "pearson": "scores", "perplexity": "language", "preferred": "pairs", "retrieval": "vectors",
     "samples": "language", "spearman": "scores",
@@ -410,7 +411,7 @@ def subjects(name: str) -> Subject:
     if name == "answered":
         return Subject(speaks(spells("both walked")), {"test": questions({"b": "The oth walks!", "t": "the h walked", " ": "walk", "h": "walked on"})}, {}, 0)
     kind = {
-        "images": "resnet", "language": "decoder", "pairs": "decoder", "policy": "actor_critic", "writer": "decoder",
+        "images": "resnet", "unsure": "resnet", "language": "decoder", "pairs": "decoder", "policy": "actor_critic", "writer": "decoder",
         **dict.fromkeys(("critic", "questions", "scores", "tags", "vectors"), "headed"),
     }.get(name, name)
     more = {
@@ -420,7 +421,7 @@ def subjects(name: str) -> Subject:
     }.get(name, {})
     config = Slot(ARCHITECTURES).parse(with_sizes(kind, {**HOSTS.get(kind, {}), **more}))
     assert isinstance(config, ArchitectureConfig)
-    model: Architecture = scatter(config.build(), 0)
+    model: Architecture = scatter(config.build(), 0, 0.1 if name == "unsure" else 0.4)
     if name == "policy":
         return Subject(Model(model.eval(), PlainProcessor(), "reinforcement-learning"), {}, {}, 0, RolloutsConfig())
     if name == "language":
@@ -460,7 +461,7 @@ def subjects(name: str) -> Subject:
         return Subject(Model(model, prepared.processor, "question-answering"), prepared.splits, {}, 0)
     draws = generator("digits")
     pictures = ImageDataset(torch.randint(256, (60, 1, 8, 8), generator=draws, dtype=torch.uint8), torch.arange(60) % SIZES["K"], ("a", "b", "c"))
-    task = "image-classification" if name == "images" else "unconditional-image-generation"
+    task = "image-classification" if name in ("images", "unsure") else "unconditional-image-generation"
     return Subject(Model(model, PlainProcessor(), task), {"train": pictures, "test": pictures}, {}, 0)
 
 
