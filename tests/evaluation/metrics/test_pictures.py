@@ -65,7 +65,7 @@ def naive_error(confidence: np.ndarray, hits: np.ndarray, bins: int) -> float:
         inside = [i for i, c in enumerate(confidence) if b / bins < c <= (b + 1) / bins]
         if inside:
             total += len(inside) / len(confidence) * abs(np.mean(confidence[inside]) - np.mean(hits[inside]))
-    return total
+    return float(total)
 
 
 def test_calibration_error_is_its_formula() -> None:

@@ -40,6 +40,8 @@ class Robustness(Metric):
     """Qualities of JPEG (needs pillow)."""
     shift: tuple[Annotated[int, Field(gt=0)], ...] = (1, 2)
     """Pixels by which pictures are moved left, right, up or down, which of them by chance; the edge is continued."""
+    most: int = Field(default=2000, gt=0)
+    """Of a larger split so many pictures, drawn at random."""
     batch: int = Field(default=256, gt=0)
     """Pictures looked at together; changes nothing but speed."""
 
@@ -58,26 +60,27 @@ class Robustness(Metric):
 
     def measure(self, subject: Subject) -> Result:
         dataset = split_of(subject, "robustness")
-        whole = proportion(*self.right(subject.model, dataset, None))
+        rows = torch.randperm(len(dataset), generator=generator(subject.seed, "robustness"))[: self.most].sort().values
+        whole = proportion(self.right(subject.model, dataset, rows, None), len(rows))
         measurements = []
         for name, worse in self.ways(subject.seed).items():
-            found = proportion(*self.right(subject.model, dataset, worse))
+            found = proportion(self.right(subject.model, dataset, rows, worse), len(rows))
             measurements.append(Measurement(
-                f"accuracy with {name}", found.value, found.low, found.high, len(dataset), "example", "higher", found.method, subject.seed,
+                f"accuracy with {name}", found.value, found.low, found.high, len(rows), "example", "higher", found.method, subject.seed,
                 baselines={"as they are": whole.value},
             ))
         return Result(measurements)
 
     @torch.no_grad()
-    def right(self, model: Model, dataset: Dataset, worse: Worse | None) -> tuple[int, int]:
-        """How many pictures are named rightly, of how many."""
+    def right(self, model: Model, dataset: Dataset, rows: Tensor, worse: Worse | None) -> int:
+        """How many of these pictures are named rightly."""
         model.architecture.eval()
         hits = 0
-        for rows in torch.arange(len(dataset)).split(self.batch):
-            raw = dataset.raw(rows)
-            batch = dataset.finish(raw if worse is None else {**raw, "image": worse(raw["image"], rows)})
+        for part in rows.split(self.batch):
+            raw = dataset.raw(part)
+            batch = dataset.finish(raw if worse is None else {**raw, "image": worse(raw["image"], part)})
             hits += int((call(model.architecture, batch)["logits"].argmax(-1) == batch["label"]).sum())
-        return hits, len(dataset)
+        return hits
 
 
 def noisy(strength: float, seed: int) -> Worse:

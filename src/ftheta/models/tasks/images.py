@@ -1,20 +1,21 @@
-"""Tasks over pictures: name what is in one, make new ones."""
+"""Tasks over pictures: name what is in one, turn one into a vector, make new ones."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from pydantic import Field
+from torch import Tensor
 
 from ftheta.core.config import Config
 from ftheta.core.errors import UsageError
 from ftheta.core.random import generator
 from ftheta.data.processors.image import ImageProcessor
 from ftheta.models.tasks.answers import Labelled, labelled
-from ftheta.models.tasks.task import Task
+from ftheta.models.tasks.task import O, Task
 
 
 class Picture(Config):
@@ -26,26 +27,55 @@ class Picture(Config):
     """Nested lists, rows of columns (of channels): whole numbers 0 to 255 or shares 0 to 1."""
 
 
-class ImageClassification(Task[Picture, Labelled, ImageProcessor]):
-    """Name what is in a picture."""
+class LookingTask(Task[Picture, O, ImageProcessor]):
+    """A task that looks at pictures."""
 
-    name = "image-classification"
     input = Picture
-    output = Labelled
 
     def read(self, text: str) -> dict[str, Any]:
         return super().read(text) if text.lstrip().startswith(("{", "[")) else {"path": text}
 
     @torch.no_grad()
-    def run(self, inputs: Sequence[Picture]) -> list[Labelled]:
+    def looked(self, inputs: Sequence[Picture]) -> Mapping[str, Tensor]:
+        """What the model gives for these pictures."""
         for i, picture in enumerate(inputs):
             if (picture.path is None) == (picture.pixels is None):
                 raise UsageError(f"picture {i}: give path or pixels")
         batch = self.processor.encode([Path(picture.path) if picture.path is not None else picture.pixels for picture in inputs])
-        return labelled(self.architecture(image=batch["image"])["logits"], self.processor)
+        return self.architecture(image=batch["image"])
+
+
+class ImageClassification(LookingTask[Labelled]):
+    """Name what is in a picture."""
+
+    name = "image-classification"
+    output = Labelled
+
+    def run(self, inputs: Sequence[Picture]) -> list[Labelled]:
+        return labelled(self.looked(inputs)["logits"], self.processor)
 
     def show(self, output: Labelled) -> str:
         return output.line()
+
+
+class Vector(Config):
+    """What a model makes of a picture."""
+
+    features: list[float]
+    """One vector."""
+
+
+class ImageFeatureExtraction(LookingTask[Vector]):
+    """Turn a picture into a vector."""
+
+    name = "image-feature-extraction"
+    output = Vector
+
+    def run(self, inputs: Sequence[Picture]) -> list[Vector]:
+        return [Vector(features=row) for row in self.looked(inputs)["features"].float().tolist()]
+
+    def show(self, output: Vector) -> str:
+        return " ".join(f"{value:.4f}" for value in output.features[:8]) + (" ..." if len(output.features) > 8 else "")
 
 
 class Wish(Config):
