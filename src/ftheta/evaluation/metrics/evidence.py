@@ -25,6 +25,7 @@ from ftheta.blocks.attention import MultiHead
 from ftheta.blocks.context import Context
 from ftheta.core.contract import Ports
 from ftheta.core.errors import UsageError
+from ftheta.core.random import generator
 from ftheta.evaluation.bars import plain
 from ftheta.evaluation.metrics.labels import split_of
 from ftheta.evaluation.metrics.metric import Metric, Result, Subject
@@ -35,7 +36,7 @@ class Evidence(Metric):
 
     kind: Literal["evidence"] = "evidence"
     pictures: int = Field(default=8, gt=0, le=32)
-    """How many, the first of the split."""
+    """How many, drawn at random."""
 
     def needs(self) -> dict[str, str]:
         return {"logits": "logits B K"}
@@ -51,7 +52,7 @@ class Evidence(Metric):
 
     def measure(self, subject: Subject) -> Result:
         dataset, model = split_of(subject, "evidence"), subject.model.architecture.eval()
-        rows = torch.arange(min(self.pictures, len(dataset)))
+        rows = torch.randperm(len(dataset), generator=generator(subject.seed, "evidence"))[: self.pictures]
         raw = dataset.raw(rows)
         batch = dataset.finish(raw)
         if isinstance(model, MapTrunk):
@@ -60,7 +61,7 @@ class Evidence(Metric):
             heat, answers = rollout(model, batch["image"])
         else:
             raise UsageError("evidence looks into resnet, convnet and vit")
-        titles = [f"{self.named(subject, int(k))}" + ("" if k == label else f" (is {self.named(subject, int(label))})")
+        titles = [f"{self.named(subject, int(k))}" + ("" if k == label else f"\nis {self.named(subject, int(label))}")
                   for k, label in zip(answers, batch["label"], strict=True)]
         return Result(pictures={"evidence.png": drawn(raw["image"], heat, titles)})
 
@@ -121,7 +122,7 @@ def drawn(images: Tensor, heat: Tensor, titles: Sequence[str]) -> bytes:
             axes[row][column].imshow(shown, cmap="gray", vmin=0, vmax=1)
             axes[row][column].axis("off")
         axes[1][column].imshow(warm.numpy(), cmap="inferno", alpha=0.6)
-        axes[0][column].set_title(plain(title), fontsize=7)
+        axes[0][column].set_title("\n".join(map(plain, title.split("\n"))), fontsize=7)
     sink = io.BytesIO()
     figure.savefig(sink, format="png", dpi=110, bbox_inches="tight")
     return sink.getvalue()
