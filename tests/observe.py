@@ -333,6 +333,7 @@ HOSTS: dict[str, dict[str, Any]] = {
 AROUND: dict[str, dict[str, Any]] = {"convolution layer convnext": {"stages": [{"width": 8, "depth": 2, "reduce": 2, "by": "patches"}]}}
 """What else must stand in the host of a part that does not go with every other part."""
 SUBJECTS = {
+    "calibration": "unsure", **dict.fromkeys(("confusion", "evidence", "robustness"), "images"),
     "accuracy": "images", "coco_map": "boxes", "answers": "questions", "bits_per_byte": "language", "entities": "tags", "f1": "images", "generated": "gan", "loss": "language",
     "mean_return": "policy", "mean_reward": "writer", "pearson": "scores", "perplexity": "language", "preferred": "pairs", "retrieval": "vectors",
     "samples": "language", "spearman": "scores",
@@ -417,7 +418,7 @@ def subjects(name: str) -> Subject:
     if name == "answered":
         return Subject(speaks(spells("both walked")), {"test": questions({"b": "The oth walks!", "t": "the h walked", " ": "walk", "h": "walked on"})}, {}, 0)
     kind = {
-        "boxes": "detector", "images": "resnet", "language": "decoder", "masks": "unet", "pairs": "decoder", "policy": "actor_critic", "writer": "decoder",
+        "boxes": "detector", "images": "resnet", "unsure": "resnet", "language": "decoder", "masks": "unet", "pairs": "decoder", "policy": "actor_critic", "writer": "decoder",
         **dict.fromkeys(("critic", "questions", "scores", "tags", "vectors"), "headed"),
     }.get(name, name)
     more = {
@@ -427,7 +428,7 @@ def subjects(name: str) -> Subject:
     }.get(name, {})
     config = Slot(ARCHITECTURES).parse(with_sizes(kind, {**HOSTS.get(kind, {}), **more}))
     assert isinstance(config, ArchitectureConfig)
-    model: Architecture = scatter(config.build(), 0)
+    model: Architecture = scatter(config.build(), 0, 0.1 if name == "unsure" else 0.4)
     if name == "policy":
         return Subject(Model(model.eval(), PlainProcessor(), "reinforcement-learning"), {}, {}, 0, RolloutsConfig())
     if name == "language":
@@ -475,7 +476,7 @@ def subjects(name: str) -> Subject:
         labels = torch.tensor([[0, 1], [2, -1]]).repeat(5, 1)
         return Subject(Model(model, PlainProcessor(), "object-detection"), {"test": BoxDataset(images, torch.cat([corners, corners + 3], -1), labels, ("a", "b", "c"))}, {}, 0)
     pictures = ImageDataset(torch.randint(256, (60, 1, 8, 8), generator=draws, dtype=torch.uint8), torch.arange(60) % SIZES["K"], ("a", "b", "c"))
-    task = "image-classification" if name == "images" else "unconditional-image-generation"
+    task = "image-classification" if name in ("images", "unsure") else "unconditional-image-generation"
     return Subject(Model(model, PlainProcessor(), task), {"train": pictures, "test": pictures}, {}, 0)
 
 

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ftheta.architectures.architecture import Outputs
-from ftheta.architectures.image_trunk import ImageTrunk, ImageTrunkConfig, Level
+from ftheta.architectures.image_trunk import ImageTrunkConfig, Level, MapTrunk
 from ftheta.blocks import CONVOLUTION_LAYERS, MAP_NORMS, NORMS, REDUCTIONS
 from ftheta.blocks.convolution import PaddedConv2d
 from ftheta.blocks.feedforward import ActivationName, activate
@@ -132,7 +132,7 @@ class StageLayers(nn.Module):
         return self.layers(x if self.reduction is None else self.reduction(x))
 
 
-class ConvNet(ImageTrunk):
+class ConvNet(MapTrunk):
     """image (B, C, H, W) → features (B, D), logits (B, K)."""
 
     answering = ("last_norm", "dense", "head")
@@ -166,9 +166,9 @@ class ConvNet(ImageTrunk):
             hidden = stage(hidden)
             yield hidden
 
-    def forward(self, image: Tensor) -> Outputs:
-        hidden, config = self.last(image), self.config
-        features = hidden.mean((2, 3)) if config.grid == 1 else F.adaptive_avg_pool2d(hidden, config.grid).flatten(1)
+    def answer(self, last: Tensor) -> Outputs:
+        config = self.config
+        features = last.mean((2, 3)) if config.grid == 1 else F.adaptive_avg_pool2d(last, config.grid).flatten(1)
         features = self.last_norm(features)
         for dense in self.dense:
             features = F.dropout(activate(config.activation, dense(features)), config.dropout, self.training)

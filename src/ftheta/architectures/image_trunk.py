@@ -12,7 +12,7 @@ from typing import ClassVar, NamedTuple, Self
 
 from torch import Tensor
 
-from ftheta.architectures.architecture import Architecture, ArchitectureConfig
+from ftheta.architectures.architecture import Architecture, ArchitectureConfig, Outputs
 
 
 class Level(NamedTuple):
@@ -63,3 +63,14 @@ class ImageTrunk(Architecture):
         """The map after the last step."""
         *_, found = self.walk(image)
         return found
+
+
+class MapTrunk(ImageTrunk):
+    """A trunk whose answers are read off its last map."""
+
+    @abstractmethod
+    def answer(self, last: Tensor) -> Outputs:
+        """The last map (B, channels, H, W) → features (B, D), logits (B, K)."""
+
+    def forward(self, image: Tensor) -> Outputs:
+        return self.answer(self.last(image))

@@ -16,7 +16,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from ftheta.architectures.architecture import Outputs
-from ftheta.architectures.image_trunk import ImageTrunk, ImageTrunkConfig, Level
+from ftheta.architectures.image_trunk import ImageTrunkConfig, Level, MapTrunk
 from ftheta.blocks import SHORTCUTS
 from ftheta.blocks.convolution import ConvNorm
 from ftheta.blocks.initialise import kaiming, normal
@@ -110,7 +110,7 @@ def residual(config: ResNetConfig, inputs: int, outputs: int, stride: int) -> Re
     return Residual(inner, skip=skip, after=nn.ReLU(inplace=True))
 
 
-class ResNet(ImageTrunk):
+class ResNet(MapTrunk):
     """image (B, C, H, W) → features (B, D), logits (B, K)."""
 
     def __init__(self, config: ResNetConfig):
@@ -132,8 +132,8 @@ class ResNet(ImageTrunk):
             hidden = stage(hidden)
             yield hidden
 
-    def forward(self, image: Tensor) -> Outputs:
-        features = self.last(image).mean((2, 3))                                          # (B, D)
+    def answer(self, last: Tensor) -> Outputs:
+        features = last.mean((2, 3))                                                      # (B, D)
         return Outputs({"features": features, "logits": self.head(features)})             # (B, K)
 
     def initialise(self, seed: int) -> None:

@@ -62,6 +62,8 @@ class ViTConfig(ImageTrunkConfig):
     """Whether a second one follows it, with a head of its own (DeiT)."""
     pooling: Literal["first", "mean"] = "first"
     """What answers: the first token, or the mean of the patches."""
+    pixels: bool = False
+    """Whether the patches also say what their pixels are, which objective `masked_patches` learns from."""
     layer_scale: float | None = Field(default=None, gt=0)
     """What every channel of what a part gives is multiplied by before it is added, at first; none: nothing (Touvron et al. 2021, arXiv:2103.17239)."""
     dropout: float = Field(default=0.0, ge=0, lt=1)
@@ -100,7 +102,8 @@ class ViTConfig(ImageTrunkConfig):
 
     def ports(self) -> Ports:
         parts = self.stem.traits | self.feedforward.traits
-        gives = {"features": "real B D", "logits": "logits B K", **({"auxiliary": "loss B"} if "auxiliary" in parts else {})}
+        more = {"pixels": "image B C H W"} if self.pixels else {}
+        gives = {"features": "real B D", "logits": "logits B K", **more, **({"auxiliary": "loss B"} if "auxiliary" in parts else {})}
         traits = parts - {"auxiliary"} | {"gradients", *(["dropout"] if self.dropout or self.skipped else [])}
         sizes = {"C": self.channels, "K": self.classes, "D": self.dim, "H": self.height, "W": self.width}
         return Ports(takes={"image": "image B C H W"}, gives=gives, sizes=sizes, traits=traits)
@@ -113,7 +116,7 @@ class ViTConfig(ImageTrunkConfig):
 
 
 class ViT(ImageTrunk):
-    """image (B, C, H, W) → features (B, D), logits (B, K)."""
+    """image (B, C, H, W) → features (B, D), logits (B, K) and, if wished, pixels (B, C, H, W) of the whole patches."""
 
     answering = ("head", "distilled")
 
@@ -136,6 +139,7 @@ class ViT(ImageTrunk):
         self.norm = config.norm.build(dim=dim)
         self.head = Linear(dim, config.classes)
         self.distilled = Linear(dim, config.classes) if config.distillation_token else None
+        self.pixels = Linear(dim, config.channels * self.stem.stride**2) if config.pixels else None
 
     def residual(self, part: Part, rate: float) -> Residual:
         config = self.config
@@ -177,7 +181,14 @@ class ViT(ImageTrunk):
         if self.distilled is not None:
             logits = (logits + self.distilled(hidden[:, 1])) / 2
         more = {"auxiliary": torch.stack(context.auxiliary).sum(0)} if context.auxiliary else {}
-        return Outputs({"features": features, "logits": logits, **more})
+        return Outputs({"features": features, "logits": logits, **more}, {"pixels": lambda: self.told(hidden, context)} if self.pixels is not None else {})
+
+    def told(self, hidden: Tensor, context: Context) -> Tensor:
+        """Tokens (B, T, D) → the pixels that the patches say they have (B, C, H, W)."""
+        assert self.pixels is not None and context.grid is not None
+        side = self.stem.stride
+        pixels = self.pixels(hidden[:, self.config.first :]).unflatten(2, (-1, side, side)).unflatten(1, context.grid)       # (B, rows, columns, C, side, side)
+        return pixels.permute(0, 3, 1, 4, 2, 5).flatten(4, 5).flatten(2, 3)
 
     def initialise(self, seed: int) -> None:
         """N(0, std²), also of tokens and positions; the map to tokens N(0, 1 / fan_in), convolutions before it N(0, 2 / fan_out), the heads N(0, 0.01²), norms 1

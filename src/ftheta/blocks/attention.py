@@ -84,6 +84,14 @@ class MultiHead(Informed):
         """(B, H, T, head_dim) → (B, T, D)."""
         return self.output(y.transpose(1, 2).reshape(y.shape[0], y.shape[2], -1))
 
+    def weights(self, x: Tensor, context: Context, bias: Tensor | None = None) -> Tensor:
+        """softmax(scale · q kᵀ + bias) (B, H, T, T): how much each token looks at each, for who wants to see that."""
+        q, k = self.queries(x), self.shared(*self.keys(x))[0]
+        if context.rotary is not None:
+            q, k = rotate(q, context.rotary), rotate(k, context.rotary)
+        scores = q @ k.transpose(-2, -1) * (self.head_dim**-0.5 if self.scale is None else self.scale)
+        return (scores if bias is None else scores + bias).softmax(-1)
+
 
 class Attention(MultiHead, Mixer):
     """Every token gathers from the tokens it may see: all earlier ones when causal, all of its document otherwise, none beyond the window."""

@@ -82,6 +82,17 @@ class Windowed(MultiHead, Mixer):
         return self.merged(y)
 
 
+    def weights(self, x: Tensor, context: Context, bias: Tensor | None = None) -> Tensor:
+        assert context.grid is not None
+        index = windows(context.grid, self.size, self.shift)
+        patches = context.grid[0] * context.grid[1]
+        number = torch.zeros(patches + 1, dtype=torch.int64)                              # -1 is the last: what windows lack
+        number[index] = torch.arange(len(index))[:, None]
+        allowed = torch.ones(x.shape[1], x.shape[1], dtype=torch.bool, device=x.device)
+        allowed[-patches:, -patches:] = (number[:-1, None] == number[:-1]).to(x.device)
+        return super().weights(x, context, hidden_from(allowed, x.dtype))
+
+
 @functools.cache
 def windows(grid: tuple[int, int], size: int, shift: int) -> Tensor:
     """(windows, size²): the numbers of the patches of every window, -1 where it reaches beyond the border."""

@@ -37,9 +37,9 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
         *({"readout": name} for name in READOUTS.names()), {"readout": "embed", "trunk": {"kind": "encoder", "dropout": 0.1}},
         {"readout": "follows", "trunk": {"kind": "encoder", "segments": 2, "head": "linear"}}, {"readout": "values", "trunk": {"kind": "decoder", "head": "linear"}},
     ],
-    "contrastive": [{"form": form} for form in ("in_batch", "simcse", "cosent", "cosine")],
+    "contrastive": [{"form": form} for form in ("in_batch", "simcse", "views", "cosent", "cosine")],
     "distillation": [{"teacher": "teacher", "of": name} for name in TAUGHT.names()],
-    "vit": [{"stem": {"kind": "patches", "size": 2}}],
+    "vit": [{"stem": {"kind": "patches", "size": 2}}, {"stem": {"kind": "patches", "size": 2}, "pixels": True}],
 }
 """Ways to choose the parts of an architecture that change what it gives, or of an objective what it needs; one way, its defaults, where it is not named."""
 

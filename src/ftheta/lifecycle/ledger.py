@@ -61,13 +61,23 @@ def sparse_product(added: Tensor, left: Tensor, right: Tensor, beta: Any = 1, al
     return product(left, right)
 
 
+def convolution_backward(
+    grad: Tensor, inputs: Tensor, weight: Tensor, bias: Any, stride: Any, padding: Any, dilation: Any, transposed: bool, output_padding: Any, groups: int,
+    wanted: tuple[bool, bool, bool], out_val: Any = None,
+) -> int:
+    """As many as the forward pass for the gradient of the inputs, and for that of the weights; torch takes the latter's groups for one."""
+    places = (inputs if transposed else grad).shape[2:].numel()
+    return 2 * inputs.shape[0] * places * weight.numel() * (wanted[0] + wanted[1])
+
+
 UNKNOWN_TO_TORCH = {
+    torch.ops.aten.convolution_backward: convolution_backward,
     torch.ops.aten.mm: product, torch.ops.aten._sparse_addmm: sparse_product,
     torch.ops.aten.mkldnn_rnn_layer: recurrent_layer, torch.ops.aten.mkldnn_rnn_layer_backward: recurrent_layer_backward,
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: attention,
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: attention_backward,
 }
-"""What torch's counter passes over or takes for dense. GRU and, on a GPU, attention are made of operations it knows."""
+"""What torch's counter passes over, or takes for dense or for one group. GRU and, on a GPU, attention are made of operations it knows."""
 for formula in UNKNOWN_TO_TORCH.values():
     formula._get_raw = True                                                               # type: ignore[attr-defined]  # tensors, not shapes
 FORMULAS: dict[Any, Callable[..., int]] = {**flop_registry, **UNKNOWN_TO_TORCH}

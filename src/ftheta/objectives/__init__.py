@@ -15,6 +15,7 @@ OBJECTIVES = Catalogue(
         "infilling": "ftheta.objectives.infilling:Infilling",
         "kto": "ftheta.objectives.kto:KTO",
         "masked": "ftheta.objectives.masked:Masked",
+        "masked_patches": "ftheta.objectives.masked_patches:MaskedPatches",
         "next_sentence": "ftheta.objectives.next_sentence:NextSentence",
         "next_token": "ftheta.objectives.language:NextToken",
         "prefix_lm": "ftheta.objectives.prefix_lm:PrefixLM",

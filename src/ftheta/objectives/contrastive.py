@@ -1,43 +1,89 @@
-"""Learning vectors by comparing texts: what belongs together points one way, by the cosine c(a, b) of two vectors.
+"""Learning vectors by comparing texts or pictures: what belongs together points one way, by the cosine c(a, b) of two vectors.
 
     in_batch  -log softmax_j(c(a_i, b_j) / τ)_i over all b of the batch and all negatives         InfoNCE, van den Oord et al. 2018, arXiv:1807.03748
     simcse    the same, a_i and b_i being one text under two draws of dropout                     Gao et al. 2021, arXiv:2104.08821
+    views     the mean over all 2N views v of a batch of -log softmax_w(c(v, w) / τ)_v', w ≠ v, v' the other view of
+              v's picture, each view being the picture under random changes of its own            SimCLR, Chen et al. 2020, arXiv:2002.05709
     cosent    log(1 + Σ exp((c_i - c_j) / τ)) over all pairs i, j with score_i < score_j          Su 2022, https://kexue.fm/archives/8847
     cosine    Σ (c_i - score_i)²                                                                  Reimers & Gurevych 2019, arXiv:1908.10084
 """
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal, Self
 
 import torch
-from pydantic import Field
+from pydantic import Field, PrivateAttr, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ftheta.core.config import Slot
 from ftheta.core.contract import Batch, Loss, Needs
+from ftheta.core.errors import ConfigError, Problem
+from ftheta.core.random import Draws
+from ftheta.data.augment import AUGMENTATIONS
+from ftheta.data.augment.augmentation import Augmentation
+from ftheta.data.augment.colour import Colour
+from ftheta.data.augment.mixing import CutMix, MixUp, Mosaic
+from ftheta.data.augment.moving import ResizedCrop
+from ftheta.data.processors.image import ImageProcessor
+from ftheta.data.processors.processor import Processor
+from ftheta.data.source import Mates
 from ftheta.objectives.objective import NO_GRADIENTS, Coupled, Phase, Run
 
 SIDES = ("first", "second")
+ALONE = Mates(None, lambda wanted: {})
+"""What changes that look at nothing but the picture know of other pictures."""
 NO_DROPOUT = "two passes over a text would give the same vector, which teaches nothing; use a trunk with dropout (model.trunk.dropout: 0.1), or pairs of texts"
 
 
 class Contrastive(Coupled):
-    """Texts that belong together get vectors that point one way."""
+    """Texts, or views of a picture, that belong together get vectors that point one way."""
 
     kind: Literal["contrastive"] = "contrastive"
-    form: Literal["in_batch", "simcse", "cosent", "cosine"] = "in_batch"
-    """Which loss: pairs against the other pairs of the batch, texts against themselves, or pairs with scores (cosent orders them, cosine meets them)."""
+    form: Literal["in_batch", "simcse", "views", "cosent", "cosine"] = "in_batch"
+    """Which loss: pairs against the other pairs of the batch, texts against themselves, pictures against themselves, or pairs with scores (cosent orders
+    them, cosine meets them)."""
     temperature: float = Field(default=0.05, gt=0)
     """Divides the cosines: τ. (Not for cosine.)"""
+    views: tuple[Annotated[Augmentation, Slot(AUGMENTATIONS)], ...] = (ResizedCrop(), Colour())
+    """Random changes that make two views of a picture, in order; only such as look at nothing but the picture (views)."""
     both: bool = False
     """Whether the first text is also to be found from the second; the loss is the mean of both directions (in_batch)."""
+
+    _processor: ImageProcessor | None = PrivateAttr(default=None)
+
+    @model_validator(mode="after")
+    def pictures_alone(self) -> Contrastive:
+        for number, change in enumerate(self.views):
+            if isinstance(change, MixUp | CutMix | Mosaic):
+                raise ConfigError([Problem(("views", number), f"'{change.name}' mixes pictures, and the views of a picture show it alone: leave it out")])
+        return self
 
     @property
     def couples(self) -> bool:
         return self.form != "cosine"
 
+    def with_tokens(self, processor: Processor) -> Self:
+        told = self.model_copy()
+        told._processor = processor if isinstance(processor, ImageProcessor) else None
+        return told
+
+    def prepare(self, batch: Batch, draws: Draws) -> Batch:
+        """Of pictures (B, C, H, W) both views, the one in their place and the other as `other`."""
+        if self.form != "views":
+            return batch
+        image, processor, views = batch["image"], self._processor, []
+        for _ in SIDES:
+            view: Batch = {"image": image if processor is None else processor.plain(image)}
+            for change in self.views:
+                view = change(view, draws, ALONE)
+            views.append(view if processor is None else processor.normalise(view))
+        return {**batch, "image": views[0]["image"], "other": views[1]["image"]}
+
     def needs(self) -> Needs:
+        if self.form == "views":
+            return Needs(reads={"image": "image B C H W"}, feeds={"image": "image B C H W"}, wants={"features": "real B D"}, traits={"gradients": NO_GRADIENTS})
         wants, gradients = {"embedding": "real B D"}, {"gradients": NO_GRADIENTS}
         if self.form == "simcse":
             return Needs(reads={"tokens": "ids B T"}, wants=wants, traits={**gradients, "dropout": NO_DROPOUT})
@@ -48,12 +94,16 @@ class Contrastive(Coupled):
     def embed(self, model: nn.Module, run: Run, batch: Batch, phase: Phase) -> Batch:
         if self.form == "simcse":
             return {side: run(batch)["embedding"] for side in SIDES}
+        if self.form == "views":
+            return {side: run({"image": batch[name]})["features"] for side, name in zip(SIDES, ("image", "other"), strict=True)}
         sides = (*SIDES, "negative") if self.form == "in_batch" and "negative" in batch else SIDES
         found = {side: run({"tokens": batch[side], "documents": batch[f"{side}_documents"]})["embedding"] for side in sides}
         return found if self.form == "in_batch" else {**found, "score": batch["score"]}
 
     def couple(self, embedded: Batch, phase: Phase) -> Loss:
         first, second, *others = (unit(embedded[side]) for side in (*SIDES, "negative") if side in embedded)
+        if self.form == "views":
+            return of_views(first, second, self.temperature)
         if self.form in ("in_batch", "simcse"):
             return info_nce(first, second, others[0] if others else None, self.temperature, self.both)
         cosine, score = (first * second).sum(-1), embedded["score"].to(first)
@@ -64,7 +114,7 @@ class Contrastive(Coupled):
         return Loss(torch.cat([wrong.new_zeros(1), wrong]).logsumexp(0), None)
 
     def tasks(self) -> dict[str, str]:
-        return {"tokens": "sentence-similarity"}
+        return {"tokens": "sentence-similarity", "image": "image-feature-extraction"}
 
 
 def info_nce(first: Tensor, second: Tensor, negative: Tensor | None, temperature: Tensor | float, both: bool) -> Loss:
@@ -76,6 +126,15 @@ def info_nce(first: Tensor, second: Tensor, negative: Tensor | None, temperature
         total = (total + F.cross_entropy(scores[:, : len(second)].t(), right)) / 2
     found = (scores.detach().argmax(-1) == right).sum()
     return Loss(total, None, {"found": (found, len(first))})
+
+
+def of_views(first: Tensor, second: Tensor, temperature: float) -> Loss:
+    """Mean cross-entropy of finding each view's other view among all other views of the batch, of both views (N, D) of all pictures, vectors of length 1."""
+    n = len(first)
+    every = torch.cat([first, second])
+    scores = (every @ every.t() / temperature).fill_diagonal_(float("-inf"))
+    right = torch.arange(2 * n, device=first.device).roll(n)
+    return Loss(F.cross_entropy(scores, right), None, {"found": ((scores.detach().argmax(-1) == right).sum(), 2 * n)})
 
 
 def unit(vectors: Tensor) -> Tensor:

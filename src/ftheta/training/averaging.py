@@ -1,4 +1,8 @@
-"""Exponential moving average of parameters: a ← d·a + (1-d)·θ with d = min(decay, (1+t)/(10+t)), so that early values fade."""
+"""Exponential moving average of parameters: a ← d·a + (1-d)·θ with d = min(decay, (1+t)/(10+t)), so that early values fade.
+
+What else a model saves (the running statistics of batch norm) is averaged with them: statistics of the last parameters are not those of averaged ones.
+Whole numbers, such as a count of batches, are taken over.
+"""
 
 from __future__ import annotations
 
@@ -10,17 +14,20 @@ from torch import Tensor, nn
 
 
 class MovingAverage:
-    """A second set of parameters that follows the first."""
+    """A second set of parameters, and of saved buffers, that follows the first."""
 
     def __init__(self, model: nn.Module, decay: float):
         self.decay = decay
-        self.parameters = dict(model.named_parameters())
+        self.parameters = {**dict(model.named_parameters()), **saved_buffers(model)}
         self.values = {name: p.detach().clone() for name, p in self.parameters.items()}
+        self.real = [name for name, p in self.parameters.items() if p.is_floating_point()]
 
     @torch.no_grad()
     def update(self, step: int) -> None:
         decay = min(self.decay, (1 + step) / (10 + step))
-        torch._foreach_lerp_(list(self.values.values()), list(self.parameters.values()), 1 - decay)
+        torch._foreach_lerp_([self.values[name] for name in self.real], [self.parameters[name].detach() for name in self.real], 1 - decay)
+        for name in self.parameters.keys() - self.real:
+            self.values[name].copy_(self.parameters[name])
 
     def restore(self, values: Mapping[str, Tensor]) -> None:
         for name, value in values.items():
@@ -40,3 +47,9 @@ class MovingAverage:
     def put(self, values: Mapping[str, Tensor]) -> None:
         for name, parameter in self.parameters.items():
             parameter.copy_(values[name])
+
+
+def saved_buffers(model: nn.Module) -> dict[str, Tensor]:
+    """The buffers that are saved with the model, by name."""
+    kept = model.state_dict(keep_vars=True).keys()
+    return {name: buffer for name, buffer in model.named_buffers() if name in kept}

@@ -82,3 +82,18 @@ def test_shares_must_leave_something() -> None:
     data = ImageDataset(torch.zeros(10, 1, 2, 2, dtype=torch.uint8), torch.zeros(10), ("0",))
     with pytest.raises(DataError, match="test and validation leave nothing"):
         divide(data, {"test": 0.5, "validation": 0.5}, 0)
+
+
+@pytest.mark.parametrize("few", [5, 23, 100])
+def test_few_pictures_are_of_all_classes(tmp_path: Path, few: int) -> None:
+    whole, part = (Digits(pictures=count).splits(tmp_path, 0) for count in (None, few))
+    counts = torch.bincount(part["train"].labels, minlength=10)  # type: ignore[attr-defined]
+    assert int(counts.sum()) == few and int(counts.max() - counts.min()) <= 1
+    assert part["test"].fingerprint == whole["test"].fingerprint and part["validation"].fingerprint == whole["validation"].fingerprint
+    known = {bytes(picture.numpy()) for picture in whole["train"].images}  # type: ignore[attr-defined]
+    assert all(bytes(picture.numpy()) in known for picture in part["train"].images)  # type: ignore[attr-defined]
+
+
+def test_more_pictures_than_there_are(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"data.source.pictures is 2,000, and only [\d,]+ are left to train on"):
+        Digits(pictures=2000).splits(tmp_path, 0)

@@ -68,6 +68,10 @@ class ImageProcessor(Processor):
         image = batch["image"]
         return {**batch, "image": (image - self.mean.to(image)) / self.std.to(image)}
 
+    def plain(self, image: Tensor) -> Tensor:
+        """What `normalise` has made (B, C, H, W), in [0, 1] again."""
+        return image * self.std.to(image) + self.mean.to(image)
+
     def finish(self, batch: Batch) -> Batch:
         """The middle of the images (B, C, H, W), of masks and boxes what lies in it, then `normalise`."""
         return self.normalise(batch if self.crop is None else cropped(batch, self.crop))

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ftheta.core.contract import Ports
 from ftheta.core.errors import DataError, MissingExtraError
+from ftheta.core.random import generator
 from ftheta.data.catalogue import locate
 from ftheta.data.images import ImageDataset, image_ports
 from ftheta.data.processors.image import ImageProcessor
@@ -32,6 +33,8 @@ class Digits(ResidentSource):
     """Share kept for the final measurement."""
     validation: float = Field(default=0.1, ge=0, lt=1)
     """Share kept for measurements during training."""
+    pictures: int | None = Field(default=None, gt=0)
+    """Train on only so many, as many of each class as can be; none: on all that are left."""
     split_seed: int = 0
     """Which split; apart from the run's seed, so that runs with other seeds are measured on the same pictures."""
 
@@ -49,7 +52,7 @@ class Digits(ResidentSource):
         ink, target = load_digits(return_X_y=True)
         images = torch.from_numpy(np.rint(ink * (255 / 16)).astype(np.uint8)).reshape(-1, 1, 8, 8)      # ink is 0 to 16 there
         labels = torch.from_numpy(target.astype(np.int64))
-        return divide(ImageDataset(images, labels, TEN), {"test": self.test, "validation": self.validation}, self.split_seed)
+        return divide(ImageDataset(images, labels, TEN), {"test": self.test, "validation": self.validation}, self.split_seed, self.pictures)
 
 
 class MNIST(ResidentSource):
@@ -58,6 +61,8 @@ class MNIST(ResidentSource):
     kind: Literal["mnist"] = "mnist"
     validation: float = Field(default=0.05, ge=0, lt=1)
     """Share of the official training pictures kept for measurements during training."""
+    pictures: int | None = Field(default=None, gt=0)
+    """Train on only so many, as many of each class as can be; none: on all that are left."""
     split_seed: int = 0
     """Which pictures these are."""
 
@@ -73,11 +78,11 @@ class MNIST(ResidentSource):
             ImageDataset(read_idx(folder / f"{part}-images-idx3-ubyte.gz", 3)[:, None], read_idx(folder / f"{part}-labels-idx1-ubyte.gz", 1).long(), TEN)
             for part in ("train", "t10k")
         ]
-        return {**divide(official[0], {"validation": self.validation}, self.split_seed), "test": official[1]}
+        return {**divide(official[0], {"validation": self.validation}, self.split_seed, self.pictures), "test": official[1]}
 
 
-def divide(dataset: ImageDataset, shares: dict[str, float], seed: int) -> dict[str, Dataset]:
-    """The named shares and, as `train`, what they leave. A share of 0 is left out."""
+def divide(dataset: ImageDataset, shares: dict[str, float], seed: int, few: int | None = None) -> dict[str, Dataset]:
+    """The named shares and, as `train`, what they leave, or a few of that. A share of 0 is left out."""
     shares = {name: share for name, share in shares.items() if share}
     if sum(shares.values()) >= 1:
         raise DataError(f"data.source: the shares of {' and '.join(shares)} leave nothing to train on")
@@ -85,7 +90,22 @@ def divide(dataset: ImageDataset, shares: dict[str, float], seed: int) -> dict[s
     taken = torch.zeros(len(dataset), dtype=torch.bool)
     for rows in parts.values():
         taken[rows] = True
-    return {"train": dataset.subset((~taken).nonzero().flatten()), **{name: dataset.subset(rows) for name, rows in parts.items()}}
+    left = dataset.subset((~taken).nonzero().flatten())
+    if few is not None and few > len(left):
+        raise DataError(f"data.source.pictures is {few:,}, and only {len(left):,} are left to train on: choose fewer, or leave it out")
+    if few is not None and few < len(left):
+        left = left.subset(evenly(left.labels, few, seed))
+    return {"train": left, **{name: dataset.subset(rows) for name, rows in parts.items()}}
+
+
+def evenly(labels: Tensor, count: int, seed: int) -> Tensor:
+    """So many rows, drawn at random, of all classes as many as can be."""
+    order = torch.randperm(len(labels), generator=generator(seed, "few"))
+    place = torch.empty_like(order)
+    for label in labels.unique():
+        own = order[labels[order] == label]
+        place[own] = torch.arange(len(own))                                               # the first of every class, the second of every class, ...
+    return order[place[order].argsort(stable=True)][:count].sort().values
 
 
 def read_idx(path: Path, dims: int) -> Tensor:

@@ -10,6 +10,7 @@ TASKS = Catalogue(
         "fill-mask": "ftheta.models.tasks.text:FillMask",
         "image-classification": "ftheta.models.tasks.images:ImageClassification",
         "image-segmentation": "ftheta.models.tasks.images:ImageSegmentation",
+        "image-feature-extraction": "ftheta.models.tasks.images:ImageFeatureExtraction",
         "marked-token-classification": "ftheta.models.tasks.tokens:MarkedTokenClassification",
         "multiple-choice": "ftheta.models.tasks.choices:MultipleChoice",
         "node-classification": "ftheta.models.tasks.graphs:NodeClassification",

@@ -1,4 +1,4 @@
-"""Tasks over pictures: name what is in one, make new ones."""
+"""Tasks over pictures: name what is in one, turn one into a vector, say what every pixel shows, make new ones."""
 
 from __future__ import annotations
 
@@ -61,6 +61,27 @@ class ImageClassification(OfPictures[Picture, Labelled]):
 
     def show(self, output: Labelled) -> str:
         return output.line()
+
+
+class Vector(Config):
+    """What a model makes of a picture."""
+
+    features: list[float]
+    """One vector."""
+
+
+class ImageFeatureExtraction(OfPictures[Picture, Vector]):
+    """Turn a picture into a vector."""
+
+    name = "image-feature-extraction"
+    input = Picture
+    output = Vector
+
+    def run(self, inputs: Sequence[Picture]) -> list[Vector]:
+        return [Vector(features=row) for row in self.look(inputs)[0]["features"].float().tolist()]
+
+    def show(self, output: Vector) -> str:
+        return " ".join(f"{value:.4f}" for value in output.features[:8]) + (" ..." if len(output.features) > 8 else "")
 
 
 class Segmented(Config):
