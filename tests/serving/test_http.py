@@ -8,7 +8,6 @@ import socket
 import struct
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from types import SimpleNamespace
@@ -19,32 +18,17 @@ from ftheta.core.errors import UsageError
 from ftheta.data.tokenizers.trained import EOS
 from ftheta.models.folder import save
 from ftheta.serving.settings import Settings
+from listening import get, post, send, started, until
 from served import TEXTS, headed, made
 
-uvicorn = pytest.importorskip("uvicorn")
+pytest.importorskip("uvicorn")
 openai = pytest.importorskip("openai")
 
-from ftheta.serving.http.app import create  # noqa: E402
 from ftheta.serving.http.served import Served, name_of  # noqa: E402
 from ftheta.serving.http.server import serve  # noqa: E402
 
 TEMPLATE = "{% for message in messages %}{{ message.role }}: {{ message.content }}\n{% endfor %}{% if add_generation_prompt %}assistant: {% endif %}"
 ENDLESS = {str(EOS): -100}
-
-
-def started(served: list[Served], **fields) -> Iterator[SimpleNamespace]:
-    """A server in a thread, on a port of its own."""
-    listener = socket.socket()
-    listener.bind(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(create(served, **fields), log_level="warning", timeout_graceful_shutdown=2))
-    thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
-    thread.start()
-    while not server.started:
-        time.sleep(0.01)
-    yield SimpleNamespace(port=listener.getsockname()[1], served={each.name: each for each in served})
-    server.should_exit = True
-    thread.join(30)
-    assert not thread.is_alive() and not any(each.alive for each in served)
 
 
 @pytest.fixture(scope="module")
@@ -61,36 +45,6 @@ def here() -> Iterator[SimpleNamespace]:
 def client(here):
     with openai.OpenAI(base_url=f"http://127.0.0.1:{here.port}/v1", api_key="any", max_retries=0, timeout=60) as found:
         yield found
-
-
-def send(here, request: bytes, wait: float = 20.0) -> bytes:
-    """Everything that comes back for these bytes."""
-    with socket.create_connection(("127.0.0.1", here.port), timeout=wait) as connection:
-        connection.sendall(request)
-        found = b""
-        while piece := connection.recv(65536):
-            found += piece
-        return found
-
-
-def post(here, path: str, body: bytes, headers: str = "Content-Type: application/json\r\n", host: str = "localhost") -> tuple[int, dict]:
-    found = send(here, f"POST {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{headers}Content-Length: {len(body)}\r\n\r\n".encode() + body)
-    head, _, rest = found.partition(b"\r\n\r\n")
-    return int(head.split()[1]), json.loads(rest)
-
-
-def get(here, path: str, headers: str = "", host: str = "localhost") -> tuple[int, str]:
-    head, _, rest = send(here, f"GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{headers}\r\n".encode()).partition(b"\r\n\r\n")
-    return int(head.split()[1]), rest.decode()
-
-
-def until(true, seconds: float = 10.0) -> float:
-    """How long it took until something was true."""
-    start = time.monotonic()
-    while not true():
-        assert time.monotonic() - start < seconds
-        time.sleep(0.01)
-    return time.monotonic() - start
 
 
 def test_models(client):
@@ -173,7 +127,8 @@ def test_every_task_by_its_own_fields(here):
     assert status == 200 and found == here.served["writer"].model.predict({"prompt": "hello", "most": 4, "seed": 1, "samples": 2}).dump()
     assert post(here, "/predict/fill-mask", b"{}")[0] == 404
     schema = json.loads(get(here, "/openapi.json")[1])
-    assert "prompt" in schema["paths"]["/predict/text-generation"]["post"]["requestBody"]["content"]["application/json"]["schema"]["properties"]
+    place = schema["paths"]["/predict/text-generation"]["post"]["requestBody"]["content"]["application/json"]["schema"]["$ref"]
+    assert "prompt" in schema["components"]["schemas"][place.rpartition("/")[2]]["properties"]
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")

@@ -24,10 +24,12 @@ from ftheta.serving.http.answers import LOOK, Reply
 from ftheta.serving.http.bodies import CHOICES, ChatBody, CompletionBody, EmbeddingBody
 from ftheta.serving.http.errors import Refusal, invalid, refusal
 from ftheta.serving.http.guard import Guard
+from ftheta.serving.http.schema import describe
 from ftheta.serving.http.served import Served, metrics
 
 C = TypeVar("C", bound=Config)
 EMBEDDING = "feature-extraction"
+CHOSEN = {"parameters": [{"name": "model", "in": "query", "required": False, "description": "Which model, where several do it.", "schema": {"type": "string"}}]}
 
 
 def create(
@@ -77,15 +79,15 @@ def create(
             return StreamingResponse(reply.events(), media_type="text/event-stream", headers={"Cache-Control": "no-store"})
         return JSONResponse(await told(reply.whole(request)))
 
-    @app.post("/v1/completions", openapi_extra=takes(CompletionBody))
+    @app.post("/v1/completions")
     async def completions(request: Request) -> Response:
         return await write(request, CompletionBody)
 
-    @app.post("/v1/chat/completions", openapi_extra=takes(ChatBody))
+    @app.post("/v1/chat/completions")
     async def chat_completions(request: Request) -> Response:
         return await write(request, ChatBody)
 
-    @app.post("/v1/embeddings", openapi_extra=takes(EmbeddingBody))
+    @app.post("/v1/embeddings")
     async def embeddings(request: Request) -> Response:
         asked = await read(request, EmbeddingBody)
         served = model_of(asked.model)
@@ -105,7 +107,7 @@ def create(
         if served is None or served.model.task.name != task:
             raise Refusal(404, "there is no model for this task here", code="model_not_found")
         kind = served.model.task.input
-        asked = await read(request, kind)
+        asked = await read(request, kind, ("model",))
         if served.worker is None:
             (answer,) = await told(predicted(request, served, task, [asked]))
             return JSONResponse(answer.dump())
@@ -114,9 +116,13 @@ def create(
         await told(reply.whole(request))
         return JSONResponse(reply.asked[0].result(0).dump())
 
+    takes: dict[str, type[Config]] = {"/v1/completions": CompletionBody, "/v1/chat/completions": ChatBody, "/v1/embeddings": EmbeddingBody}
+    gives: dict[str, type[Config]] = {}
     for task in sorted({served.model.task.name for served in models}):
-        kind = TASKS.load(task).input
-        app.post(f"/predict/{task}", openapi_extra=takes(kind), name=task)(with_task(predict, task))
+        path, kind = f"/predict/{task}", TASKS.load(task)
+        app.post(path, name=task, openapi_extra=CHOSEN)(with_task(predict, task))
+        takes[path], gives[path] = kind.input, kind.output
+    describe(app, takes, gives)
 
     @app.get("/v1/models")
     async def list_models() -> dict[str, Any]:
@@ -163,13 +169,10 @@ def with_task(predict: Any, task: str) -> Any:
     return route
 
 
-def takes(kind: type[Config]) -> dict[str, Any]:
-    """What a route's documentation says of its body."""
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": kind.model_json_schema()}}}}
-
-
-async def read(request: Request, kind: type[C]) -> C:
-    """The body. Raises Refusal."""
+async def read(request: Request, kind: type[C], query: Sequence[str] = ()) -> C:
+    """The body. Raises Refusal, also for what is asked for beside the body but for these."""
+    if any(name not in query for name in request.query_params):
+        raise Refusal(400, f"the address has a field that is not known here (fields: {', '.join(query) or 'none'})", code="unknown_field")
     if request.headers.get("content-type", "").split(";")[0].strip() != "application/json":
         raise Refusal(415, "the body must be JSON: send Content-Type: application/json", code="wrong_media_type")
     try:
