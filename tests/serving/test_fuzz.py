@@ -83,7 +83,8 @@ def test_every_field_of_every_route(here, documented, path, mode):
 
 
 BODIES = {
-    "nothing": b"", "no object": b"[]", "a number": b"1", "null": b"null", "half": b'{"model": "writer", "prompt": ', "two": b'{"model": "writer"}{}', "bytes": bytes(range(256)),
+    "nothing": b"", "no object": b"[]", "a number": b"1", "null": b"null", "half": b'{"model": "writer", "prompt": ', "two": b'{"model": "writer"}{}',
+    "bytes": bytes(range(256)),
     "nan": b'{"model": "writer", "prompt": "a", "top_p": NaN}', "surrogate": b'{"model": "writer", "prompt": "\\udfff", "input": "\\udfff", "text": "\\udfff"}',
     "utf-16": json.dumps({"model": "writer", "prompt": "a"}).encode("utf-16"), "list": json.dumps({"model": "writer", "prompt": ["a"] * 5_000}).encode(),
     "deep": b'{"model":' * 5_000, "negative": b'{"model": "writer", "prompt": "a", "text": "a", "most": -1, "max_tokens": -1, "encoding_format": -1, "messages": -1}',
@@ -109,7 +110,9 @@ def test_media_types(here, path):
         assert status == 415 and SECRET.decode() not in json.dumps(found)
 
 
-@pytest.mark.parametrize("path", ["/predict/../v1/models", "/predict/%2e%2e/%2e%2e/etc/passwd", "/v1/" + "a" * 9_000, "//etc/passwd", "/predict/text-generation/%00", "/v1/models/%ff"])
+@pytest.mark.parametrize("path", [
+    "/predict/../v1/models", "/predict/%2e%2e/%2e%2e/etc/passwd", "/v1/" + "a" * 9_000, "//etc/passwd", "/predict/text-generation/%00", "/v1/models/%ff",
+])
 def test_places_that_are_none(here, path):
     status, found = post(here, path, b"{}")
     assert 400 <= status < 500 and set(found["error"]) == {"message", "type", "param", "code"} and "etc" not in json.dumps(found)

@@ -22,7 +22,7 @@ from ftheta.inference.generate import extend
 from ftheta.inference.request import Request
 from ftheta.inference.streaming import TextStream
 from ftheta.models.model import Model
-from ftheta.models.tasks.text import Continuation, Prompt, Sample, TextGeneration
+from ftheta.models.tasks.text import Continuation, Prompt, TextGeneration, Writing
 from ftheta.serving.capacity import paged_mixers, plan
 from ftheta.serving.pages import Pages
 from ftheta.serving.runner import Runner
@@ -43,6 +43,7 @@ class QueueFull(FthetaError):
 class Asked:
     """One prompt and the sequences that answer it."""
 
+    task: Writing[Any]
     sequences: list[Sequence]
     done: Future[None] = field(default_factory=Future)
     """Set when all of them have ended."""
@@ -57,14 +58,8 @@ class Asked:
         for sequence in self.sequences:
             if sequence.error is not None:
                 raise sequence.error
-        first, *rest = [sample(sequence) for sequence in self.sequences]
+        first, *rest = [self.task.sample(sequence.request, sequence.text) for sequence in self.sequences]
         return Continuation(**first.dump(), more=tuple(rest))
-
-
-def sample(sequence: Sequence) -> Sample:
-    request = sequence.request
-    scores = list(request.scores) if request.scored else None
-    return Sample(text=sequence.text.shown, tokens=len(request.new), finish=request.finish or "length", scores=scores)
 
 
 class Engine:
@@ -123,7 +118,7 @@ class Engine:
             made.append(Sequence(next(self.numbers), request, stream, told, client, None if seconds is None else now + seconds, now))
         with self.lock:
             self.ensure_room(made)
-            asked = Asked(made)
+            asked = Asked(self.task, made)
             for sequence in made:
                 self.asked[sequence] = asked
                 self.scheduler.add(sequence)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import secrets
 import time
@@ -15,6 +16,7 @@ from ftheta.models.tasks.text import Prompt, Sample
 from ftheta.serving.engine import Asked
 from ftheta.serving.http.errors import Refusal, refusal
 from ftheta.serving.http.served import Served
+from ftheta.serving.sequence import Sequence
 
 LOOK = 0.25
 """Seconds between looks whether the client is still there."""
@@ -81,18 +83,24 @@ class Reply:
         choices = []
         for index, (sample, sequence) in enumerate(zip(samples, sequences, strict=True)):
             said = {"message": {"role": "assistant", "content": sample.text}} if self.chat else {"text": sample.text}
-            logprobs = None if sample.scores is None else self.logprobs(sequence.request.new, sample.scores)
-            choices.append({"index": index, **said, "logprobs": logprobs, "finish_reason": REASONS.get(sample.finish)})
+            choices.append({"index": index, **said, "logprobs": self.logprobs(sequence, 0, sample.tokens), "finish_reason": REASONS.get(sample.finish)})
         return {**self.facts, "object": "chat.completion" if self.chat else "text_completion", "choices": choices, "usage": self.usage()}
 
-    def logprobs(self, tokens: list[int], scores: list[float]) -> dict[str, Any]:
-        processor = self.served.model.processor
-        texts = [processor.decode([token]) for token in tokens]                              # type: ignore[attr-defined]
+    def logprobs(self, sequence: Sequence, start: int, stop: int) -> dict[str, Any] | None:
+        """What is said of these new tokens of a sequence; None where it was not asked for."""
+        request = sequence.request
+        if not request.scored:
+            return None
+        texts, scores = [self.spelled(token) for token in request.new[:stop]], request.scores[start:stop]
+        best = [[(self.spelled(token), score) for token, score in place] for place in request.likeliest[start:stop]]
         if self.chat:
-            entries = zip(texts, scores, strict=True)
-            return {"content": [{"token": text, "logprob": score, "bytes": list(text.encode()), "top_logprobs": []} for text, score in entries]}
-        offsets = [sum(map(len, texts[:i])) for i in range(len(texts))]
-        return {"tokens": texts, "token_logprobs": scores, "top_logprobs": None, "text_offset": offsets}
+            entries = zip(texts[start:], scores, best or [[]] * len(scores), strict=True)
+            return {"content": [{**said(text, score), "top_logprobs": [said(*each) for each in beside]} for text, score, beside in entries]}
+        offsets = list(itertools.accumulate(map(len, texts), initial=0))[start:stop]
+        return {"tokens": texts[start:], "token_logprobs": scores, "top_logprobs": [dict(place) for place in best] or None, "text_offset": offsets}
+
+    def spelled(self, token: int) -> str:
+        return self.served.model.processor.decode([token])                                   # type: ignore[attr-defined]
 
     def usage(self) -> dict[str, int]:
         read = sum(len(asked.sequences[0].request.prompt) for asked in self.asked)
@@ -102,6 +110,7 @@ class Reply:
     async def events(self) -> AsyncIterator[str]:
         """The answer piece by piece. When the client has gone, the server stops this iterator, and what is being written is cancelled."""
         sequences = [sequence for asked in self.asked for sequence in asked.sequences]
+        told = [0] * len(sequences)
         try:
             if self.chat:
                 for index in range(len(sequences)):
@@ -111,9 +120,13 @@ class Reply:
                 piece = await self.pieces.get()
                 left -= piece is None
                 if piece is not None:
-                    yield self.chunk(piece[0], {"delta": {"content": piece[1]}} if self.chat else {"text": piece[1]})
+                    index, text = piece
+                    new = len(sequences[index].request.scores)
+                    yield self.chunk(index, {"delta": {"content": text}} if self.chat else {"text": text}, self.logprobs(sequences[index], told[index], new))
+                    told[index] = new
             for index, sample in enumerate(self.samples()):
-                yield self.chunk(index, {"delta": {}} if self.chat else {"text": ""}, REASONS.get(sample.finish))
+                rest = self.logprobs(sequences[index], told[index], sample.tokens)
+                yield self.chunk(index, {"delta": {}} if self.chat else {"text": ""}, rest, REASONS.get(sample.finish))
             if self.usage_wanted:
                 yield event({**self.facts, "object": self.object, "choices": [], "usage": self.usage()})
             yield "data: [DONE]\n\n"
@@ -126,9 +139,14 @@ class Reply:
     def object(self) -> str:
         return "chat.completion.chunk" if self.chat else "text_completion"
 
-    def chunk(self, index: int, said: dict[str, Any], reason: str | None = None) -> str:
-        choice = {"index": index, **said, "logprobs": None, "finish_reason": reason}
+    def chunk(self, index: int, said: dict[str, Any], logprobs: dict[str, Any] | None = None, reason: str | None = None) -> str:
+        choice = {"index": index, **said, "logprobs": logprobs, "finish_reason": reason}
         return event({**self.facts, "object": self.object, "choices": [choice], **({"usage": None} if self.usage_wanted else {})})
+
+
+def said(text: str, score: float) -> dict[str, Any]:
+    """A token as chat says it."""
+    return {"token": text, "logprob": score, "bytes": list(text.encode())}
 
 
 def call(loop: asyncio.AbstractEventLoop, function: Callable[[Any], None], value: Any) -> None:

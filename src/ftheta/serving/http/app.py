@@ -71,8 +71,8 @@ def create(
         served, chat = model_of(asked.model), kind is ChatBody
         if served.worker is None:
             raise Refusal(400, "model: this model does not continue texts here: use /predict", "model", "wrong_task")
-        if asked.stream and asked.logprobs not in (None, False):
-            raise Refusal(400, "logprobs: with stream: false only", "logprobs", "invalid_value")
+        if asked.stream_options is not None and not asked.stream:
+            raise Refusal(400, "stream_options: with stream: true only", "stream_options", "invalid_value")
         reply = Reply(served, chat, asked.stream_options is not None and asked.stream_options.include_usage)
         await told(reply.ask(asked.prompts(), asked.user or peer(request), seconds, asked.stream))
         if asked.stream:
@@ -97,6 +97,8 @@ def create(
         found = await told(predicted(request, served, EMBEDDING, [{"text": text} for text in texts]))
         if any(each.embedding is None for each in found):
             raise Refusal(400, "model: this model gives no vector for a whole text", "model", "wrong_task")
+        if asked.dimensions not in (None, len(found[0].embedding)):
+            raise Refusal(400, f"dimensions: this model's vectors have {len(found[0].embedding)} numbers", "dimensions", "invalid_value")
         data = [{"object": "embedding", "index": i, "embedding": encoded(each.embedding, asked.encoding_format)} for i, each in enumerate(found)]
         count = sum(len(each.tokens) for each in found)
         return JSONResponse({"object": "list", "data": data, "model": served.name, "usage": {"prompt_tokens": count, "total_tokens": count}})
