@@ -23,6 +23,7 @@ from ftheta.inference.request import Request
 from ftheta.inference.streaming import TextStream
 from ftheta.models.model import Model
 from ftheta.models.tasks.text import Continuation, Prompt, TextGeneration, Writing
+from ftheta.serving.adapted import Adapted
 from ftheta.serving.capacity import paged_mixers, plan
 from ftheta.serving.pages import Pages
 from ftheta.serving.runner import Runner
@@ -77,7 +78,8 @@ class Engine:
         self.pages = Pages(self.capacity.pages, settings.page, settings.reuse)
         self.scheduler = Scheduler(self.pages, settings.together, settings.chunk, self.limits["longest"])
         device = next(model.architecture.parameters()).device
-        self.runner = Runner(model.architecture, paged(mixers, self.capacity.pages, settings.page, model.architecture.compute_dtype, device))
+        pages = paged(mixers, self.capacity.pages, settings.page, model.architecture.compute_dtype, device)
+        self.runner = Runner(model.architecture, pages, Adapted(model.architecture, model.adapters))
         self.lock = threading.Lock()
         self.reading = threading.Lock()
         """A tokenizer is told, text by text, whether control tokens are text: only one thread at a time may ask it."""
@@ -91,9 +93,11 @@ class Engine:
         """Tokens so far."""
 
     def submit(
-        self, prompt: Prompt | Mapping[str, Any], *, client: str = "", seconds: float | None = None, listen: Callable[[int, str], None] | None = None,
+        self, prompt: Prompt | Mapping[str, Any], *, adapter: str | None = None, client: str = "", seconds: float | None = None,
+        listen: Callable[[int, str], None] | None = None,
     ) -> Asked:
-        """Ask for a continuation. `listen` is told every new piece of text with the number of its sample; after `seconds` it is given up.
+        """Ask for a continuation, by one of the model's adapters if it is named. `listen` is told every new piece of text with the number of its
+        sample; after `seconds` it is given up.
 
         Raises ConfigError and UsageError for what cannot be asked, QueueFull when too many wait.
         """
@@ -102,20 +106,21 @@ class Engine:
             raise UsageError("beams: the engine writes every text by itself: use model.predict for beam search")
         with self.reading:
             requests = [self.task.request(prompt, number) for number in range(prompt.samples)]
-        return self.enter(requests, prompt.stop, client=client, seconds=seconds, listen=listen)
+        return self.enter(requests, prompt.stop, adapter=adapter, client=client, seconds=seconds, listen=listen)
 
     def enter(
-        self, requests: Iterable[Request], stop: tuple[str, ...] = (), *, client: str = "", seconds: float | None = None,
+        self, requests: Iterable[Request], stop: tuple[str, ...] = (), *, adapter: str | None = None, client: str = "", seconds: float | None = None,
         listen: Callable[[int, str], None] | None = None,
     ) -> Asked:
         """As `submit`, for sequences given by their tokens; one number each, in their order. Raises UsageError and QueueFull."""
+        self.runner.adapted.ensure(adapter)
         now = self.clock()
         made = []
         for number, request in enumerate(requests):
             self.ensure_fits(request)
             told = None if listen is None else functools.partial(listen, number)
             stream = TextStream(self.task.processor, request.prompt, stop)
-            made.append(Sequence(next(self.numbers), request, stream, told, client, None if seconds is None else now + seconds, now))
+            made.append(Sequence(next(self.numbers), request, stream, told, client, adapter, None if seconds is None else now + seconds, now))
         with self.lock:
             self.ensure_room(made)
             asked = Asked(self.task, made)

@@ -30,10 +30,11 @@ class Worker:
         return self.thread.is_alive() and not self.stopping.is_set()
 
     def submit(
-        self, prompt: Prompt | Mapping[str, Any], *, client: str = "", seconds: float | None = None, listen: Callable[[int, str], None] | None = None,
+        self, prompt: Prompt | Mapping[str, Any], *, adapter: str | None = None, client: str = "", seconds: float | None = None,
+        listen: Callable[[int, str], None] | None = None,
     ) -> Asked:
         """As the engine's."""
-        asked = self.engine.submit(prompt, client=client, seconds=seconds, listen=listen)
+        asked = self.engine.submit(prompt, adapter=adapter, client=client, seconds=seconds, listen=listen)
         self.wake.set()
         return asked
 

@@ -273,7 +273,7 @@ class TextGeneration(Writing[Prompt]):
         if talk[-1].role == "assistant":
             raise UsageError("messages: the assistant has spoken last: somebody else must say something first")
         calls = [message.tool_calls for message in prompt.messages]
-        self.processor.ensure_plain([*prompt.tools, *(call for each in calls for call in each)], "tools, tool_calls")
+        self.processor.ensure_plain([*prompt.tools, *(call for each in calls for call in each)], "tools")
         said = self.processor.template().pieces(talk, ask=True, tools=prompt.tools, calls=calls)
         return Beginning(self.processor.spoken(said)[0], self.processor.turn_end())
 

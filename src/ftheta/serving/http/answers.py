@@ -26,9 +26,10 @@ REASONS = {"stop": "stop", "length": "length"}
 class Reply:
     """The answer to some prompts by a model: chat, or plain text."""
 
-    def __init__(self, served: Served, chat: bool, usage: bool):
-        self.served, self.chat, self.usage_wanted = served, chat, usage
-        self.facts = {"id": f"{'chatcmpl' if chat else 'cmpl'}-{secrets.token_hex(12)}", "created": int(time.time()), "model": served.name}
+    def __init__(self, served: Served, chat: bool, usage: bool, adapter: str | None = None):
+        self.served, self.chat, self.usage_wanted, self.adapter = served, chat, usage, adapter
+        name = served.name if adapter is None else f"{served.name}:{adapter}"
+        self.facts = {"id": f"{'chatcmpl' if chat else 'cmpl'}-{secrets.token_hex(12)}", "created": int(time.time()), "model": name}
         self.asked: list[Asked] = []
         self.pieces: asyncio.Queue[tuple[int, str] | None] = asyncio.Queue()
 
@@ -44,7 +45,9 @@ class Reply:
             offset = 0
             for prompt in prompts:
                 listen = hear(offset) if stream else None
-                self.asked.append(await asyncio.to_thread(worker.submit, prompt, client=client, seconds=seconds, listen=listen))
+                self.asked.append(
+                    await asyncio.to_thread(worker.submit, prompt, adapter=self.adapter, client=client, seconds=seconds, listen=listen),
+                )
                 offset += prompt.samples
         except Exception:
             self.cancel()

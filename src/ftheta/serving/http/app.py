@@ -38,6 +38,7 @@ def create(
     """The app. `key` is what clients must send, `hosts` are names the server goes by besides those of this machine, `body` is the most bytes
     a request may have and `slow` the most seconds they may take, `seconds` the most an answer may take."""
     named = {served.name: served for served in models}
+    adapted = {f"{served.name}:{adapter}": (served, adapter) for served in models for adapter in served.adapters}
     answers: Counter[tuple[str, int]] = Counter()
     started = int(time.time())
 
@@ -61,19 +62,22 @@ def create(
     async def unknown(request: Request, error: HTTPException) -> Response:
         return Refusal(error.status_code, "there is no such route, or not by this method", code="not_found").response()
 
-    def model_of(name: str) -> Served:
-        if name not in named:
-            raise Refusal(404, f"model: there is no such model here; there are {', '.join(named)}", "model", "model_not_found")
-        return named[name]
+    def model_of(name: str) -> tuple[Served, str | None]:
+        """The model, and its adapter where the name is `model:adapter`."""
+        if name in named:
+            return named[name], None
+        if name not in adapted:
+            raise Refusal(404, f"model: there is no such model here; there are {', '.join([*named, *adapted])}", "model", "model_not_found")
+        return adapted[name]
 
     async def write(request: Request, kind: type[CompletionBody] | type[ChatBody]) -> Response:
         asked = await read(request, kind)
-        served, chat = model_of(asked.model), kind is ChatBody
+        (served, adapter), chat = model_of(asked.model), kind is ChatBody
         if served.worker is None:
             raise Refusal(400, "model: this model does not continue texts here: use /predict", "model", "wrong_task")
         if asked.stream_options is not None and not asked.stream:
             raise Refusal(400, "stream_options: with stream: true only", "stream_options", "invalid_value")
-        reply = Reply(served, chat, asked.stream_options is not None and asked.stream_options.include_usage)
+        reply = Reply(served, chat, asked.stream_options is not None and asked.stream_options.include_usage, adapter)
         await told(reply.ask(asked.prompts(), asked.user or peer(request), seconds, asked.stream))
         if asked.stream:
             return StreamingResponse(reply.events(), media_type="text/event-stream", headers={"Cache-Control": "no-store"})
@@ -90,7 +94,9 @@ def create(
     @app.post("/v1/embeddings")
     async def embeddings(request: Request) -> Response:
         asked = await read(request, EmbeddingBody)
-        served = model_of(asked.model)
+        served, adapter = model_of(asked.model)
+        if adapter is not None:
+            raise Refusal(400, "model: adapters are for models that continue texts here", "model", "wrong_task")
         texts = [asked.input] if isinstance(asked.input, str) else asked.input
         if not texts or len(texts) > CHOICES or not all(texts):
             raise Refusal(400, f"input: 1 to {CHOICES} texts of at least one character", "input", "invalid_value")
@@ -105,7 +111,7 @@ def create(
 
     async def predict(request: Request, task: str) -> Response:
         able = [served for served in models if served.model.task.name == task]
-        served = model_of(request.query_params["model"]) if "model" in request.query_params else next(iter(able), None)
+        served, adapter = model_of(request.query_params["model"]) if "model" in request.query_params else (next(iter(able), None), None)
         if served is None or served.model.task.name != task:
             raise Refusal(404, "there is no model for this task here", code="model_not_found")
         kind = served.model.task.input
@@ -113,7 +119,7 @@ def create(
         if served.worker is None:
             (answer,) = await told(predicted(request, served, task, [asked]))
             return JSONResponse(answer.dump())
-        reply = Reply(served, chat=False, usage=False)
+        reply = Reply(served, chat=False, usage=False, adapter=adapter)
         await told(reply.ask([asked], peer(request), seconds, stream=False))                     # type: ignore[list-item]
         await told(reply.whole(request))
         return JSONResponse(reply.asked[0].result(0).dump())
@@ -128,7 +134,9 @@ def create(
 
     @app.get("/v1/models")
     async def list_models() -> dict[str, Any]:
-        return {"object": "list", "data": [{"id": name, "object": "model", "created": started, "owned_by": "ftheta"} for name in named]}
+        facts = {"object": "model", "created": started, "owned_by": "ftheta"}
+        below = [{"id": name, **facts, "parent": served.name} for name, (served, _) in adapted.items()]
+        return {"object": "list", "data": [*({"id": name, **facts} for name in named), *below]}
 
     @app.get("/health")
     async def health() -> dict[str, str]:

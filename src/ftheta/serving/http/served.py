@@ -55,6 +55,11 @@ class Served:
             self.batcher = Batcher(model, settings.together, queue=settings.queue)
 
     @property
+    def adapters(self) -> list[str]:
+        """Those that can be chosen request by request."""
+        return sorted(self.worker.engine.runner.adapted.known) if self.worker is not None else []
+
+    @property
     def alive(self) -> bool:
         return all(part.alive for part in (self.worker, self.batcher) if part is not None)
 
