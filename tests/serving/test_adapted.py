@@ -60,7 +60,7 @@ def test_each_text_is_the_merged_models(name, tmp_path):
             assert (found.text, found.finish) == (other.text, other.finish), (sort, i)
             torch.testing.assert_close(torch.tensor(found.scores), torch.tensor(other.scores), atol=1e-4, rtol=1e-4)
         assert model.predict(prompts) == expected[None]                                   # the model itself is as it was
-        engine.runner.adapted.close()
+        engine.adapted.close()
 
 
 def test_a_beginning_is_only_known_to_its_adapter(tmp_path):

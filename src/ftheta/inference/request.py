@@ -38,3 +38,8 @@ class Request:
     """Why it ended: `stop` or `length`."""
     window: list[int] = field(default_factory=list)
     """The tokens the model looks at, the newest included."""
+
+    @property
+    def read(self) -> int:
+        """Tokens the model is given: of the prompt and of the source."""
+        return len(self.prompt) + len(self.source or ())

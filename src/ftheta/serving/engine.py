@@ -16,20 +16,23 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
 
+from ftheta.architectures.decoder import Decoder
 from ftheta.blocks.paged import paged
 from ftheta.core.errors import FthetaError, UsageError
 from ftheta.inference.generate import extend
 from ftheta.inference.request import Request
 from ftheta.inference.streaming import TextStream
+from ftheta.models.adapters import Adapters
 from ftheta.models.model import Model
-from ftheta.models.tasks.text import Continuation, Prompt, TextGeneration, Writing
+from ftheta.models.tasks.text import Continuation, Wanted, Writing
 from ftheta.serving.adapted import Adapted
 from ftheta.serving.capacity import paged_mixers, plan
-from ftheta.serving.pages import Pages
+from ftheta.serving.pages import WHOLE, Pages
 from ftheta.serving.runner import Runner
 from ftheta.serving.scheduler import Scheduler
 from ftheta.serving.sequence import Sequence
 from ftheta.serving.settings import Settings
+from ftheta.serving.slots import Slots
 
 
 class QueueFull(FthetaError):
@@ -66,20 +69,24 @@ class Asked:
 class Engine:
     """Continuations of texts by one model. `submit`, `cancel` and `step` may be called from different threads; only one thread calls `step`.
 
-    `capacity` says how many tokens fit. Raises UsageError for a model that cannot be read from pages.
+    `capacity` says how many tokens fit. Raises UsageError for a model that does not write texts token by token.
     """
 
     def __init__(self, model: Model, settings: Settings = Settings(), clock: Callable[[], float] = time.monotonic):
-        mixers = paged_mixers(model)
-        assert isinstance(model.task, TextGeneration)
+        self.capacity = plan(model, settings.page, settings.together, settings.chunk, settings.memory)
+        assert isinstance(model.task, Writing) and isinstance(model.architecture, Decoder)
         self.model, self.task, self.settings, self.clock = model, model.task, settings, clock
         self.limits = self.task.limits()
-        self.capacity = plan(model, settings.page, settings.together, settings.chunk, settings.memory)
-        self.pages = Pages(self.capacity.pages, settings.page, settings.reuse)
+        self.pages = Pages(self.capacity.pages, self.capacity.size, settings.reuse and self.capacity.size != WHOLE)
         self.scheduler = Scheduler(self.pages, settings.together, settings.chunk, self.limits["longest"])
-        device = next(model.architecture.parameters()).device
-        pages = paged(mixers, self.capacity.pages, settings.page, model.architecture.compute_dtype, device)
-        self.runner = Runner(model.architecture, pages, Adapted(model.architecture, model.adapters))
+        mixers, device = paged_mixers(model), next(model.architecture.parameters()).device
+        self.adapted = Adapted(model.architecture, model.adapters if mixers else Adapters(model.architecture))
+        self.runner: Runner | Slots
+        if mixers:
+            cache = paged(mixers, self.capacity.pages, settings.page, model.architecture.compute_dtype, device)
+            self.runner = Runner(model.architecture, cache, self.adapted)
+        else:
+            self.runner = Slots(model.architecture, self.capacity.pages, model.task.limited())
         self.lock = threading.Lock()
         self.reading = threading.Lock()
         """A tokenizer is told, text by text, whether control tokens are text: only one thread at a time may ask it."""
@@ -93,7 +100,7 @@ class Engine:
         """Tokens so far."""
 
     def submit(
-        self, prompt: Prompt | Mapping[str, Any], *, adapter: str | None = None, client: str = "", seconds: float | None = None,
+        self, prompt: Wanted | Mapping[str, Any], *, adapter: str | None = None, client: str = "", seconds: float | None = None,
         listen: Callable[[int, str], None] | None = None,
     ) -> Asked:
         """Ask for a continuation, by one of the model's adapters if it is named. `listen` is told every new piece of text with the number of its
@@ -101,19 +108,19 @@ class Engine:
 
         Raises ConfigError and UsageError for what cannot be asked, QueueFull when too many wait.
         """
-        prompt = prompt if isinstance(prompt, Prompt) else Prompt.parse(dict(prompt))
-        if prompt.beams > 1:
+        wanted: Wanted = prompt if isinstance(prompt, Wanted) else self.task.input.parse(dict(prompt))           # type: ignore[assignment]
+        if wanted.beams > 1:
             raise UsageError("beams: the engine writes every text by itself: use model.predict for beam search")
         with self.reading:
-            requests = [self.task.request(prompt, number) for number in range(prompt.samples)]
-        return self.enter(requests, prompt.stop, adapter=adapter, client=client, seconds=seconds, listen=listen)
+            requests = [self.task.request(wanted, number) for number in range(wanted.samples)]
+        return self.enter(requests, wanted.stop, adapter=adapter, client=client, seconds=seconds, listen=listen)
 
     def enter(
         self, requests: Iterable[Request], stop: tuple[str, ...] = (), *, adapter: str | None = None, client: str = "", seconds: float | None = None,
         listen: Callable[[int, str], None] | None = None,
     ) -> Asked:
         """As `submit`, for sequences given by their tokens; one number each, in their order. Raises UsageError and QueueFull."""
-        self.runner.adapted.ensure(adapter)
+        self.adapted.ensure(adapter)
         now = self.clock()
         made = []
         for number, request in enumerate(requests):
@@ -143,7 +150,7 @@ class Engine:
         """Raise QueueFull when these cannot wait too."""
         waiting = self.scheduler.waiting
         free = self.settings.together - len(self.scheduler.running)
-        tokens = sum(len(sequence.request.prompt) for sequence in [*waiting, *made])
+        tokens = sum(sequence.request.read for sequence in [*waiting, *made])
         if len(waiting) + len(made) > self.settings.queue + max(0, free) or (waiting and tokens > self.settings.queue_tokens):
             raise QueueFull(f"{len(waiting)} sequences wait already, of {self.settings.queue} at most; try again later", after=1.0)
 
@@ -240,7 +247,7 @@ class Engine:
         while self.step():
             pass
 
-    def answer(self, prompts: Iterable[Prompt | Mapping[str, Any]]) -> list[Continuation]:
+    def answer(self, prompts: Iterable[Wanted | Mapping[str, Any]]) -> list[Continuation]:
         """Continue all of these; those that cannot wait yet are asked for later."""
         found, ahead = list[Asked](), list(prompts)[::-1]
         while ahead:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from concurrent import futures
 from typing import Any
 
-from ftheta.models.tasks.text import Prompt
+from ftheta.models.tasks.text import Wanted
 from ftheta.serving.engine import Asked, Engine
 
 IDLE = 0.5
@@ -30,7 +30,7 @@ class Worker:
         return self.thread.is_alive() and not self.stopping.is_set()
 
     def submit(
-        self, prompt: Prompt | Mapping[str, Any], *, adapter: str | None = None, client: str = "", seconds: float | None = None,
+        self, prompt: Wanted | Mapping[str, Any], *, adapter: str | None = None, client: str = "", seconds: float | None = None,
         listen: Callable[[int, str], None] | None = None,
     ) -> Asked:
         """As the engine's."""

@@ -7,12 +7,12 @@ import itertools
 import json
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any
 
 from fastapi import Request
 
-from ftheta.models.tasks.text import Prompt, Sample
+from ftheta.models.tasks.text import Sample, Wanted
 from ftheta.serving.engine import Asked
 from ftheta.serving.http.errors import Refusal, refusal
 from ftheta.serving.http.served import Served
@@ -33,7 +33,7 @@ class Reply:
         self.asked: list[Asked] = []
         self.pieces: asyncio.Queue[tuple[int, str] | None] = asyncio.Queue()
 
-    async def ask(self, prompts: list[Prompt], client: str, seconds: float, stream: bool) -> None:
+    async def ask(self, prompts: Iterable[Wanted], client: str, seconds: float, stream: bool) -> None:
         """Put the prompts to the engine, all or none. Raises what the engine raises."""
         worker, loop = self.served.worker, asyncio.get_running_loop()
         assert worker is not None
@@ -106,7 +106,7 @@ class Reply:
         return self.served.model.processor.decode([token])                                   # type: ignore[attr-defined]
 
     def usage(self) -> dict[str, int]:
-        read = sum(len(asked.sequences[0].request.prompt) for asked in self.asked)
+        read = sum(asked.sequences[0].request.read for asked in self.asked)
         new = sum(len(sequence.request.new) for asked in self.asked for sequence in asked.sequences)
         return {"prompt_tokens": read, "completion_tokens": new, "total_tokens": read + new}
 

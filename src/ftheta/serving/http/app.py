@@ -20,6 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ftheta.core.config import Config
 from ftheta.models.tasks import TASKS
+from ftheta.models.tasks.text import TextGeneration
 from ftheta.serving.http.answers import LOOK, Reply
 from ftheta.serving.http.bodies import CHOICES, ChatBody, CompletionBody, EmbeddingBody
 from ftheta.serving.http.errors import Refusal, invalid, refusal
@@ -73,7 +74,7 @@ def create(
     async def write(request: Request, kind: type[CompletionBody] | type[ChatBody]) -> Response:
         asked = await read(request, kind)
         (served, adapter), chat = model_of(asked.model), kind is ChatBody
-        if served.worker is None:
+        if served.worker is None or not isinstance(served.model.task, TextGeneration):
             raise Refusal(400, "model: this model does not continue texts here: use /predict", "model", "wrong_task")
         if asked.stream_options is not None and not asked.stream:
             raise Refusal(400, "stream_options: with stream: true only", "stream_options", "invalid_value")
