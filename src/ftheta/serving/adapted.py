@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from ftheta.architectures.decoder import Decoder
@@ -62,7 +62,7 @@ class Adapted:
             raise UsageError(f"adapter: none is called '{name}'{suggest(name, self.known, 'adapters')}")
 
     def hook(self, mine: Mapping[str, Change]) -> Any:
-        def add(part: nn.Module, inputs: tuple[Tensor], y: Tensor) -> Tensor | None:
+        def add(part: Linear, inputs: tuple[Tensor], y: Tensor) -> Tensor | None:
             if not (rows := self.route.rows):
                 return None
             x = inputs[0].flatten(0, -2)
@@ -72,7 +72,7 @@ class Adapted:
                 change, here = mine[name], rows[name]
                 own = flat[here] + F.linear(F.linear(x[here], change.down.to(x.dtype)), change.up.to(x.dtype))
                 if change.ratio is not None:
-                    bias = 0 if part.bias is None else part.bias.to(x.dtype)                 # type: ignore[union-attr, operator]
+                    bias = 0.0 if part.bias is None else part.bias.to(x.dtype)
                     own = (own - bias) * change.ratio.to(x.dtype) + bias
                 flat[here] = own
             return flat.view_as(y)

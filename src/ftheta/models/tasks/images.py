@@ -32,6 +32,7 @@ class ImageClassification(Task[Picture, Labelled, ImageProcessor]):
     name = "image-classification"
     input = Picture
     output = Labelled
+    files = ("path",)
 
     def read(self, text: str) -> dict[str, Any]:
         return super().read(text) if text.lstrip().startswith(("{", "[")) else {"path": text}

@@ -117,6 +117,9 @@ def create(
             raise Refusal(404, "there is no model for this task here", code="model_not_found")
         kind = served.model.task.input
         asked = await read(request, kind, ("model",))
+        for field in served.model.task.files:
+            if getattr(asked, field) is not None:
+                raise Refusal(400, f"{field}: the server opens no files: send what is in it", field, "invalid_value")
         if served.worker is None:
             (answer,) = await told(predicted(request, served, task, [asked]))
             return JSONResponse(answer.dump())

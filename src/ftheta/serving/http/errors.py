@@ -44,7 +44,7 @@ def refusal(error: Exception) -> Refusal:
         return Refusal(501, str(error), code="not_installed")
     if isinstance(error, UsageError):
         field = str(error).split(":")[0]
-        return Refusal(400, str(error) if field in TOLD else "a value cannot be used with this model", field if field.isidentifier() else None, "invalid_value")
+        return Refusal(400, str(error).split(", got ")[0] if field in TOLD else "a value cannot be used with this model", field if field.isidentifier() else None, "invalid_value")
     if isinstance(error, FthetaError):
         return Refusal(400, "this cannot be answered by this model", code="invalid_value")
     return Refusal(500, "the server failed; the request may be sent again", code="internal_error")
