@@ -16,9 +16,11 @@ uvicorn = pytest.importorskip("uvicorn")
 from ftheta.serving.http.app import create  # noqa: E402
 
 
-def started(served: list[Served], **fields) -> Iterator[SimpleNamespace]:
-    """A server in a thread, on a port of its own."""
+def started(served: list[Served], buffer: int | None = None, **fields) -> Iterator[SimpleNamespace]:
+    """A server in a thread, on a port of its own; `buffer` is how many bytes may lie between it and a client who does not read."""
     listener = socket.socket()
+    if buffer is not None:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, buffer)
     listener.bind(("127.0.0.1", 0))
     server = uvicorn.Server(uvicorn.Config(create(served, **fields), log_level="warning", timeout_graceful_shutdown=2))
     thread = threading.Thread(target=server.run, args=([listener],), daemon=True)

@@ -3,11 +3,13 @@
 import json
 import threading
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import jsonschema
 import pytest
 import torch
+from tests.conformance import test_architectures as tiny
 
 from ftheta.architectures.architecture import Architecture, Estimator
 from ftheta.architectures.classical import LinearConfig
@@ -28,7 +30,6 @@ from ftheta.serving.http.served import Served
 from ftheta.serving.settings import Settings
 from listening import get, post, started
 from served import LLAMA, TEXTS
-from tests.conformance import test_architectures as tiny
 from wordpiece import VOCAB, bert_processor
 
 LABELS = ("O", "B-animal", "I-animal")
@@ -132,7 +133,11 @@ def test_many_clients_get_what_each_would_get_alone(task):
         says = json.loads(get(here, "/openapi.json")[1])
         route = says["paths"][f"/predict/{task}"]["post"]
         takes, gives = (part["content"]["application/json"]["schema"] for part in (route["requestBody"], route["responses"]["200"]))
-        threads = [threading.Thread(target=lambda i: found.update({i: post(here, f"/predict/{task}", json.dumps(given[i]).encode())}), args=(i,)) for i in range(len(given))]
+
+        def ask(number: int, here: SimpleNamespace = here) -> None:
+            found[number] = post(here, f"/predict/{task}", json.dumps(given[number]).encode())
+
+        threads = [threading.Thread(target=ask, args=(number,)) for number in range(len(given))]
         for thread in threads:
             thread.start()
         for thread in threads:

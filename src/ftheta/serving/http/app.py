@@ -37,7 +37,7 @@ def create(
     models: Sequence[Served], *, key: str | None = None, hosts: Sequence[str] = (), body: int = 1 << 20, seconds: float = 600.0, slow: float = 30.0,
 ) -> FastAPI:
     """The app. `key` is what clients must send, `hosts` are names the server goes by besides those of this machine, `body` is the most bytes
-    a request may have and `slow` the most seconds they may take, `seconds` the most an answer may take."""
+    a request may have and `slow` the most seconds they, or the reading of a piece of the answer, may take, `seconds` the most an answer may take."""
     named = {served.name: served for served in models}
     adapted = {f"{served.name}:{adapter}": (served, adapter) for served in models for adapter in served.adapters}
     answers: Counter[tuple[str, int]] = Counter()
