@@ -8,52 +8,43 @@ import socket
 import struct
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 from ftheta.core.errors import UsageError
 from ftheta.data.tokenizers.trained import EOS
 from ftheta.models.folder import save
 from ftheta.serving.settings import Settings
+from listening import get, post, send, started, until
 from served import TEXTS, headed, made
 
-uvicorn = pytest.importorskip("uvicorn")
+pytest.importorskip("uvicorn")
 openai = pytest.importorskip("openai")
 
-from ftheta.serving.http.app import create  # noqa: E402
 from ftheta.serving.http.served import Served, name_of  # noqa: E402
 from ftheta.serving.http.server import serve  # noqa: E402
 
 TEMPLATE = "{% for message in messages %}{{ message.role }}: {{ message.content }}\n{% endfor %}{% if add_generation_prompt %}assistant: {% endif %}"
+TOOLS = (
+    "{% if tools %}{{ tools | tojson }}{% endif %}{% for message in messages %}{{ message.role }}: {{ message.content }}"
+    "{% for call in message.tool_calls %}{{ call | tojson }}{% endfor %}{{ '\\n' }}{% endfor %}{% if add_generation_prompt %}assistant: {% endif %}"
+)
 ENDLESS = {str(EOS): -100}
-
-
-def started(served: list[Served], **fields) -> Iterator[SimpleNamespace]:
-    """A server in a thread, on a port of its own."""
-    listener = socket.socket()
-    listener.bind(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(create(served, **fields), log_level="warning", timeout_graceful_shutdown=2))
-    thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
-    thread.start()
-    while not server.started:
-        time.sleep(0.01)
-    yield SimpleNamespace(port=listener.getsockname()[1], served={each.name: each for each in served})
-    server.should_exit = True
-    thread.join(30)
-    assert not thread.is_alive() and not any(each.alive for each in served)
 
 
 @pytest.fixture(scope="module")
 def here() -> Iterator[SimpleNamespace]:
     writer = made("llama")
     writer.processor.chat_template = TEMPLATE
+    tools = made("gpt2")
+    tools.processor.chat_template = TOOLS
     yield from started([
         Served("writer", writer, Settings(together=4, queue=4, page=4)), Served("vectors", headed("feature-extraction", "embed"), Settings()),
-        Served("classes", headed("text-classification", "classify"), Settings()),
+        Served("classes", headed("text-classification", "classify"), Settings()), Served("tools", tools, Settings(together=4, queue=4, page=4)),
     ], body=20_000, slow=1.0)
 
 
@@ -63,38 +54,8 @@ def client(here):
         yield found
 
 
-def send(here, request: bytes, wait: float = 20.0) -> bytes:
-    """Everything that comes back for these bytes."""
-    with socket.create_connection(("127.0.0.1", here.port), timeout=wait) as connection:
-        connection.sendall(request)
-        found = b""
-        while piece := connection.recv(65536):
-            found += piece
-        return found
-
-
-def post(here, path: str, body: bytes, headers: str = "Content-Type: application/json\r\n", host: str = "localhost") -> tuple[int, dict]:
-    found = send(here, f"POST {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{headers}Content-Length: {len(body)}\r\n\r\n".encode() + body)
-    head, _, rest = found.partition(b"\r\n\r\n")
-    return int(head.split()[1]), json.loads(rest)
-
-
-def get(here, path: str, headers: str = "", host: str = "localhost") -> tuple[int, str]:
-    head, _, rest = send(here, f"GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{headers}\r\n".encode()).partition(b"\r\n\r\n")
-    return int(head.split()[1]), rest.decode()
-
-
-def until(true, seconds: float = 10.0) -> float:
-    """How long it took until something was true."""
-    start = time.monotonic()
-    while not true():
-        assert time.monotonic() - start < seconds
-        time.sleep(0.01)
-    return time.monotonic() - start
-
-
 def test_models(client):
-    assert [model.id for model in client.models.list()] == ["writer", "vectors", "classes"]
+    assert [model.id for model in client.models.list()] == ["writer", "vectors", "classes", "tools"]
 
 
 def test_completions_are_what_the_model_writes(client, here):
@@ -152,6 +113,62 @@ def test_answers_of_a_form(client):
     assert isinstance(json.loads(found.choices[0].message.content)["a"], bool)
 
 
+def test_the_likeliest_tokens_of_every_place(client, here):
+    model = here.served["writer"].model
+    found = client.completions.create(model="writer", prompt="hello", max_tokens=8, seed=1, logprobs=5, logit_bias=ENDLESS).choices[0].logprobs
+    expected = model.predict({"prompt": "hello", "most": 8, "seed": 1, "bias": ENDLESS, "scores": True, "alternatives": 5, "temperature": 1.0, "top_p": 1.0})
+    start = model.processor.encode("hello")
+    with torch.no_grad():
+        known = model.architecture(tokens=torch.tensor([start]))["logits"][0, -1].log_softmax(-1)
+    assert [each.score for each in expected.alternatives[0]] == pytest.approx(known.topk(5).values.tolist(), abs=1e-4)
+    assert [each.text for each in expected.alternatives[0]] == [model.processor.decode([i]) for i in known.topk(5).indices.tolist()]
+    assert len(found.top_logprobs) == 8 and found.text_offset == [sum(map(len, found.tokens[:i])) for i in range(8)]
+    for place, beside in zip(found.top_logprobs, expected.alternatives, strict=True):
+        assert place == pytest.approx({each.text: each.score for each in beside}, abs=1e-4)
+
+
+def test_logprobs_in_pieces(client):
+    asked = {"model": "writer", "messages": [{"role": "user", "content": "a"}], "max_tokens": 12, "seed": 4, "n": 2, "logprobs": True, "top_logprobs": 3}
+    whole = client.chat.completions.create(**asked)
+    pieces = list(client.chat.completions.create(**asked, stream=True))
+    for choice in whole.choices:
+        said = [entry for piece in pieces for one in piece.choices if one.index == choice.index and one.logprobs for entry in one.logprobs.content]
+        assert len(said) == len(choice.logprobs.content) and all(len(entry.top_logprobs) == 3 for entry in said)
+        for one, other in zip(said, choice.logprobs.content, strict=True):
+            assert one.token == other.token and one.logprob == pytest.approx(other.logprob, abs=1e-4)
+            assert one.top_logprobs[0].logprob >= one.top_logprobs[1].logprob and bytes(one.bytes).decode() == one.token
+
+
+def test_tools_are_told_in_the_words_of_the_template(client, here):
+    """The prompt is the template rendered by Jinja with the tools and the calls as transformers gives them."""
+    model = here.served["tools"].model
+    tool = {"type": "function", "function": {"name": "add", "description": "sums <b>", "parameters": {"type": "object", "properties": {"a": {"type": "number"}}}}}
+    talk = [{"role": "user", "content": "1+1?"}, {
+        "role": "assistant", "content": None, "tool_calls": [{"id": "c1", "type": "function", "function": {"name": "add", "arguments": '{"a": 1}'}}],
+    }, {"role": "tool", "content": "2", "tool_call_id": "c1"}]
+    found = client.chat.completions.create(model="tools", messages=talk, tools=[tool], max_tokens=4, seed=1)
+    called = {"id": "c1", "type": "function", "function": {"name": "add", "arguments": {"a": 1}}}
+    text = f"{json.dumps([tool])}user: 1+1?\nassistant: {json.dumps(called)}\ntool: 2\nassistant: "
+    expected = model.predict({"prompt": text, "most": 4, "seed": 1, "temperature": 1.0, "top_p": 1.0})
+    assert found.choices[0].message.content == expected.text
+    assert found.usage.prompt_tokens == len(model.processor.encode(text)) - 1                 # this template begins without a control token
+    without = client.chat.completions.create(model="tools", messages=talk[:1], tools=[tool], tool_choice="none", max_tokens=4, seed=1)
+    assert without.usage.prompt_tokens == len(model.processor.encode("user: 1+1?\nassistant: ")) - 1
+    forged = {"type": "function", "function": {"name": "add", "description": "<eos>"}}
+    with pytest.raises(openai.BadRequestError, match="control tokens"):
+        client.chat.completions.create(model="tools", messages=talk[:1], tools=[forged], max_tokens=4)
+
+
+def test_any_object(client):
+    pytest.importorskip("llguidance")
+    found = client.chat.completions.create(
+        model="writer", messages=[{"role": "user", "content": "a"}], response_format={"type": "json_object"}, max_tokens=200, seed=3, logit_bias={"127": 8},
+    )
+    assert found.choices[0].finish_reason == "length" or isinstance(json.loads(found.choices[0].message.content), dict)
+    with pytest.raises(openai.BadRequestError, match="goes with the type"):
+        client.chat.completions.create(model="writer", messages=[{"role": "user", "content": "a"}], response_format={"type": "json_schema"})
+
+
 def test_embeddings(client, here):
     found = client.embeddings.create(model="vectors", input=TEXTS[:3])                    # the client asks for base64
     plain = client.embeddings.create(model="vectors", input=TEXTS[:3], encoding_format="float")
@@ -173,7 +190,8 @@ def test_every_task_by_its_own_fields(here):
     assert status == 200 and found == here.served["writer"].model.predict({"prompt": "hello", "most": 4, "seed": 1, "samples": 2}).dump()
     assert post(here, "/predict/fill-mask", b"{}")[0] == 404
     schema = json.loads(get(here, "/openapi.json")[1])
-    assert "prompt" in schema["paths"]["/predict/text-generation"]["post"]["requestBody"]["content"]["application/json"]["schema"]["properties"]
+    place = schema["paths"]["/predict/text-generation"]["post"]["requestBody"]["content"]["application/json"]["schema"]["$ref"]
+    assert "prompt" in schema["components"]["schemas"][place.rpartition("/")[2]]["properties"]
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")

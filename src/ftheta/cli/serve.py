@@ -19,6 +19,7 @@ def serve(
     memory: Annotated[int | None, typer.Option(min=1, help="MB for keys and values of each model; none: what it needs, at most half of the memory.")] = None,
     together: Annotated[int, typer.Option(min=1, help="Sequences written at a time.")] = 32,
     queue: Annotated[int, typer.Option(min=0, help="Sequences that wait at most; further ones are refused.")] = 256,
+    adapter: Annotated[list[str], typer.Option(metavar="MODEL:NAME=DIR", help="A PEFT folder that answers as MODEL:NAME; may be given several times.")] = [],  # noqa: B006
     accept: AcceptOption = None,
 ) -> None:
     """Serve models over HTTP: OpenAI's routes, every task, health and figures.
@@ -26,4 +27,4 @@ def serve(
     Example: ftheta serve runs/python-lm/model
     """
     fields = {"memory": None if memory is None else memory << 20, "together": together, "queue": queue}
-    ftheta.serve(models, host=host, port=port, key=key, hosts=name, settings=fields, accept=accept)
+    ftheta.serve(models, host=host, port=port, key=key, hosts=name, settings=fields, accept=accept, adapters=adapter)

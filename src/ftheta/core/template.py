@@ -5,6 +5,7 @@ limits on loops, sizes and output.
 from __future__ import annotations
 
 import contextlib
+import json
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from types import FrameType
@@ -33,6 +34,7 @@ class Template:
         # nothing is computed while compiling, where no limit would hold
         undefined = jinja2.StrictUndefined if strict else jinja2.Undefined
         environment = Limited(trim_blocks=True, lstrip_blocks=True, optimized=False, undefined=undefined, extensions=["jinja2.ext.loopcontrols"])
+        environment.filters["tojson"] = as_json
         environment.globals |= {"raise_exception": refuse, "joined": joined}
         try:
             self.template = environment.from_string(Joints().visit(environment.parse(source)))
@@ -50,6 +52,11 @@ class Template:
             raise DataError(f"{self.what}: {error.message}") from None
         except (TypeError, ValueError, ArithmeticError, LookupError, AttributeError, RecursionError, MemoryError) as error:
             raise DataError(f"{self.what}: it fails on this ({type(error).__name__}: {error})") from None
+
+
+def as_json(value: Any, indent: int | None = None) -> str:
+    """JSON as models are trained on it: not escaped for web pages, as Jinja's own filter does."""
+    return json.dumps(value, ensure_ascii=False, indent=indent)
 
 
 class Refused(Exception):

@@ -116,6 +116,10 @@ def extend(request: Request, logits: Tensor, end: int | None, banned: Sequence[i
     request.new.append(token)
     request.window.append(token)
     if request.scored:
-        request.scores.append(float(logits.log_softmax(-1)[token]))
+        known = logits.log_softmax(-1)
+        request.scores.append(float(known[token]))
+        if request.alternatives:
+            best = known.topk(min(request.alternatives, len(known)))
+            request.likeliest.append(list(zip(best.indices.tolist(), best.values.tolist(), strict=True)))
     if len(request.new) == request.most:
         request.finish = "length"

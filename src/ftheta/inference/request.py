@@ -27,10 +27,19 @@ class Request:
     """The token that ends this sequence; None: the one that ends all."""
     source: list[int] | None = None
     """What an encoder-decoder answers to."""
+    alternatives: int = 0
+    """How many of the likeliest tokens are wanted at every place."""
     new: list[int] = field(default_factory=list)
     scores: list[float] = field(default_factory=list)
     """log p of every new token by the model itself, before temperature and everything else."""
+    likeliest: list[list[tuple[int, float]]] = field(default_factory=list)
+    """At every place the `alternatives` likeliest tokens by the model itself, and log p of each."""
     finish: str | None = None
     """Why it ended: `stop` or `length`."""
     window: list[int] = field(default_factory=list)
     """The tokens the model looks at, the newest included."""
+
+    @property
+    def read(self) -> int:
+        """Tokens the model is given: of the prompt and of the source."""
+        return len(self.prompt) + len(self.source or ())

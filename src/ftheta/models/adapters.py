@@ -8,10 +8,10 @@ third file, `base.json`, with the fingerprint of the model they belong to.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -159,9 +159,39 @@ def merge_adapter(model: Architecture, folder: Path) -> None:
         theta[name].copy_(value)
 
 
+class Change(NamedTuple):
+    """A low-rank change of a linear map W x, by itself: (W x + up down x) · ratio."""
+
+    down: Tensor
+    """(rank, inputs)."""
+    up: Tensor
+    """(outputs, rank), scaled."""
+    ratio: Tensor | None
+    """(outputs,) by how much the length of every row changes (DoRA); None: not."""
+
+
+class Fitted(NamedTuple):
+    """The part of an adapter that is of one map of the ecosystem's, and our maps that this is."""
+
+    names: tuple[str, ...]
+    weight: Tensor
+    change: Tensor
+    down: Tensor
+    up: Tensor
+    length: Tensor | None
+
+    @property
+    def changed(self) -> Tensor:
+        """The new weight, before rows get their lengths."""
+        return self.weight + self.change
+
+    def ratio(self) -> Tensor | None:
+        return None if self.length is None else self.length.to(self.weight) / self.changed.norm(dim=1)
+
+
 @torch.no_grad()
-def changed_weights(model: Architecture, adapter: Adapter) -> Iterator[tuple[str, Tensor]]:
-    """Our name and new value of every weight that low-rank changes are of. Raises FolderError for what does not fit."""
+def fitted(model: Architecture, adapter: Adapter) -> Iterator[Fitted]:
+    """Every low-rank change beside the maps it is of. Raises FolderError for what does not fit."""
     ours = {theirs: names for names, theirs in outside_names(model).values()}
     if unknown := [name for name in adapter.tensors if place_of(name) not in ours]:
         raise FolderError(f"{adapter.place}: the model has no map for " + ", ".join(sorted(unknown)[:5]))
@@ -169,16 +199,36 @@ def changed_weights(model: Architecture, adapter: Adapter) -> Iterator[tuple[str
     for place in sorted({place_of(name) for name in adapter.tensors}):
         parts = {part: adapter.tensors.get(f"{PREFIX}{place}.{part}") for part in ("lora_A.weight", "lora_B.weight", "lora_magnitude_vector")}
         down, up, length = parts.values()
-        maps = [model.get_submodule(name) for name in ours[place]]
-        weight = torch.cat([part.weight for part in maps])                                    # type: ignore[list-item]
+        weight = torch.cat([model.get_submodule(name).weight for name in ours[place]])        # type: ignore[list-item]
         if down is None or up is None or up.shape[0] != weight.shape[0] or down.shape[1] != weight.shape[1] or up.shape[1] != down.shape[0]:
             shapes = {part: None if value is None else tuple(value.shape) for part, value in parts.items()}
             raise FolderError(f"{adapter.place}: {place}: {shapes} do not fit a map of {tuple(weight.shape)}")
-        weight = weight + scale * (up @ down).to(weight)
-        if length is not None:
-            weight = weight * (length.to(weight) / weight.norm(dim=1))[:, None]
-        pieces = weight.split([len(part.weight) for part in maps])                            # type: ignore[arg-type]
-        yield from ((f"{name}.weight", piece) for name, piece in zip(ours[place], pieces, strict=True))
+        yield Fitted(ours[place], weight, scale * (up @ down).to(weight), down.to(weight), scale * up.to(weight), length)
+
+
+def rows_of(model: Architecture, names: Sequence[str]) -> list[int]:
+    """How many rows each of our maps has."""
+    return [len(model.get_submodule(name).weight) for name in names]                          # type: ignore[arg-type]
+
+
+@torch.no_grad()
+def changed_weights(model: Architecture, adapter: Adapter) -> Iterator[tuple[str, Tensor]]:
+    """Our name and new value of every weight that low-rank changes are of. Raises FolderError for what does not fit."""
+    for part in fitted(model, adapter):
+        ratio = part.ratio()
+        weight = part.changed if ratio is None else part.changed * ratio[:, None]
+        yield from ((f"{name}.weight", piece) for name, piece in zip(part.names, weight.split(rows_of(model, part.names)), strict=True))
+
+
+@torch.no_grad()
+def changes(model: Architecture, adapter: Adapter) -> dict[str, Change]:
+    """Our map → its change, to be computed beside it. Raises FolderError for what does not fit."""
+    found = {}
+    for part in fitted(model, adapter):
+        sizes, ratio = rows_of(model, part.names), part.ratio()
+        ratios = [None] * len(sizes) if ratio is None else ratio.split(sizes)
+        found |= {name: Change(part.down, up, own) for name, up, own in zip(part.names, part.up.split(sizes), ratios, strict=True)}
+    return found
 
 
 def tokens_of(reader: Decoder, adapter: Adapter) -> SoftPrompt | Prefix:

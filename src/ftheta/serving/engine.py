@@ -16,19 +16,23 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
 
+from ftheta.architectures.decoder import Decoder
 from ftheta.blocks.paged import paged
 from ftheta.core.errors import FthetaError, UsageError
 from ftheta.inference.generate import extend
 from ftheta.inference.request import Request
 from ftheta.inference.streaming import TextStream
+from ftheta.models.adapters import Adapters
 from ftheta.models.model import Model
-from ftheta.models.tasks.text import Continuation, Prompt, Sample, TextGeneration
+from ftheta.models.tasks.text import Continuation, Wanted, Writing
+from ftheta.serving.adapted import Adapted
 from ftheta.serving.capacity import paged_mixers, plan
-from ftheta.serving.pages import Pages
+from ftheta.serving.pages import WHOLE, Pages
 from ftheta.serving.runner import Runner
 from ftheta.serving.scheduler import Scheduler
 from ftheta.serving.sequence import Sequence
 from ftheta.serving.settings import Settings
+from ftheta.serving.slots import Slots
 
 
 class QueueFull(FthetaError):
@@ -43,6 +47,7 @@ class QueueFull(FthetaError):
 class Asked:
     """One prompt and the sequences that answer it."""
 
+    task: Writing[Any]
     sequences: list[Sequence]
     done: Future[None] = field(default_factory=Future)
     """Set when all of them have ended."""
@@ -57,32 +62,31 @@ class Asked:
         for sequence in self.sequences:
             if sequence.error is not None:
                 raise sequence.error
-        first, *rest = [sample(sequence) for sequence in self.sequences]
+        first, *rest = [self.task.sample(sequence.request, sequence.text) for sequence in self.sequences]
         return Continuation(**first.dump(), more=tuple(rest))
-
-
-def sample(sequence: Sequence) -> Sample:
-    request = sequence.request
-    scores = list(request.scores) if request.scored else None
-    return Sample(text=sequence.text.shown, tokens=len(request.new), finish=request.finish or "length", scores=scores)
 
 
 class Engine:
     """Continuations of texts by one model. `submit`, `cancel` and `step` may be called from different threads; only one thread calls `step`.
 
-    `capacity` says how many tokens fit. Raises UsageError for a model that cannot be read from pages.
+    `capacity` says how many tokens fit. Raises UsageError for a model that does not write texts token by token.
     """
 
     def __init__(self, model: Model, settings: Settings = Settings(), clock: Callable[[], float] = time.monotonic):
-        mixers = paged_mixers(model)
-        assert isinstance(model.task, TextGeneration)
+        self.capacity = plan(model, settings.page, settings.together, settings.chunk, settings.memory)
+        assert isinstance(model.task, Writing) and isinstance(model.architecture, Decoder)
         self.model, self.task, self.settings, self.clock = model, model.task, settings, clock
         self.limits = self.task.limits()
-        self.capacity = plan(model, settings.page, settings.together, settings.chunk, settings.memory)
-        self.pages = Pages(self.capacity.pages, settings.page, settings.reuse)
+        self.pages = Pages(self.capacity.pages, self.capacity.size, settings.reuse and self.capacity.size != WHOLE)
         self.scheduler = Scheduler(self.pages, settings.together, settings.chunk, self.limits["longest"])
-        device = next(model.architecture.parameters()).device
-        self.runner = Runner(model.architecture, paged(mixers, self.capacity.pages, settings.page, model.architecture.compute_dtype, device))
+        mixers, device = paged_mixers(model), next(model.architecture.parameters()).device
+        self.adapted = Adapted(model.architecture, model.adapters if mixers else Adapters(model.architecture))
+        self.runner: Runner | Slots
+        if mixers:
+            cache = paged(mixers, self.capacity.pages, settings.page, model.architecture.compute_dtype, device)
+            self.runner = Runner(model.architecture, cache, self.adapted)
+        else:
+            self.runner = Slots(model.architecture, self.capacity.pages, model.task.limited())
         self.lock = threading.Lock()
         self.reading = threading.Lock()
         """A tokenizer is told, text by text, whether control tokens are text: only one thread at a time may ask it."""
@@ -96,34 +100,37 @@ class Engine:
         """Tokens so far."""
 
     def submit(
-        self, prompt: Prompt | Mapping[str, Any], *, client: str = "", seconds: float | None = None, listen: Callable[[int, str], None] | None = None,
+        self, prompt: Wanted | Mapping[str, Any], *, adapter: str | None = None, client: str = "", seconds: float | None = None,
+        listen: Callable[[int, str], None] | None = None,
     ) -> Asked:
-        """Ask for a continuation. `listen` is told every new piece of text with the number of its sample; after `seconds` it is given up.
+        """Ask for a continuation, by one of the model's adapters if it is named. `listen` is told every new piece of text with the number of its
+        sample; after `seconds` it is given up.
 
         Raises ConfigError and UsageError for what cannot be asked, QueueFull when too many wait.
         """
-        prompt = prompt if isinstance(prompt, Prompt) else Prompt.parse(dict(prompt))
-        if prompt.beams > 1:
+        wanted: Wanted = prompt if isinstance(prompt, Wanted) else self.task.input.parse(dict(prompt))           # type: ignore[assignment]
+        if wanted.beams > 1:
             raise UsageError("beams: the engine writes every text by itself: use model.predict for beam search")
         with self.reading:
-            requests = [self.task.request(prompt, number) for number in range(prompt.samples)]
-        return self.enter(requests, prompt.stop, client=client, seconds=seconds, listen=listen)
+            requests = [self.task.request(wanted, number) for number in range(wanted.samples)]
+        return self.enter(requests, wanted.stop, adapter=adapter, client=client, seconds=seconds, listen=listen)
 
     def enter(
-        self, requests: Iterable[Request], stop: tuple[str, ...] = (), *, client: str = "", seconds: float | None = None,
+        self, requests: Iterable[Request], stop: tuple[str, ...] = (), *, adapter: str | None = None, client: str = "", seconds: float | None = None,
         listen: Callable[[int, str], None] | None = None,
     ) -> Asked:
         """As `submit`, for sequences given by their tokens; one number each, in their order. Raises UsageError and QueueFull."""
+        self.adapted.ensure(adapter)
         now = self.clock()
         made = []
         for number, request in enumerate(requests):
             self.ensure_fits(request)
             told = None if listen is None else functools.partial(listen, number)
             stream = TextStream(self.task.processor, request.prompt, stop)
-            made.append(Sequence(next(self.numbers), request, stream, told, client, None if seconds is None else now + seconds, now))
+            made.append(Sequence(next(self.numbers), request, stream, told, client, adapter, None if seconds is None else now + seconds, now))
         with self.lock:
             self.ensure_room(made)
-            asked = Asked(made)
+            asked = Asked(self.task, made)
             for sequence in made:
                 self.asked[sequence] = asked
                 self.scheduler.add(sequence)
@@ -143,7 +150,7 @@ class Engine:
         """Raise QueueFull when these cannot wait too."""
         waiting = self.scheduler.waiting
         free = self.settings.together - len(self.scheduler.running)
-        tokens = sum(len(sequence.request.prompt) for sequence in [*waiting, *made])
+        tokens = sum(sequence.request.read for sequence in [*waiting, *made])
         if len(waiting) + len(made) > self.settings.queue + max(0, free) or (waiting and tokens > self.settings.queue_tokens):
             raise QueueFull(f"{len(waiting)} sequences wait already, of {self.settings.queue} at most; try again later", after=1.0)
 
@@ -240,7 +247,7 @@ class Engine:
         while self.step():
             pass
 
-    def answer(self, prompts: Iterable[Prompt | Mapping[str, Any]]) -> list[Continuation]:
+    def answer(self, prompts: Iterable[Wanted | Mapping[str, Any]]) -> list[Continuation]:
         """Continue all of these; those that cannot wait yet are asked for later."""
         found, ahead = list[Asked](), list(prompts)[::-1]
         while ahead:

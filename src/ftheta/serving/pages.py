@@ -9,6 +9,9 @@ from array import array
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 
+WHOLE = 1 << 60
+"""The size of a page that holds any sequence: a slot."""
+
 
 class Pages:
     """`count` pages of `size` tokens each. With `reuse` off nothing is shared."""

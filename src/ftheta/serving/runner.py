@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ftheta.architectures.architecture import Architecture
 from ftheta.blocks.paged import Group, PagedCache
+from ftheta.serving.adapted import Adapted
 from ftheta.serving.sequence import Sequence
 
 WASTE = 2
@@ -20,8 +21,8 @@ SMALL = 64
 class Runner:
     """An architecture and its pages."""
 
-    def __init__(self, architecture: Architecture, cache: PagedCache):
-        self.architecture, self.cache = architecture.eval(), cache
+    def __init__(self, architecture: Architecture, cache: PagedCache, adapted: Adapted):
+        self.architecture, self.cache, self.adapted = architecture.eval(), cache, adapted
         self.device = next(architecture.parameters()).device
 
     @torch.no_grad()
@@ -41,8 +42,10 @@ class Runner:
             slots += [sequence.pages[place // size] * size + place % size for place in range(seen, seen + count)]
             last.append(len(tokens) - 1)
         done = [(sequence, at) for sequence, at in zip(ordered, last, strict=True) if work[sequence] == sequence.unseen]
+        self.adapted.choose((sequence.adapter for sequence in ordered for _ in range(work[sequence])), self.device)
         self.cache.expect(self.tensor(places)[None], self.tensor(slots), groups)
         hidden = self.architecture(tokens=self.tensor(tokens)[None], cache=self.cache)["hidden"]
+        self.adapted.choose((), self.device)
         if not done:
             return {}
         logits = self.architecture.head(hidden[0, self.tensor([at for _, at in done])]).float()          # type: ignore[operator]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import bisect
 from collections import OrderedDict, deque
 
-from ftheta.serving.pages import Pages
+from ftheta.serving.pages import WHOLE, Pages
 from ftheta.serving.sequence import Sequence
 
 
@@ -64,7 +64,8 @@ class Scheduler:
         size, length = self.pages.size, len(sequence.request.window)
         shared = self.pages.find(sequence.marked(size)[: (length - 1) // size])           # a token at least is left to be read
         idle = sum(page in self.pages.idle for page in shared)
-        if self.pages.needed(length) - len(shared) + len(self.running) > self.pages.available - idle:
+        growing = 0 if size == WHOLE else len(self.running)
+        if self.pages.needed(length) - len(shared) + growing > self.pages.available - idle:
             return False
         self.pages.share(shared)
         self.pages.hits += len(shared) * size

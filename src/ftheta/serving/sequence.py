@@ -22,6 +22,8 @@ class Sequence:
     """Told every new piece of text."""
     client: str = ""
     """Who asks; clients take turns."""
+    adapter: str | None = None
+    """Which of the model's adapters answers."""
     deadline: float | None = None
     """When it is given up, by the engine's clock."""
     arrived: float = 0.0
@@ -44,5 +46,5 @@ class Sequence:
         """The marks of the window's full pages."""
         window = self.request.window
         for start in range(len(self.marks) * size, len(window) - size + 1, size):
-            self.marks.append(mark(self.marks[-1] if self.marks else b"", window[start : start + size]))
+            self.marks.append(mark(self.marks[-1] if self.marks else (self.adapter or "").encode(), window[start : start + size]))
         return self.marks

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from concurrent import futures
 from typing import Any
 
-from ftheta.models.tasks.text import Prompt
+from ftheta.models.tasks.text import Wanted
 from ftheta.serving.engine import Asked, Engine
 
 IDLE = 0.5
@@ -22,18 +22,27 @@ class Worker:
     def __init__(self, engine: Engine):
         self.engine = engine
         self.wake, self.stopping = threading.Event(), threading.Event()
-        self.thread = threading.Thread(target=self.work, name="ftheta-engine", daemon=True)
-        self.thread.start()
+        self.starting = threading.Lock()
+        self.thread = self.started()
+
+    def started(self) -> threading.Thread:
+        thread = threading.Thread(target=self.work, name="ftheta-engine", daemon=True)
+        thread.start()
+        return thread
 
     @property
     def alive(self) -> bool:
         return self.thread.is_alive() and not self.stopping.is_set()
 
     def submit(
-        self, prompt: Prompt | Mapping[str, Any], *, client: str = "", seconds: float | None = None, listen: Callable[[int, str], None] | None = None,
+        self, prompt: Wanted | Mapping[str, Any], *, adapter: str | None = None, client: str = "", seconds: float | None = None,
+        listen: Callable[[int, str], None] | None = None,
     ) -> Asked:
-        """As the engine's."""
-        asked = self.engine.submit(prompt, client=client, seconds=seconds, listen=listen)
+        """As the engine's. A thread that has died is replaced."""
+        with self.starting:
+            if not self.thread.is_alive() and not self.stopping.is_set():
+                self.thread = self.started()
+        asked = self.engine.submit(prompt, adapter=adapter, client=client, seconds=seconds, listen=listen)
         self.wake.set()
         return asked
 
@@ -48,6 +57,10 @@ class Worker:
             except Exception:                                                             # those who wait for an answer have been told
                 log.exception("a step failed; what was being written is lost")
                 continue
+            except BaseException as error:                                                # this thread is at its end; `submit` starts another one
+                self.engine.fail(RuntimeError(f"the engine has died ({type(error).__name__})"))
+                log.exception("the engine has died")
+                return
             if not busy:
                 self.wake.wait(IDLE)
 

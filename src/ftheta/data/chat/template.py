@@ -7,15 +7,16 @@ own text after it up to the next message, is what training learns.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ftheta.core.errors import DataError, UsageError, suggest
 from ftheta.core.template import Template
 from ftheta.data.chat.conversations import Message
 
+Tools = Sequence[Mapping[str, Any]]
 OPEN, CLOSE = "\ue0f0", "\ue0f1"
 
 
@@ -37,11 +38,15 @@ class ChatTemplate:
         self.tokens = {"bos_token": bos, "eos_token": eos}
         self.template = Template(source, "chat template")
 
-    def pieces(self, messages: Sequence[Message], *, ask: bool = False) -> list[Piece]:
-        """The conversation in pieces; `ask` ends it where the assistant is to go on. Raises DataError when the template cannot render it."""
+    def pieces(self, messages: Sequence[Message], *, ask: bool = False, tools: Tools = (), calls: Sequence[Tools] = ()) -> list[Piece]:
+        """The conversation in pieces; `ask` ends it where the assistant is to go on. `tools` are what may be called and `calls` what each message
+        called, which the template writes in its own words. Raises DataError when the template cannot render it."""
         strip = "trim" in self.source                                                         # it strips contents: so do we, inside the markers
-        marked = [{"role": m.role, "content": f"{OPEN}{plain(m.content, strip)}{CLOSE}"} for m in messages]
-        rendered = self.render(marked, ask)
+        marked: list[dict[str, Any]] = [{"role": m.role, "content": f"{OPEN}{plain(m.content, strip)}{CLOSE}"} for m in messages]
+        for message, called in zip(marked, calls or [()] * len(marked), strict=True):
+            if called:
+                message["tool_calls"] = list(called)
+        rendered = self.render(marked, ask, tools)
         pieces: list[Piece] = []
         place, seen = 0, 0
         learning = False
@@ -66,8 +71,8 @@ class ChatTemplate:
         cut = min(ends) if ends else len(between) - len(between.lstrip("\n"))
         return between[:cut], between[cut:]
 
-    def render(self, messages: Sequence[dict[str, str]], ask: bool) -> str:
-        return self.template.render({"messages": messages, "add_generation_prompt": ask, "tools": None, **self.tokens})
+    def render(self, messages: Sequence[dict[str, Any]], ask: bool, tools: Tools = ()) -> str:
+        return self.template.render({"messages": messages, "add_generation_prompt": ask, "tools": list(tools) or None, **self.tokens})
 
 
 def plain(content: str, strip: bool) -> str:

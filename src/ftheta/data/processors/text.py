@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, Self
 
@@ -222,6 +222,12 @@ class TextProcessor(Processor):
         self.tokenizer.encode_special_tokens = True
         return ids, learned
 
+    def ensure_plain(self, value: Any, field: str) -> None:
+        """Raise UsageError where texts inside of a value, which a template writes as its own words, spell a control token."""
+        together = "".join(texts_of(value))
+        if any(token.content in together for token in self.tokenizer.get_added_tokens_decoder().values() if token.special and token.content):
+            raise UsageError(f"{field}: they spell one of the model's control tokens, which only a template may use")
+
     def turn_end(self) -> int | None:
         """The token that ends what the assistant says."""
         pieces = self.template().pieces([Message("user", "a"), Message("assistant", "b")])
@@ -265,3 +271,15 @@ class TextProcessor(Processor):
         loaded.chat_template = controls.chat_template(folder)
         return loaded
 
+
+def texts_of(value: Any) -> Iterator[str]:
+    """All texts inside of a value as JSON has them, names of fields too."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for name, part in value.items():
+            yield str(name)
+            yield from texts_of(part)
+    elif isinstance(value, Sequence):
+        for part in value:
+            yield from texts_of(part)

@@ -55,6 +55,7 @@ class ImageClassification(OfPictures[Picture, Labelled]):
     name = "image-classification"
     input = Picture
     output = Labelled
+    files = ("path",)
 
     def run(self, inputs: Sequence[Picture]) -> list[Labelled]:
         return labelled(self.look(inputs)[0]["logits"], self.processor)

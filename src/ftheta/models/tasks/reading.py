@@ -10,6 +10,7 @@ from tokenizers import Encoding
 from torch import Tensor
 
 from ftheta.architectures.architecture import call
+from ftheta.core.errors import UsageError
 from ftheta.data.processors.text import TextProcessor
 from ftheta.models.tasks.task import I, O, Task
 
@@ -31,7 +32,11 @@ class ReadingTask(Task[I, O, TextProcessor]):
         return min(most, self.processor.longest or most)
 
     def frame(self, texts: Sequence[tuple[str, str | None]] | Sequence[tuple[str, str]]) -> list[Encoding]:
-        return [self.processor.frame(first, second, self.longest) for first, second in texts]
+        """The tokens of each. Raises UsageError for a text of which there are none."""
+        found = [self.processor.frame(first, second, self.longest) for first, second in texts]
+        if not all(encoding.ids for encoding in found):
+            raise UsageError("text: there is nothing to read: give at least one character")
+        return found
 
     @torch.no_grad()
     def outputs(self, encodings: Sequence[Encoding]) -> list[dict[str, Tensor]]:

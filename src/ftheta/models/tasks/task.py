@@ -27,6 +27,8 @@ class Task(ABC, Generic[I, O, P]):
     """Its name in the catalogue."""
     input: ClassVar[type[Config]]
     output: ClassVar[type[Config]]
+    files: ClassVar[tuple[str, ...]] = ()
+    """Fields of the input that name files of this machine, which nobody on another one may have opened."""
 
     def __init__(self, architecture: Architecture, processor: P):
         self.architecture = architecture

@@ -35,6 +35,8 @@ class Said(Config):
     """Who said it."""
     content: str
     """What was said."""
+    tool_calls: tuple[dict[str, Any], ...] = ()
+    """Tools the assistant called, as the chat template has them."""
 
 
 class Wanted(Sampling):
@@ -58,6 +60,8 @@ class Wanted(Sampling):
     """A JSON Schema that the new text is JSON of (needs the extra `constrained`)."""
     scores: bool = False
     """Whether to give log p of every new token."""
+    alternatives: int = Field(default=0, ge=0, le=20)
+    """With scores: how many of the likeliest tokens to give at every place."""
 
 
 class Prompt(Wanted):
@@ -67,6 +71,17 @@ class Prompt(Wanted):
     """The text to continue."""
     messages: tuple[Said, ...] = ()
     """Instead of a prompt: a conversation, in which the model is to speak next (models with a chat template)."""
+    tools: tuple[dict[str, Any], ...] = ()
+    """With a conversation: tools the model may call, as the chat template has them."""
+
+
+class Likely(Config):
+    """A token that might have come."""
+
+    text: str
+    """Its text."""
+    score: float
+    """Its log p by the model itself."""
 
 
 class Sample(Config):
@@ -80,6 +95,8 @@ class Sample(Config):
     """Why it ended: `stop` (the model or a stop string) or `length`."""
     scores: list[float] | None = None
     """log p of every new token by the model itself, before temperature and the rest; with beams, the score of the whole."""
+    alternatives: list[list[Likely]] | None = None
+    """At every place the likeliest tokens, likeliest first."""
 
 
 class Continuation(Sample):
@@ -145,8 +162,15 @@ class Writing(Task[W, Continuation, TextProcessor], Generic[W]):
                     if stream.stopped:
                         request.finish = "stop"
         for number, request in asked:
-            scores = request.scores if request.scored else None
-            yield number, Sample(text=streams[id(request)].shown, tokens=len(request.new), finish=request.finish or "length", scores=scores)
+            yield number, self.sample(request, streams[id(request)])
+
+    def sample(self, request: Request, stream: TextStream) -> Sample:
+        """What has come of a request."""
+        scores = list(request.scores) if request.scored else None
+        likeliest = None
+        if request.alternatives:
+            likeliest = [[Likely(text=self.processor.decode([token]), score=score) for token, score in place] for place in request.likeliest]
+        return Sample(text=stream.shown, tokens=len(request.new), finish=request.finish or "length", scores=scores, alternatives=likeliest)
 
     def stream(self, prompt: W) -> Iterator[tuple[str, int]]:
         """Pieces of new text with the number of tokens so far; never a broken character, never past a stop string."""
@@ -181,10 +205,12 @@ class Writing(Task[W, Continuation, TextProcessor], Generic[W]):
             raise UsageError(f"bias: {wrong[0]} is no token id; they go from 0 to {known - 1:,}")
         if sum((prompt.regex is not None, prompt.json_schema is not None, prompt.beams > 1)) > 1:
             raise UsageError("regex, json_schema, beams: only one of them at a time")
+        if prompt.alternatives and (not prompt.scores or prompt.beams > 1):
+            raise UsageError("alternatives: with scores: true only, and without beams")
         formed = prompt.regex is not None or prompt.json_schema is not None
         allowed = form(self.processor.tokenizer, self.processor.id("eos"), regex=prompt.regex, schema=prompt.json_schema) if formed else None
         sampling = Sampling(**{name: getattr(prompt, name) for name in Sampling.model_fields})
-        return Request(start, sampling, prompt.most, sample, prompt.lookup, prompt.scores, allowed, end, source)
+        return Request(start, sampling, prompt.most, sample, prompt.lookup, prompt.scores, allowed, end, source, prompt.alternatives)
 
     def finish(self, requests: Sequence[Request]) -> list[str]:
         """The new text of each request, all finished in one batch."""
@@ -237,6 +263,8 @@ class TextGeneration(Writing[Prompt]):
             raise UsageError("prompt, messages: give one of them")
         if "source" in self.architecture.config.ports().takes:
             raise UsageError("this model answers to a source and does not continue a text: use it for translation, summarization or text2text-generation")
+        if prompt.tools and not prompt.messages:
+            raise UsageError("tools: with messages only")
         if not prompt.messages:
             if not (start := self.processor.encode(prompt.prompt)):
                 raise UsageError("prompt: there is nothing to continue: give at least one character")
@@ -244,7 +272,10 @@ class TextGeneration(Writing[Prompt]):
         talk = [Message(message.role, message.content) for message in prompt.messages]
         if talk[-1].role == "assistant":
             raise UsageError("messages: the assistant has spoken last: somebody else must say something first")
-        return Beginning(self.processor.spoken(self.processor.template().pieces(talk, ask=True))[0], self.processor.turn_end())
+        calls = [message.tool_calls for message in prompt.messages]
+        self.processor.ensure_plain([*prompt.tools, *(call for each in calls for call in each)], "tools")
+        said = self.processor.template().pieces(talk, ask=True, tools=prompt.tools, calls=calls)
+        return Beginning(self.processor.spoken(said)[0], self.processor.turn_end())
 
 
 class Blank(Config):

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any
 
 from fastapi import Request
 
-from ftheta.models.tasks.text import Prompt, Sample
+from ftheta.models.tasks.text import Sample, Wanted
 from ftheta.serving.engine import Asked
 from ftheta.serving.http.errors import Refusal, refusal
 from ftheta.serving.http.served import Served
+from ftheta.serving.sequence import Sequence
 
 LOOK = 0.25
 """Seconds between looks whether the client is still there."""
@@ -24,13 +26,14 @@ REASONS = {"stop": "stop", "length": "length"}
 class Reply:
     """The answer to some prompts by a model: chat, or plain text."""
 
-    def __init__(self, served: Served, chat: bool, usage: bool):
-        self.served, self.chat, self.usage_wanted = served, chat, usage
-        self.facts = {"id": f"{'chatcmpl' if chat else 'cmpl'}-{secrets.token_hex(12)}", "created": int(time.time()), "model": served.name}
+    def __init__(self, served: Served, chat: bool, usage: bool, adapter: str | None = None):
+        self.served, self.chat, self.usage_wanted, self.adapter = served, chat, usage, adapter
+        name = served.name if adapter is None else f"{served.name}:{adapter}"
+        self.facts = {"id": f"{'chatcmpl' if chat else 'cmpl'}-{secrets.token_hex(12)}", "created": int(time.time()), "model": name}
         self.asked: list[Asked] = []
         self.pieces: asyncio.Queue[tuple[int, str] | None] = asyncio.Queue()
 
-    async def ask(self, prompts: list[Prompt], client: str, seconds: float, stream: bool) -> None:
+    async def ask(self, prompts: Iterable[Wanted], client: str, seconds: float, stream: bool) -> None:
         """Put the prompts to the engine, all or none. Raises what the engine raises."""
         worker, loop = self.served.worker, asyncio.get_running_loop()
         assert worker is not None
@@ -42,7 +45,9 @@ class Reply:
             offset = 0
             for prompt in prompts:
                 listen = hear(offset) if stream else None
-                self.asked.append(await asyncio.to_thread(worker.submit, prompt, client=client, seconds=seconds, listen=listen))
+                self.asked.append(
+                    await asyncio.to_thread(worker.submit, prompt, adapter=self.adapter, client=client, seconds=seconds, listen=listen),
+                )
                 offset += prompt.samples
         except Exception:
             self.cancel()
@@ -81,27 +86,34 @@ class Reply:
         choices = []
         for index, (sample, sequence) in enumerate(zip(samples, sequences, strict=True)):
             said = {"message": {"role": "assistant", "content": sample.text}} if self.chat else {"text": sample.text}
-            logprobs = None if sample.scores is None else self.logprobs(sequence.request.new, sample.scores)
-            choices.append({"index": index, **said, "logprobs": logprobs, "finish_reason": REASONS.get(sample.finish)})
+            choices.append({"index": index, **said, "logprobs": self.logprobs(sequence, 0, sample.tokens), "finish_reason": REASONS.get(sample.finish)})
         return {**self.facts, "object": "chat.completion" if self.chat else "text_completion", "choices": choices, "usage": self.usage()}
 
-    def logprobs(self, tokens: list[int], scores: list[float]) -> dict[str, Any]:
-        processor = self.served.model.processor
-        texts = [processor.decode([token]) for token in tokens]                              # type: ignore[attr-defined]
+    def logprobs(self, sequence: Sequence, start: int, stop: int) -> dict[str, Any] | None:
+        """What is said of these new tokens of a sequence; None where it was not asked for."""
+        request = sequence.request
+        if not request.scored:
+            return None
+        texts, scores = [self.spelled(token) for token in request.new[:stop]], request.scores[start:stop]
+        best = [[(self.spelled(token), score) for token, score in place] for place in request.likeliest[start:stop]]
         if self.chat:
-            entries = zip(texts, scores, strict=True)
-            return {"content": [{"token": text, "logprob": score, "bytes": list(text.encode()), "top_logprobs": []} for text, score in entries]}
-        offsets = [sum(map(len, texts[:i])) for i in range(len(texts))]
-        return {"tokens": texts, "token_logprobs": scores, "top_logprobs": None, "text_offset": offsets}
+            entries = zip(texts[start:], scores, best or [[]] * len(scores), strict=True)
+            return {"content": [{**said(text, score), "top_logprobs": [said(*each) for each in beside]} for text, score, beside in entries]}
+        offsets = list(itertools.accumulate(map(len, texts), initial=0))[start:stop]
+        return {"tokens": texts[start:], "token_logprobs": scores, "top_logprobs": [dict(place) for place in best] or None, "text_offset": offsets}
+
+    def spelled(self, token: int) -> str:
+        return self.served.model.processor.decode([token])                                   # type: ignore[attr-defined]
 
     def usage(self) -> dict[str, int]:
-        read = sum(len(asked.sequences[0].request.prompt) for asked in self.asked)
+        read = sum(asked.sequences[0].request.read for asked in self.asked)
         new = sum(len(sequence.request.new) for asked in self.asked for sequence in asked.sequences)
         return {"prompt_tokens": read, "completion_tokens": new, "total_tokens": read + new}
 
     async def events(self) -> AsyncIterator[str]:
         """The answer piece by piece. When the client has gone, the server stops this iterator, and what is being written is cancelled."""
         sequences = [sequence for asked in self.asked for sequence in asked.sequences]
+        told = [0] * len(sequences)
         try:
             if self.chat:
                 for index in range(len(sequences)):
@@ -111,9 +123,13 @@ class Reply:
                 piece = await self.pieces.get()
                 left -= piece is None
                 if piece is not None:
-                    yield self.chunk(piece[0], {"delta": {"content": piece[1]}} if self.chat else {"text": piece[1]})
+                    index, text = piece
+                    new = len(sequences[index].request.scores)
+                    yield self.chunk(index, {"delta": {"content": text}} if self.chat else {"text": text}, self.logprobs(sequences[index], told[index], new))
+                    told[index] = new
             for index, sample in enumerate(self.samples()):
-                yield self.chunk(index, {"delta": {}} if self.chat else {"text": ""}, REASONS.get(sample.finish))
+                rest = self.logprobs(sequences[index], told[index], sample.tokens)
+                yield self.chunk(index, {"delta": {}} if self.chat else {"text": ""}, rest, REASONS.get(sample.finish))
             if self.usage_wanted:
                 yield event({**self.facts, "object": self.object, "choices": [], "usage": self.usage()})
             yield "data: [DONE]\n\n"
@@ -126,9 +142,14 @@ class Reply:
     def object(self) -> str:
         return "chat.completion.chunk" if self.chat else "text_completion"
 
-    def chunk(self, index: int, said: dict[str, Any], reason: str | None = None) -> str:
-        choice = {"index": index, **said, "logprobs": None, "finish_reason": reason}
+    def chunk(self, index: int, said: dict[str, Any], logprobs: dict[str, Any] | None = None, reason: str | None = None) -> str:
+        choice = {"index": index, **said, "logprobs": logprobs, "finish_reason": reason}
         return event({**self.facts, "object": self.object, "choices": [choice], **({"usage": None} if self.usage_wanted else {})})
+
+
+def said(text: str, score: float) -> dict[str, Any]:
+    """A token as chat says it."""
+    return {"token": text, "logprob": score, "bytes": list(text.encode())}
 
 
 def call(loop: asyncio.AbstractEventLoop, function: Callable[[Any], None], value: Any) -> None:

@@ -20,22 +20,26 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ftheta.core.config import Config
 from ftheta.models.tasks import TASKS
+from ftheta.models.tasks.text import TextGeneration
 from ftheta.serving.http.answers import LOOK, Reply
 from ftheta.serving.http.bodies import CHOICES, ChatBody, CompletionBody, EmbeddingBody
 from ftheta.serving.http.errors import Refusal, invalid, refusal
 from ftheta.serving.http.guard import Guard
+from ftheta.serving.http.schema import describe
 from ftheta.serving.http.served import Served, metrics
 
 C = TypeVar("C", bound=Config)
 EMBEDDING = "feature-extraction"
+CHOSEN = {"parameters": [{"name": "model", "in": "query", "required": False, "description": "Which model, where several do it.", "schema": {"type": "string"}}]}
 
 
 def create(
     models: Sequence[Served], *, key: str | None = None, hosts: Sequence[str] = (), body: int = 1 << 20, seconds: float = 600.0, slow: float = 30.0,
 ) -> FastAPI:
     """The app. `key` is what clients must send, `hosts` are names the server goes by besides those of this machine, `body` is the most bytes
-    a request may have and `slow` the most seconds they may take, `seconds` the most an answer may take."""
+    a request may have and `slow` the most seconds they, or the reading of a piece of the answer, may take, `seconds` the most an answer may take."""
     named = {served.name: served for served in models}
+    adapted = {f"{served.name}:{adapter}": (served, adapter) for served in models for adapter in served.adapters}
     answers: Counter[tuple[str, int]] = Counter()
     started = int(time.time())
 
@@ -59,68 +63,84 @@ def create(
     async def unknown(request: Request, error: HTTPException) -> Response:
         return Refusal(error.status_code, "there is no such route, or not by this method", code="not_found").response()
 
-    def model_of(name: str) -> Served:
-        if name not in named:
-            raise Refusal(404, f"model: there is no such model here; there are {', '.join(named)}", "model", "model_not_found")
-        return named[name]
+    def model_of(name: str) -> tuple[Served, str | None]:
+        """The model, and its adapter where the name is `model:adapter`."""
+        if name in named:
+            return named[name], None
+        if name not in adapted:
+            raise Refusal(404, f"model: there is no such model here; there are {', '.join([*named, *adapted])}", "model", "model_not_found")
+        return adapted[name]
 
     async def write(request: Request, kind: type[CompletionBody] | type[ChatBody]) -> Response:
         asked = await read(request, kind)
-        served, chat = model_of(asked.model), kind is ChatBody
-        if served.worker is None:
+        (served, adapter), chat = model_of(asked.model), kind is ChatBody
+        if served.worker is None or not isinstance(served.model.task, TextGeneration):
             raise Refusal(400, "model: this model does not continue texts here: use /predict", "model", "wrong_task")
-        if asked.stream and asked.logprobs not in (None, False):
-            raise Refusal(400, "logprobs: with stream: false only", "logprobs", "invalid_value")
-        reply = Reply(served, chat, asked.stream_options is not None and asked.stream_options.include_usage)
+        if asked.stream_options is not None and not asked.stream:
+            raise Refusal(400, "stream_options: with stream: true only", "stream_options", "invalid_value")
+        reply = Reply(served, chat, asked.stream_options is not None and asked.stream_options.include_usage, adapter)
         await told(reply.ask(asked.prompts(), asked.user or peer(request), seconds, asked.stream))
         if asked.stream:
             return StreamingResponse(reply.events(), media_type="text/event-stream", headers={"Cache-Control": "no-store"})
         return JSONResponse(await told(reply.whole(request)))
 
-    @app.post("/v1/completions", openapi_extra=takes(CompletionBody))
+    @app.post("/v1/completions")
     async def completions(request: Request) -> Response:
         return await write(request, CompletionBody)
 
-    @app.post("/v1/chat/completions", openapi_extra=takes(ChatBody))
+    @app.post("/v1/chat/completions")
     async def chat_completions(request: Request) -> Response:
         return await write(request, ChatBody)
 
-    @app.post("/v1/embeddings", openapi_extra=takes(EmbeddingBody))
+    @app.post("/v1/embeddings")
     async def embeddings(request: Request) -> Response:
         asked = await read(request, EmbeddingBody)
-        served = model_of(asked.model)
+        served, adapter = model_of(asked.model)
+        if adapter is not None:
+            raise Refusal(400, "model: adapters are for models that continue texts here", "model", "wrong_task")
         texts = [asked.input] if isinstance(asked.input, str) else asked.input
         if not texts or len(texts) > CHOICES or not all(texts):
             raise Refusal(400, f"input: 1 to {CHOICES} texts of at least one character", "input", "invalid_value")
         found = await told(predicted(request, served, EMBEDDING, [{"text": text} for text in texts]))
         if any(each.embedding is None for each in found):
             raise Refusal(400, "model: this model gives no vector for a whole text", "model", "wrong_task")
+        if asked.dimensions not in (None, len(found[0].embedding)):
+            raise Refusal(400, f"dimensions: this model's vectors have {len(found[0].embedding)} numbers", "dimensions", "invalid_value")
         data = [{"object": "embedding", "index": i, "embedding": encoded(each.embedding, asked.encoding_format)} for i, each in enumerate(found)]
         count = sum(len(each.tokens) for each in found)
         return JSONResponse({"object": "list", "data": data, "model": served.name, "usage": {"prompt_tokens": count, "total_tokens": count}})
 
     async def predict(request: Request, task: str) -> Response:
         able = [served for served in models if served.model.task.name == task]
-        served = model_of(request.query_params["model"]) if "model" in request.query_params else next(iter(able), None)
+        served, adapter = model_of(request.query_params["model"]) if "model" in request.query_params else (next(iter(able), None), None)
         if served is None or served.model.task.name != task:
             raise Refusal(404, "there is no model for this task here", code="model_not_found")
         kind = served.model.task.input
-        asked = await read(request, kind)
+        asked = await read(request, kind, ("model",))
+        for field in served.model.task.files:
+            if getattr(asked, field) is not None:
+                raise Refusal(400, f"{field}: the server opens no files: send what is in it", field, "invalid_value")
         if served.worker is None:
             (answer,) = await told(predicted(request, served, task, [asked]))
             return JSONResponse(answer.dump())
-        reply = Reply(served, chat=False, usage=False)
+        reply = Reply(served, chat=False, usage=False, adapter=adapter)
         await told(reply.ask([asked], peer(request), seconds, stream=False))                     # type: ignore[list-item]
         await told(reply.whole(request))
         return JSONResponse(reply.asked[0].result(0).dump())
 
+    takes: dict[str, type[Config]] = {"/v1/completions": CompletionBody, "/v1/chat/completions": ChatBody, "/v1/embeddings": EmbeddingBody}
+    gives: dict[str, type[Config]] = {}
     for task in sorted({served.model.task.name for served in models}):
-        kind = TASKS.load(task).input
-        app.post(f"/predict/{task}", openapi_extra=takes(kind), name=task)(with_task(predict, task))
+        path, kind = f"/predict/{task}", TASKS.load(task)
+        app.post(path, name=task, openapi_extra=CHOSEN)(with_task(predict, task))
+        takes[path], gives[path] = kind.input, kind.output
+    describe(app, takes, gives)
 
     @app.get("/v1/models")
     async def list_models() -> dict[str, Any]:
-        return {"object": "list", "data": [{"id": name, "object": "model", "created": started, "owned_by": "ftheta"} for name in named]}
+        facts = {"object": "model", "created": started, "owned_by": "ftheta"}
+        below = [{"id": name, **facts, "parent": served.name} for name, (served, _) in adapted.items()]
+        return {"object": "list", "data": [*({"id": name, **facts} for name in named), *below]}
 
     @app.get("/health")
     async def health() -> dict[str, str]:
@@ -163,13 +183,10 @@ def with_task(predict: Any, task: str) -> Any:
     return route
 
 
-def takes(kind: type[Config]) -> dict[str, Any]:
-    """What a route's documentation says of its body."""
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": kind.model_json_schema()}}}}
-
-
-async def read(request: Request, kind: type[C]) -> C:
-    """The body. Raises Refusal."""
+async def read(request: Request, kind: type[C], query: Sequence[str] = ()) -> C:
+    """The body. Raises Refusal, also for what is asked for beside the body but for these."""
+    if any(name not in query for name in request.query_params):
+        raise Refusal(400, f"the address has a field that is not known here (fields: {', '.join(query) or 'none'})", code="unknown_field")
     if request.headers.get("content-type", "").split(";")[0].strip() != "application/json":
         raise Refusal(415, "the body must be JSON: send Content-Type: application/json", code="wrong_media_type")
     try:

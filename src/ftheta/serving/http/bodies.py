@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 from typing import Any, Literal
 
@@ -40,10 +41,16 @@ class JsonSchema(Config):
 class ResponseFormat(Config):
     """The form of an answer."""
 
-    type: Literal["text", "json_schema"] = "text"
-    """Any text, or JSON of a schema."""
+    type: Literal["text", "json_object", "json_schema"] = "text"
+    """Any text, any JSON object, or JSON of a schema."""
     json_schema: JsonSchema | None = None
     """The schema."""
+
+    def schema_of(self) -> dict[str, Any] | None:
+        """The schema answers are of. Raises Refusal."""
+        if (self.type == "json_schema") != (self.json_schema is not None):
+            raise Refusal(400, "response_format: json_schema goes with the type of that name", "response_format", "invalid_value")
+        return {"type": "object"} if self.type == "json_object" else None if self.json_schema is None else self.json_schema.schema_
 
 
 class Writing(Config):
@@ -104,8 +111,8 @@ class CompletionBody(Writing):
 
     prompt: str | list[str]
     """The text to continue, or several."""
-    logprobs: int | None = Field(default=None, ge=0, le=0)
-    """0: log p of every new token."""
+    logprobs: int | None = Field(default=None, ge=0, le=5)
+    """Say log p of every new token, and of so many of the likeliest at its place."""
 
     def prompts(self) -> list[Prompt]:
         """One for each text. Raises Refusal."""
@@ -113,7 +120,7 @@ class CompletionBody(Writing):
         if not texts or len(texts) * self.n > CHOICES:
             raise Refusal(400, f"prompt: 1 to {CHOICES} texts", "prompt", "invalid_value")
         fields = self.fields(self.max_tokens or 16)
-        return [Prompt.parse({"prompt": text, "scores": self.logprobs is not None, **fields}) for text in texts]
+        return [Prompt.parse({"prompt": text, "scores": self.logprobs is not None, "alternatives": self.logprobs or 0, **fields}) for text in texts]
 
 
 class Part(Config):
@@ -125,19 +132,75 @@ class Part(Config):
     """The text."""
 
 
+class Function(Config):
+    """A tool that is a function."""
+
+    name: str = Field(min_length=1, max_length=256)
+    """What it is called."""
+    description: str | None = None
+    """What it does."""
+    parameters: dict[str, Any] | None = None
+    """A JSON Schema of what it takes."""
+    strict: bool | None = None
+    """Of no consequence here: calls are text of the model."""
+
+
+class Tool(Config):
+    """What the model may call."""
+
+    type: Literal["function"]
+    """Functions only."""
+    function: Function
+    """The function."""
+
+
+class Called(Config):
+    """Which function was called, and how."""
+
+    name: str
+    """What it is called."""
+    arguments: str
+    """Its arguments as JSON."""
+
+
+class Call(Config):
+    """A call the assistant made."""
+
+    id: str
+    """What its answer refers to."""
+    type: Literal["function"] = "function"
+    """Functions only."""
+    function: Called
+    """What was called."""
+
+    def plain(self) -> dict[str, Any]:
+        """As chat templates have it: arguments as an object, where they are one."""
+        try:
+            arguments = json.loads(self.function.arguments)
+        except (ValueError, RecursionError):
+            arguments = self.function.arguments
+        return {"id": self.id, "type": self.type, "function": {"name": self.function.name, "arguments": arguments}}
+
+
 class ChatMessage(Config):
     """One message."""
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
     """Who said it."""
-    content: str | list[Part]
-    """What was said."""
+    content: str | list[Part] | None = None
+    """What was said; nothing where the assistant only calls tools."""
+    tool_calls: list[Call] | None = None
+    """Tools the assistant called."""
+    tool_call_id: str | None = None
+    """Which call a tool answers; of no consequence here, where answers stand after their calls."""
     name: str | None = None
     """The name of who said it; of no consequence here."""
 
     def said(self) -> Said:
-        content = self.content if isinstance(self.content, str) else "".join(part.text for part in self.content)
-        return Said(role="system" if self.role == "developer" else self.role, content=content)
+        if self.content is None and not self.tool_calls:
+            raise Refusal(400, "messages: a message has neither content nor tool_calls", "messages", "invalid_value")
+        content = self.content if isinstance(self.content, str) else "".join(part.text for part in self.content or ())
+        return Said(role="system" if self.role == "developer" else self.role, content=content, tool_calls=tuple(call.plain() for call in self.tool_calls or ()))
 
 
 class ChatBody(Writing):
@@ -149,14 +212,24 @@ class ChatBody(Writing):
     """At most this many new tokens."""
     logprobs: bool = False
     """Whether to say log p of every new token."""
+    top_logprobs: int = Field(default=0, ge=0, le=20)
+    """With logprobs: of how many of the likeliest tokens at its place too."""
+    tools: list[Tool] | None = Field(default=None, max_length=CHOICES)
+    """What the model is told it may call, in the words of its chat template; what it answers is text."""
+    tool_choice: Literal["auto", "none"] = "auto"
+    """none: as if there were no tools."""
     response_format: ResponseFormat | None = None
     """The form of the answer."""
 
     def prompts(self) -> list[Prompt]:
-        schema = self.response_format.json_schema if self.response_format else None
+        if self.top_logprobs and not self.logprobs:
+            raise Refusal(400, "top_logprobs: with logprobs: true only", "top_logprobs", "invalid_value")
         fields = self.fields(self.max_completion_tokens or self.max_tokens or 512)
-        messages = [message.said().dump() for message in self.messages]
-        return [Prompt.parse({"messages": messages, "scores": self.logprobs, "json_schema": schema.schema_ if schema else None, **fields})]
+        tools = [tool.model_dump(exclude_none=True) for tool in self.tools or ()] if self.tool_choice == "auto" else []
+        return [Prompt.parse({
+            "messages": [message.said().dump() for message in self.messages], "tools": tools, "scores": self.logprobs, "alternatives": self.top_logprobs,
+            "json_schema": self.response_format.schema_of() if self.response_format else None, **fields,
+        })]
 
 
 class EmbeddingBody(Config):
@@ -166,6 +239,8 @@ class EmbeddingBody(Config):
     """The name of a model of this server."""
     input: str | list[str]
     """The text, or several."""
+    dimensions: int | None = Field(default=None, gt=0)
+    """How many numbers a vector has; the model's own number only."""
     encoding_format: Literal["float", "base64"] = "float"
     """As numbers, or as little-endian float32 in base64."""
     user: str | None = Field(default=None, max_length=256)

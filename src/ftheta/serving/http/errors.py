@@ -9,7 +9,7 @@ from ftheta.core.config import Config
 from ftheta.core.errors import FthetaError, MissingExtraError, UsageError
 from ftheta.serving.engine import QueueFull
 
-TOLD = ("most", "messages", "prompt", "beams", "text")
+TOLD = ("most", "messages", "prompt", "beams", "text", "tools")
 """Fields about which an error says only lengths and what to do: told as it is. What is said about others may hold a part of them."""
 UNREAD = (401, 403, 408, 413)
 """Said before the body has been read; what comes after it is no request."""
@@ -44,7 +44,7 @@ def refusal(error: Exception) -> Refusal:
         return Refusal(501, str(error), code="not_installed")
     if isinstance(error, UsageError):
         field = str(error).split(":")[0]
-        return Refusal(400, str(error) if field in TOLD else "a value cannot be used with this model", field if field.isidentifier() else None, "invalid_value")
+        return Refusal(400, str(error).split(", got ")[0] if field in TOLD else "a value cannot be used with this model", field if field.isidentifier() else None, "invalid_value")
     if isinstance(error, FthetaError):
         return Refusal(400, "this cannot be answered by this model", code="invalid_value")
     return Refusal(500, "the server failed; the request may be sent again", code="internal_error")

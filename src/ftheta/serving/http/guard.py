@@ -1,4 +1,4 @@
-"""Who may ask: the host a request was meant for, where a page that asks is from, the key; and how much may be sent, how slowly."""
+"""Who may ask: the host a request was meant for, where a page that asks is from, the key; and how much may be sent and how slowly, both ways."""
 
 from __future__ import annotations
 
@@ -16,8 +16,13 @@ OPEN = ("/health", "/ready")
 """Asked by machines that have no key."""
 
 
+class TooSlow(Exception):
+    """A client does not read what it asked for."""
+
+
 class Guard:
-    """Refuses before anything is read: 401 without the key, 403 for other hosts and other pages, 413 and 408 for bodies too large or too slow.
+    """Refuses before anything is read: 401 without the key, 403 for other hosts and other pages, 413 and 408 for bodies too large or too slow. An answer
+    that a client does not read is stopped.
 
     A request to a loopback address must name it (Host), so that no page can reach it under a name of its own; a page that asks (Origin) must be
     from here. `hosts` are further names; with a key and none of these, any host will do.
@@ -35,7 +40,9 @@ class Guard:
         try:
             self.check(scope["path"], headers)
             given = self.limited(receive)
-            await self.app(scope, given, send)
+            await self.app(scope, given, self.patient(send))
+        except TooSlow:                                                                   # what answers has been stopped; nobody reads what more is said
+            return
         except Refusal as refused:
             await refused.response()(scope, receive, send)
 
@@ -53,6 +60,16 @@ class Guard:
         length = headers.get("content-length", "0")
         if not length.isdecimal() or int(length[:20]) > self.body:
             raise Refusal(413, f"the body may have {self.body:,} bytes at most", code="too_large")
+
+    def patient(self, send: Send) -> Send:
+        """`send`, which stops the answer when a piece of it has not been taken for too long."""
+        async def sent(message: Message) -> None:
+            try:
+                await asyncio.wait_for(send(message), self.seconds)
+            except TimeoutError:
+                raise TooSlow from None
+
+        return sent
 
     def limited(self, receive: Receive) -> Receive:
         """`receive`, until too much has come or it has taken too long."""

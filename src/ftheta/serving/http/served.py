@@ -8,7 +8,7 @@ from collections import Counter
 from pathlib import Path
 
 from ftheta.models.model import Model
-from ftheta.models.tasks.text import TextGeneration
+from ftheta.models.tasks.text import Writing
 from ftheta.serving.batcher import Batcher
 from ftheta.serving.capacity import Unpaged
 from ftheta.serving.engine import Asked, Engine
@@ -55,6 +55,11 @@ class Served:
             self.batcher = Batcher(model, settings.together, queue=settings.queue)
 
     @property
+    def adapters(self) -> list[str]:
+        """Those that can be chosen request by request."""
+        return sorted(self.worker.engine.adapted.known) if self.worker is not None else []
+
+    @property
     def alive(self) -> bool:
         return all(part.alive for part in (self.worker, self.batcher) if part is not None)
 
@@ -88,7 +93,7 @@ class Served:
 
 def engine_for(model: Model, settings: Settings) -> Engine | None:
     """None for a model that an engine cannot serve."""
-    if not isinstance(model.task, TextGeneration):
+    if not isinstance(model.task, Writing):
         return None
     try:
         return Engine(model, settings)

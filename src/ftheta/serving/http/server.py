@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ftheta.core.errors import MissingExtraError, UsageError
+from ftheta.core.errors import MissingExtraError, UsageError, suggest
 from ftheta.models.folder import load
+from ftheta.models.model import Model
 from ftheta.serving.http.served import Served, name_of
 from ftheta.serving.settings import Settings
 
@@ -27,11 +28,12 @@ DRAIN = 30
 
 def serve(
     models: Sequence[str | Path], *, host: str = "127.0.0.1", port: int = 8000, key: str | None = None, hosts: Sequence[str] = (),
-    settings: Settings | Mapping[str, Any] = Settings(), show: Callable[[str], None] = print, accept: str | None = None,
+    settings: Settings | Mapping[str, Any] = Settings(), show: Callable[[str], None] = print, accept: str | None = None, adapters: Sequence[str] = (),
 ) -> None:
     """Serve these model folders until SIGTERM or Ctrl-C.
 
-    `key` is what clients must send (by default the environment's FTHETA_KEY); without one, only this machine may ask. `accept` as in `load`. Raises UsageError.
+    `key` is what clients must send (by default the environment's FTHETA_KEY); without one, only this machine may ask. `accept` as in `load`.
+    `adapters` are PEFT folders, each as `MODEL:NAME=FOLDER`, for requests to the model MODEL:NAME. Raises UsageError.
     """
     key = key or os.environ.get(KEY) or None
     if host not in LOOPBACK and key is None:
@@ -40,13 +42,27 @@ def serve(
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise UsageError(f"models: two are called '{twice[0]}': rename a folder")
     sizes = settings if isinstance(settings, Settings) else Settings.parse(dict(settings))
-    served = [Served(name, load(model, accept=accept), sizes) for name, model in zip(names, models, strict=True)]
+    opened = {name: load(model, accept=accept) for name, model in zip(names, models, strict=True)}
+    for adapter in adapters:
+        attach(opened, adapter)
+    served = [Served(name, model, sizes) for name, model in opened.items()]
     for each in served:
         capacity = "" if each.worker is None else f"; {each.worker.engine.capacity}"
         show(f"{each.name}: {each.model.task.name}{capacity}")
+        for adapter in each.adapters:
+            show(f"{each.name}:{adapter}")
     show(f"listening on http://{host}:{port}/v1")
     config = uvicorn.Config(
         create(served, key=key, hosts=hosts), host=host, port=port,
         log_level="warning", timeout_graceful_shutdown=DRAIN, server_header=False,
     )
     uvicorn.Server(config).run()
+
+
+def attach(models: Mapping[str, Model], adapter: str) -> None:
+    """Give a model the adapter of `MODEL:NAME=FOLDER`. Raises UsageError."""
+    name, _, folder = adapter.partition("=")
+    model, _, short = name.partition(":")
+    if model not in models or not short or not folder:
+        raise UsageError(f"adapter: expected MODEL:NAME=FOLDER with one of the models {', '.join(models)}, got '{adapter}'{suggest(model, models, 'models')}")
+    models[model].attach(folder, short)
