@@ -73,15 +73,13 @@ class Cell(NamedTuple):
 def compatibility() -> list[Cell]:
     """Every source × architecture × objective with the reasons why it does not fit (none: it does, in one of the ways each can be chosen)."""
     cells = []
+    wanted = {name: [OBJECTIVES.load(name).parse({"kind": name, **variant}).needs() for variant in VARIANTS.get(name, [{}])] for name in OBJECTIVES.names()}
     for source in ALL_SOURCES.names():
         examples = [ports_of(source, example) for example in EXAMPLES.get(source, [{}])]
         for architecture in ARCHITECTURES.names():
-            for objective in OBJECTIVES.names():
-                wanted = [OBJECTIVES.load(objective).parse({"kind": objective, **variant}).needs() for variant in VARIANTS.get(objective, [{}])]
-                reasons = [
-                    check_ports(ports, sized(ARCHITECTURES.load(architecture), variant, ports).ports(), needs)
-                    for ports in examples for variant in VARIANTS.get(architecture, [{}]) for needs in wanted
-                ]
+            models = [(data, sized(ARCHITECTURES.load(architecture), variant, data).ports()) for data in examples for variant in VARIANTS.get(architecture, [{}])]
+            for objective, ways in wanted.items():
+                reasons = [check_ports(data, model, needs) for data, model in models for needs in ways]
                 cells.append(Cell(source, architecture, objective, min(reasons, key=len)))
     return cells
 
