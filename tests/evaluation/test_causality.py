@@ -16,6 +16,7 @@ from ftheta.core.config import Slot, fill
 from ftheta.core.errors import UsageError
 from ftheta.evaluation.probes.causality import by_token, prove
 from ftheta.evaluation.probes.small import shrink, small
+from ftheta.lifecycle.checking import VARIANTS
 
 CAUSAL = {"causal"}
 
@@ -32,7 +33,7 @@ def catalogue():
     """Every architecture of the catalogue with its defaults."""
     for name in ARCHITECTURES.names():
         cls = ARCHITECTURES.load(name)
-        built = cls.parse(fill(cls, {"kind": name}, {}, 8))
+        built = cls.parse(fill(cls, {"kind": name, **VARIANTS.get(name, [{}])[0]}, {}, 8))
         if "tokens" in built.ports().takes and by_token(built.ports()):
             yield name, built
 

@@ -104,7 +104,7 @@ class Detector(Dense):
             away = F.softplus(sides.flatten(2).transpose(1, 2).to(full)) * stride         # (B, L, 4): left, top, right, bottom
             boxes.append(torch.cat([here[:, :2].to(full) - away[..., :2], here[:, :2].to(full) + away[..., 2:]], -1))
             logits.append(scores.flatten(2).transpose(1, 2))
-            places.append(here.expand(len(image), -1, -1))
+            places.append(here.expand(image.shape[0], -1, -1))
         return Outputs({"boxes": torch.cat(boxes, 1), "logits": torch.cat(logits, 1), "places": torch.cat(places, 1)})
 
     def initialise(self, seed: int) -> None:

@@ -159,7 +159,7 @@ class ViT(ImageTrunk):
         patches = self.stem(image.to(self.compute_dtype))
         grid = (patches.shape[2], patches.shape[3])
         tokens = patches.flatten(2).transpose(1, 2)
-        special = [token.to(tokens.dtype).expand(len(tokens), -1, -1) for token in (self.first, self.second) if token is not None]
+        special = [token.to(tokens.dtype).expand(tokens.shape[0], -1, -1) for token in (self.first, self.second) if token is not None]
         hidden = torch.cat([*special, tokens], dim=1)
         context = Context(torch.arange(hidden.shape[1], device=hidden.device)[None], grid=grid)
         hidden = F.dropout(self.positions(hidden, context), self.config.dropout, self.training)

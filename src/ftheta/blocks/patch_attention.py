@@ -9,6 +9,7 @@ import functools
 from collections.abc import Mapping
 from typing import Annotated, Any
 
+import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor
@@ -62,10 +63,11 @@ class Windowed(MultiHead, Mixer):
         if context.rotary is not None:
             q, k = rotate(q, context.rotary), rotate(k, context.rotary)
         k, v = self.shared(k, v)
-        index = windows(context.grid, self.size, self.shift).to(x.device)                 # (windows, size²), -1 beyond a border
+        numbers = windows(context.grid, self.size, self.shift)                            # (windows, size²), -1 beyond a border
+        index = torch.tensor(numbers, device=x.device)
         first = x.shape[1] - context.grid[0] * context.grid[1]
         allowed = F.pad(index >= 0, (first, 0), value=True)
-        bias = None if bool(allowed.all()) else hidden_from(allowed, x.dtype).repeat(len(x), 1)[:, None, None, :]
+        bias = None if (numbers >= 0).all() else hidden_from(allowed, x.dtype).repeat(x.shape[0], 1)[:, None, None, :]
 
         def within(part: Tensor) -> Tensor:
             """(B, H, T, d) → (B · windows, H, size², d)."""
@@ -74,9 +76,9 @@ class Windowed(MultiHead, Mixer):
         def seen(part: Tensor) -> Tensor:
             return torch.cat([part[:, :, :first].repeat_interleave(len(index), dim=0), within(part)], dim=2) if first else within(part)
 
-        y = attend(within(q), seen(k), seen(v), bias, self.scale).unflatten(0, (len(x), -1)).transpose(1, 2)           # (B, H, windows, size², d)
-        order = index.flatten()
-        y = y.flatten(2, 3)[:, :, order.argsort()[int((order < 0).sum()) :]]              # row by row again, without what lies beyond a border
+        y = attend(within(q), seen(k), seen(v), bias, self.scale).unflatten(0, (x.shape[0], -1)).transpose(1, 2)           # (B, H, windows, size², d)
+        order = numbers.ravel().argsort(kind="stable")[(numbers < 0).sum() :]
+        y = y.flatten(2, 3)[:, :, torch.tensor(order, device=x.device)]                   # row by row again, without what lies beyond a border
         if first:
             y = torch.cat([attend(q[:, :, :first], k, v, None, self.scale), y], dim=2)
         return self.merged(y)
@@ -84,7 +86,7 @@ class Windowed(MultiHead, Mixer):
 
     def weights(self, x: Tensor, context: Context, bias: Tensor | None = None) -> Tensor:
         assert context.grid is not None
-        index = windows(context.grid, self.size, self.shift)
+        index = torch.tensor(windows(context.grid, self.size, self.shift))
         patches = context.grid[0] * context.grid[1]
         number = torch.zeros(patches + 1, dtype=torch.int64)                              # -1 is the last: what windows lack
         number[index] = torch.arange(len(index))[:, None]
@@ -94,10 +96,11 @@ class Windowed(MultiHead, Mixer):
 
 
 @functools.cache
-def windows(grid: tuple[int, int], size: int, shift: int) -> Tensor:
+def windows(grid: tuple[int, int], size: int, shift: int) -> np.ndarray:
     """(windows, size²): the numbers of the patches of every window, -1 where it reaches beyond the border."""
     rows, columns = grid
-    padded = torch.full([-(-(side + shift) // size) * size for side in grid], -1)
-    padded[shift : shift + rows, shift : shift + columns] = torch.arange(rows * columns).view(rows, columns)
-    found = padded.unfold(0, size, size).unfold(1, size, size).flatten(2).flatten(0, 1)
+    down, across = (-(-(side + shift) // size) for side in grid)
+    padded = np.full((down * size, across * size), -1)
+    padded[shift : shift + rows, shift : shift + columns] = np.arange(rows * columns).reshape(rows, columns)
+    found = padded.reshape(down, size, across, size).transpose(0, 2, 1, 3).reshape(-1, size * size)
     return found[(found >= 0).any(1)]
