@@ -225,9 +225,9 @@ def test_a_sampler_that_starts_again_is_caught(bench, monkeypatch):
 def test_a_sampler_that_is_seeded_again_is_caught(bench, monkeypatch):
     real, made = Shuffled.__init__, []
 
-    def reseeded(self, dataset, batch_size, seed, prepare=None):
+    def reseeded(self, dataset, batch_size, seed, *others):
         made.append(self)
-        real(self, dataset, batch_size, seed + len(made), prepare)
+        real(self, dataset, batch_size, seed + len(made), *others)
 
     monkeypatch.setattr(Shuffled, "__init__", reseeded)
     fails("resumed = uninterrupted", bench("images"), 1e-6)
