@@ -166,8 +166,8 @@ def test_old_files_hold_copies_and_computed_positions() -> None:
 
 
 @pytest.mark.parametrize(("name", "change"), [
-    ("t5", {"feed_forward_proj": "gated-tanh"}), ("t5", {"architectures": ["T5EncoderModel"]}), ("bart", {"tie_word_embeddings": False}),
-    ("bart", {"activation_function": "tanh"}), ("bart", {"normalize_before": True}), ("marian", {"share_encoder_decoder_embeddings": False}),
+    ("t5", {"feed_forward_proj": "gated-mish"}), ("t5", {"architectures": ["T5EncoderModel"]}), ("bart", {"tie_word_embeddings": False}),
+    ("bart", {"activation_function": "mish"}), ("bart", {"normalize_before": True}), ("marian", {"share_encoder_decoder_embeddings": False}),
     ("marian", {"architectures": ["MarianForCausalLM"]}),
 ])
 def test_unsupported_fields_are_named(name: str, change: dict[str, Any]) -> None:
