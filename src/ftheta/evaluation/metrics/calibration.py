@@ -13,10 +13,9 @@ import io
 from typing import Literal
 
 import numpy as np
-import torch
 from pydantic import Field
 
-from ftheta.evaluation.metrics.labels import run_all, split_of
+from ftheta.evaluation.metrics.labels import answered
 from ftheta.evaluation.metrics.metric import Measurement, Metric, Result, Subject
 from ftheta.evaluation.statistics import bootstrap, mean
 from ftheta.objectives.classification import Classification
@@ -42,13 +41,9 @@ class Calibration(Metric):
         return (Classification(),)
 
     def measure(self, subject: Subject) -> Result:
-        sure, right = [], []
-        for examples, outputs in run_all(subject.model, split_of(subject, "calibration"), self.batch):
-            counted = examples.get("mask", torch.ones_like(examples["label"], dtype=torch.bool))
-            confidence, guess = outputs["logits"][counted].double().softmax(-1).max(-1)
-            sure.append(confidence)
-            right.append(guess == examples["label"][counted])
-        confidence, hits = torch.cat(sure).numpy(), torch.cat(right).numpy().astype(float)
+        logits, truth = answered(subject, "calibration", self.batch)
+        sure, guess = logits.double().softmax(-1).max(-1)
+        confidence, hits = sure.numpy(), (guess == truth).numpy().astype(float)
         n, place = len(hits), binned(confidence, self.bins)
         found = bootstrap(lambda rows: calibration_error(confidence[rows] - hits[rows], place[rows], self.bins), n, subject.seed)
         perfect = (np.random.default_rng(subject.seed).random((TRIALS, n)) < confidence).astype(float)

@@ -7,12 +7,11 @@ from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
-import torch
 from pydantic import Field
 
 from ftheta.evaluation.bars import plain
 from ftheta.evaluation.metrics.f1 import MOST_CLASSES
-from ftheta.evaluation.metrics.labels import run_all, split_of
+from ftheta.evaluation.metrics.labels import answered
 from ftheta.evaluation.metrics.metric import Measurement, Metric, Result, Subject
 from ftheta.evaluation.statistics import proportion
 from ftheta.objectives.classification import Classification
@@ -36,13 +35,9 @@ class Confusion(Metric):
         return (Classification(),)
 
     def measure(self, subject: Subject) -> Result:
-        truth, guess = [], []
-        for examples, outputs in run_all(subject.model, split_of(subject, "confusion"), self.batch):
-            counted = examples.get("mask", torch.ones_like(examples["label"], dtype=torch.bool))
-            truth.append(examples["label"][counted])
-            guess.append(outputs["logits"].argmax(-1)[counted])
+        logits, truth = answered(subject, "confusion", self.batch)
         classes = subject.model.architecture.config.ports().sizes["K"]
-        table = counts(torch.cat(truth).numpy(), torch.cat(guess).numpy(), classes)
+        table = counts(truth.numpy(), logits.argmax(-1).numpy(), classes)
         known = subject.model.processor.dump().get("labels", [])
         names = [known[k] if k < len(known) else str(k) for k in range(classes)]
         there = table.sum(1)

@@ -9,10 +9,9 @@ from __future__ import annotations
 from typing import Literal
 
 import numpy as np
-import torch
 from pydantic import Field
 
-from ftheta.evaluation.metrics.labels import run_all, split_of
+from ftheta.evaluation.metrics.labels import answered
 from ftheta.evaluation.metrics.metric import Measurement, Metric, Result, Subject
 from ftheta.evaluation.statistics import Interval, mean_ratio, proportion, ratio
 from ftheta.objectives.classification import Classification
@@ -41,13 +40,9 @@ class F1(Metric):
         return (Classification(),)
 
     def measure(self, subject: Subject) -> Result:
-        guess, truth = [], []
-        for examples, outputs in run_all(subject.model, split_of(subject, "f1"), self.batch):
-            counted = examples.get("mask", torch.ones_like(examples["label"], dtype=torch.bool))
-            guess.append(outputs["logits"].argmax(-1)[counted])
-            truth.append(examples["label"][counted])
+        logits, truth = answered(subject, "f1", self.batch)
         names = subject.model.processor.dump().get("labels", [])
-        return Result(measurements(torch.cat(guess).numpy(), torch.cat(truth).numpy(), names, subject.seed))
+        return Result(measurements(logits.argmax(-1).numpy(), truth.numpy(), names, subject.seed))
 
 
 def measurements(guess: np.ndarray, truth: np.ndarray, names: list[str], seed: int) -> list[Measurement]:

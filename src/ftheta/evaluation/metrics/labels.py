@@ -7,6 +7,7 @@ from typing import Literal
 import numpy as np
 import torch
 from pydantic import Field
+from torch import Tensor
 
 from ftheta.architectures.architecture import Outputs, call
 from ftheta.core.contract import Batch
@@ -28,6 +29,16 @@ def run_all(model: Model, dataset: Dataset, batch: int) -> list[tuple[Batch, Out
     return results
 
 
+def answered(subject: Subject, metric: str, batch: int) -> tuple[Tensor, Tensor]:
+    """Logits (N, K) and classes (N,) of the test examples, or of the nodes of the test mask."""
+    logits, truth = [], []
+    for examples, outputs in run_all(subject.model, split_of(subject, metric), batch):
+        counted = examples.get("mask", torch.ones_like(examples["label"], dtype=torch.bool))
+        logits.append(outputs["logits"][counted])
+        truth.append(examples["label"][counted])
+    return torch.cat(logits), torch.cat(truth)
+
+
 def split_of(subject: Subject, metric: str) -> Dataset:
     if "test" not in subject.splits:
         raise UsageError(f"{metric} needs a test split")
@@ -45,11 +56,8 @@ class Accuracy(Metric):
         return {"logits": "logits * K"}
 
     def measure(self, subject: Subject) -> Result:
-        right = []
-        for examples, outputs in run_all(subject.model, split_of(subject, "accuracy"), self.batch):
-            hit = outputs["logits"].argmax(-1) == examples["label"]
-            right.append(hit[examples["mask"]] if "mask" in examples else hit)
-        hits = torch.cat(right).numpy()
+        logits, truth = answered(subject, "accuracy", self.batch)
+        hits = (logits.argmax(-1) == truth).numpy()
         found = proportion(int(hits.sum()), len(hits))
         return Result([Measurement("accuracy", found.value, found.low, found.high, len(hits), "example", "higher", found.method, subject.seed, {"value": hits.astype(float)})])
 
