@@ -38,8 +38,7 @@ class Confusion(Metric):
         logits, truth = answered(subject, "confusion", self.batch)
         classes = subject.model.architecture.config.ports().sizes["K"]
         table = counts(truth.numpy(), logits.argmax(-1).numpy(), classes)
-        known = subject.model.processor.dump().get("labels", [])
-        names = [known[k] if k < len(known) else str(k) for k in range(classes)]
+        names = [subject.model.processor.label(k) for k in range(classes)]
         there = table.sum(1)
         listed = [k for k in range(classes) if there[k]] if classes <= MOST_CLASSES else []
         found = [(names[k], proportion(int(table[k, k]), int(there[k])), int(there[k])) for k in listed]

@@ -61,13 +61,9 @@ class Evidence(Metric):
             heat, answers = rollout(model, batch["image"])
         else:
             raise UsageError("evidence looks into resnet, convnet and vit")
-        titles = [f"{self.named(subject, int(k))}" + ("" if k == label else f"\nis {self.named(subject, int(label))}")
-                  for k, label in zip(answers, batch["label"], strict=True)]
+        named = subject.model.processor.label
+        titles = [named(int(k)) + ("" if k == label else f"\nis {named(int(label))}") for k, label in zip(answers, batch["label"], strict=True)]
         return Result(pictures={"evidence.png": drawn(raw["image"], heat, titles)})
-
-    def named(self, subject: Subject, number: int) -> str:
-        labels = subject.model.processor.dump().get("labels", [])
-        return labels[number] if number < len(labels) else str(number)
 
 
 def grad_cam(model: MapTrunk, image: Tensor) -> tuple[Tensor, Tensor]:
