@@ -11,6 +11,8 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any
 
 from fastapi import Request
+from fastapi.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from ftheta.models.tasks.text import Sample, Wanted
 from ftheta.serving.engine import Asked
@@ -111,7 +113,7 @@ class Reply:
         return {"prompt_tokens": read, "completion_tokens": new, "total_tokens": read + new}
 
     async def events(self) -> AsyncIterator[str]:
-        """The answer piece by piece. When the client has gone, the server stops this iterator, and what is being written is cancelled."""
+        """The answer piece by piece."""
         sequences = [sequence for asked in self.asked for sequence in asked.sequences]
         told = [0] * len(sequences)
         try:
@@ -135,8 +137,6 @@ class Reply:
             yield "data: [DONE]\n\n"
         except Exception as error:                                                        # it is too late for another status
             yield event(refusal(error).body())
-        finally:
-            self.cancel()
 
     @property
     def object(self) -> str:
@@ -145,6 +145,21 @@ class Reply:
     def chunk(self, index: int, said: dict[str, Any], logprobs: dict[str, Any] | None = None, reason: str | None = None) -> str:
         choice = {"index": index, **said, "logprobs": logprobs, "finish_reason": reason}
         return event({**self.facts, "object": self.object, "choices": [choice], **({"usage": None} if self.usage_wanted else {})})
+
+
+class Events(StreamingResponse):
+    """An answer piece by piece. However it ends, by a client who has gone or does not read too, what is still being written is cancelled at once: the
+    iterator itself is closed only when the garbage collector comes by."""
+
+    def __init__(self, reply: Reply):
+        super().__init__(reply.events(), media_type="text/event-stream", headers={"Cache-Control": "no-store"})
+        self.reply = reply
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self.reply.cancel()
 
 
 def said(text: str, score: float) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any, TypeVar
 
 from fastapi import FastAPI, Request
-from fastapi.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
+from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -21,7 +21,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from ftheta.core.config import Config
 from ftheta.models.tasks import TASKS
 from ftheta.models.tasks.text import TextGeneration
-from ftheta.serving.http.answers import LOOK, Reply
+from ftheta.serving.http.answers import LOOK, Events, Reply
 from ftheta.serving.http.bodies import CHOICES, ChatBody, CompletionBody, EmbeddingBody
 from ftheta.serving.http.errors import Refusal, invalid, refusal
 from ftheta.serving.http.guard import Guard
@@ -81,7 +81,7 @@ def create(
         reply = Reply(served, chat, asked.stream_options is not None and asked.stream_options.include_usage, adapter)
         await told(reply.ask(asked.prompts(), asked.user or peer(request), seconds, asked.stream))
         if asked.stream:
-            return StreamingResponse(reply.events(), media_type="text/event-stream", headers={"Cache-Control": "no-store"})
+            return Events(reply)
         return JSONResponse(await told(reply.whole(request)))
 
     @app.post("/v1/completions")
