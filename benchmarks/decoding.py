@@ -21,7 +21,8 @@ import torch
 
 from benchmarks.common import Row, alternate, arguments, arm, publish, ratio
 from ftheta.architectures.decoder import DecoderConfig
-from ftheta.blocks.quantised import Quantisation, keep_in_few_bits
+from ftheta.blocks.few_bits import keep_in_few_bits
+from ftheta.blocks.quantised import Quantisation
 from ftheta.core.device import matmul_rate
 from ftheta.data.processors.text import TextProcessor
 from ftheta.data.tokenizers.trained import Bytes

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from ftheta.architectures import ARCHITECTURES
-from ftheta.blocks.quantised import Quantisation, keep_in_few_bits
+from ftheta.blocks.few_bits import keep_in_few_bits
+from ftheta.blocks.quantised import Quantisation
 from ftheta.core.errors import UsageError
 from ftheta.data.processors.text import TextProcessor
 from ftheta.data.tokenizers.trained import Bytes
