@@ -32,6 +32,12 @@ def keep_in_few_bits(model: nn.Module, how: Quantisation, names: Sequence[str] |
             raise ConfigError([Problem(("few_bits", "maps"), f"'{name}' is no linear map of the model{suggest(name, {**maps, **heads}, 'maps')}")])
 
 
+def keep_all_in_few_bits(model: nn.Module, how: Quantisation) -> None:
+    """Keep every linear map of a model so, and the tables of its heads in 8 bits."""
+    keep_in_few_bits(model, TABLES, list(tables(model)))
+    keep_in_few_bits(model, how)
+
+
 def tables(model: nn.Module) -> dict[str, Head]:
     """The heads of a model whose tables are real numbers, by name."""
     return {name: part for name, part in model.named_modules() if isinstance(part, Head) and part.kept is None}

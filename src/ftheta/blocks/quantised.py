@@ -92,6 +92,9 @@ class QuantisedLinear(nn.Module):
 class QuantisedTable(nn.Module):
     """A table of vectors (V, D), each in 8 bits: some of them by their numbers, as embeddings are looked up, or the products with all of them."""
 
+    codes: Tensor
+    scale: Tensor
+
     def __init__(self, table: Tensor):
         super().__init__()
         codes, scale = rows_in_8_bits(table.detach())

@@ -7,7 +7,7 @@ import copy
 from pathlib import Path
 from typing import ClassVar
 
-from ftheta.blocks.few_bits import TABLES, few_bits, keep_in_few_bits, tables
+from ftheta.blocks.few_bits import few_bits, keep_all_in_few_bits, tables
 from ftheta.blocks.linear import Linear
 from ftheta.blocks.quantised import Quantisation, QuantisedLinear, QuantisedTable
 from ftheta.core.atomic import Attempt
@@ -30,8 +30,7 @@ class FewBits(Format):
 
     def quantised(self, model: Model) -> Model:
         architecture = copy.deepcopy(model.architecture)
-        keep_in_few_bits(architecture, TABLES, list(tables(architecture)))
-        keep_in_few_bits(architecture, self.how)
+        keep_all_in_few_bits(architecture, self.how)
         return Model(architecture, model.processor, model.task.name, model.provenance, model.place)
 
     def expected(self, model: Model) -> Model:
