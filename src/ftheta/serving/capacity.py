@@ -15,6 +15,7 @@ from ftheta.architectures.decoder import Decoder, DecoderConfig
 from ftheta.architectures.encoder_decoder import EncoderDecoder
 from ftheta.blocks.attention import Attention
 from ftheta.blocks.mixer import Mixer
+from ftheta.blocks.quantised import QuantisedLinear
 from ftheta.blocks.rotary_scaling import Dynamic
 from ftheta.blocks.virtual import SoftPrompt
 from ftheta.core.device import memory_bytes
@@ -31,8 +32,8 @@ ROOM = 4
 """Times as many tokens as the sequences written at a time can hold; the rest is for beginnings that come again."""
 COPIES = 8
 """Tensors as wide as the model or its widest map that are there at once."""
-
-
+MADE = 16
+"""Bytes for each weight of the largest map that is kept in few bits, while real numbers are made of it."""
 COPIED = 3
 """Times a sequence's slot is there while it is read together with others: itself, among the others, and as it is afterwards."""
 
@@ -98,6 +99,7 @@ def plan(model: Model, size: int, together: int, chunk: int, memory: int | None)
     source = (task.processor.longest or config.ports().sizes["S"]) if isinstance(architecture, EncoderDecoder) else None
     read = max(chunk, source or 0)
     step = COPIES * read * widest * width + 3 * WASTE * read * heads * max(reach, source or 0) * width + 5 * together * config.vocab * 4
+    step += MADE * max((part.in_features * part.out_features for part in architecture.modules() if isinstance(part, QuantisedLinear)), default=0)
     if mixers:
         each = 2 * width * sum(kv_heads * head_dim for kv_heads, head_dim in mixers.values())
         each += 2 * WASTE * width * max(kv_heads * head_dim for kv_heads, head_dim in mixers.values())
