@@ -31,12 +31,13 @@ DRAIN = 30
 def serve(
     models: Sequence[str | Path], *, host: str = "127.0.0.1", port: int = 8000, key: str | None = None, hosts: Sequence[str] = (),
     settings: Settings | Mapping[str, Any] = Settings(), show: Callable[[str], None] = print, accept: str | None = None, adapters: Sequence[str] = (),
-    precision: str = "float32",
+    precision: str = "float32", draft: str | Path | None = None, ahead: int = 4,
 ) -> None:
     """Serve these model folders until SIGTERM or Ctrl-C.
 
     `key` is what clients must send (by default the environment's FTHETA_KEY); without one, only this machine may ask. `accept` as in `load`.
-    `adapters` are PEFT folders, each as `MODEL:NAME=FOLDER`, for requests to the model MODEL:NAME. `precision` as in `Model.compute_in`.
+    `adapters` are PEFT folders, each as `MODEL:NAME=FOLDER`, for requests to the model MODEL:NAME. `precision` as in `Model.compute_in`, `draft` is the
+    folder of a model that guesses `ahead` for those that write, as in `Model.draft`.
     Raises UsageError.
     """
     key = key or os.environ.get(KEY) or None
@@ -51,7 +52,12 @@ def serve(
     opened = {name: load(model, accept=accept) for name, model in zip(names, models, strict=True)}
     for adapter in adapters:
         attach(opened, adapter)
-    served = [Served(name, model.compute_in(precision), sizes) for name, model in opened.items()]
+    guessing = None if draft is None else load(draft).compute_in(precision)
+    for model in opened.values():
+        model.compute_in(precision)
+        if guessing is not None:
+            model.draft(guessing, ahead)
+    served = [Served(name, model, sizes) for name, model in opened.items()]
     for each in served:
         capacity = "" if each.worker is None else f"; {each.worker.engine.capacity}"
         show(f"{each.name}: {each.model.task.name}{capacity}")
