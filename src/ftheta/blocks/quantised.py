@@ -23,8 +23,10 @@ NF4 = (
     0.07958029955625534, 0.16093020141124725, 0.24611230194568634, 0.33791524171829224, 0.44070982933044434, 0.5626170039176941, 0.7229568362236023, 1.0,
 )
 """The values that 4 bits stand for, as published (arXiv:2305.14314, appendix E)."""
-FEW = 4
-"""Rows up to which whole numbers are multiplied as they are; with more, making real numbers of them first is faster."""
+FINE, COARSE = 127 * 254, 254
+"""Steps from 0 to the largest value of a row, when rows are made whole numbers; and how many of them are one of the coarse part."""
+NEAR = 8 << 20
+"""Codes that a second row finds near the processor after the first."""
 TOGETHER = 256
 """Maxima of blocks kept with one maximum of their own."""
 
@@ -73,8 +75,8 @@ class QuantisedLinear(nn.Module):
         return dequantised((self.out_features, self.in_features), self.block, *self.parts())
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.how.bits == 8 and worth_it(x):
-            y = product_of_few(x, *self.parts())
+        if self.how.bits == 8 and in_whole_numbers(x):
+            y = whole_products(x, *self.parts())
             return (y if self.bias is None else y + self.bias).to(x.dtype)
         y = FrozenProduct.apply(x, (self.out_features, self.in_features), self.block, *self.parts())
         assert isinstance(y, Tensor)
@@ -112,23 +114,36 @@ class QuantisedTable(nn.Module):
 
     def product(self, x: Tensor) -> Tensor:
         """x (..., D) → (..., V)"""
-        if worth_it(x):
-            return product_of_few(x, self.codes, self.scale)
+        if in_whole_numbers(x):
+            return whole_products(x, self.codes, self.scale)
         y = FrozenProduct.apply(x, self.codes.shape, 1, self.codes, self.scale)
         assert isinstance(y, Tensor)
         return y
 
 
-def worth_it(x: Tensor) -> bool:
-    """Whether whole numbers are better multiplied by these rows (..., D) as they are."""
-    return x.dtype == torch.bfloat16 and not torch.is_grad_enabled() and x.device.type == "cpu" and x[..., 0].numel() <= FEW
+def in_whole_numbers(x: Tensor) -> bool:
+    """Whether products with codes of 8 bits are taken in whole numbers: on a CPU, for use in bfloat16."""
+    return x.dtype == torch.bfloat16 and not torch.is_grad_enabled() and x.device.type == "cpu"
 
 
-def product_of_few(x: Tensor, codes: Tensor, scale: Tensor) -> Tensor:
-    """x (..., inputs) bfloat16 → (..., outputs) float32, codes (outputs, inputs) multiplied as they are: half as many bytes to read as bfloat16
-    weights, which is the time of a few rows."""
-    whole = torch._weight_int8pack_mm(x.reshape(-1, x.shape[-1]), codes, torch.ones(len(codes), dtype=x.dtype, device=x.device))
-    return (whole.float() * scale[:, 0]).view(*x.shape[:-1], len(codes))
+def whole_products(x: Tensor, codes: Tensor, scale: Tensor) -> Tensor:
+    """x (..., inputs) → (..., outputs) float32, with codes (outputs, inputs) and scales (outputs, 1).
+
+    Every row is x ≈ (254 c + f) · max|x| / (127 · 254) with whole c and f of 8 bits, nearer to x than bfloat16 is to most numbers; their products are
+    sums of whole numbers, which are exact. So a row gives the same alone and among any others, and no weight is rounded. Two products in 8 bits take
+    about the time of one in bfloat16, and for a few rows less: half as many bytes are read.
+    """
+    rows = x.reshape(-1, x.shape[-1]).float()
+    most = rows.abs().amax(1, keepdim=True).clamp_min(torch.finfo(torch.float32).tiny)
+    fine = (rows * (FINE / most)).round_()
+    coarse = (fine / COARSE).round_()
+    parts = torch.cat([coarse, fine.sub_(coarse, alpha=COARSE)]).to(torch.int8)
+    if len(parts) == 2 and codes.numel() <= NEAR:
+        high, low = (torch._int_mm(part, codes.t()) for part in parts.split(1))
+    else:
+        high, low = torch._int_mm(parts, codes.t()).chunk(2)
+    y = low.float().add_(high.float(), alpha=COARSE).mul_(most / FINE).mul_(scale[:, 0])
+    return y.view(*x.shape[:-1], len(codes))
 
 
 class FrozenProduct(torch.autograd.Function):

@@ -78,7 +78,8 @@ def create(
             raise Refusal(400, "model: this model does not continue texts here: use /predict", "model", "wrong_task")
         if asked.stream_options is not None and not asked.stream:
             raise Refusal(400, "stream_options: with stream: true only", "stream_options", "invalid_value")
-        reply = Reply(served, chat, asked.stream_options is not None and asked.stream_options.include_usage, adapter)
+        tools = asked.offered() if isinstance(asked, ChatBody) else []
+        reply = Reply(served, chat, asked.stream_options is not None and asked.stream_options.include_usage, adapter, tools)
         await told(reply.ask(asked.prompts(), asked.user or peer(request), seconds, asked.stream))
         if asked.stream:
             return Events(reply)

@@ -22,6 +22,8 @@ except ImportError:
     raise MissingExtraError("fastapi", "serve", "a server") from None
 
 KEY = "FTHETA_KEY"
+KERNELS = {"LRU_CACHE_CAPACITY": "64", "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "64"}
+"""How many compiled kernels of products in bfloat16 are kept, one for every number of rows: each takes half a megabyte, and a thousand are kept otherwise."""
 DRAIN = 30
 """Seconds that answers have to come to an end."""
 
@@ -29,11 +31,14 @@ DRAIN = 30
 def serve(
     models: Sequence[str | Path], *, host: str = "127.0.0.1", port: int = 8000, key: str | None = None, hosts: Sequence[str] = (),
     settings: Settings | Mapping[str, Any] = Settings(), show: Callable[[str], None] = print, accept: str | None = None, adapters: Sequence[str] = (),
+    precision: str = "float32", draft: str | Path | None = None, ahead: int = 4,
 ) -> None:
     """Serve these model folders until SIGTERM or Ctrl-C.
 
     `key` is what clients must send (by default the environment's FTHETA_KEY); without one, only this machine may ask. `accept` as in `load`.
-    `adapters` are PEFT folders, each as `MODEL:NAME=FOLDER`, for requests to the model MODEL:NAME. Raises UsageError.
+    `adapters` are PEFT folders, each as `MODEL:NAME=FOLDER`, for requests to the model MODEL:NAME. `precision` as in `Model.compute_in`, `draft` is the
+    folder of a model that guesses `ahead` for those that write, as in `Model.draft`.
+    Raises UsageError.
     """
     key = key or os.environ.get(KEY) or None
     if host not in LOOPBACK and key is None:
@@ -41,10 +46,17 @@ def serve(
     names = [name_of(model) for model in models]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise UsageError(f"models: two are called '{twice[0]}': rename a folder")
+    for name, most in KERNELS.items():
+        os.environ.setdefault(name, most)
     sizes = settings if isinstance(settings, Settings) else Settings.parse(dict(settings))
     opened = {name: load(model, accept=accept) for name, model in zip(names, models, strict=True)}
     for adapter in adapters:
         attach(opened, adapter)
+    guessing = None if draft is None else load(draft).compute_in(precision)
+    for model in opened.values():
+        model.compute_in(precision)
+        if guessing is not None:
+            model.draft(guessing, ahead)
     served = [Served(name, model, sizes) for name, model in opened.items()]
     for each in served:
         capacity = "" if each.worker is None else f"; {each.worker.engine.capacity}"
