@@ -23,6 +23,7 @@ def serve(
     draft: Annotated[str | None, typer.Option(metavar="DIR", help="A smaller model with the same tokenizer that guesses ahead: the same texts, sooner.")] = None,
     ahead: Annotated[int, typer.Option(min=1, help="With --draft: tokens guessed before each look of the larger model.")] = 4,
     precision: PrecisionOption = "float32",
+    apart: Annotated[bool, typer.Option("--apart", help="Models in a process of their own, which is started again when it dies.")] = False,
     accept: AcceptOption = None,
 ) -> None:
     """Serve models over HTTP: OpenAI's routes, every task, health and figures.
@@ -30,4 +31,4 @@ def serve(
     Example: ftheta serve runs/python-lm/model
     """
     fields = {"memory": None if memory is None else memory << 20, "together": together, "queue": queue}
-    ftheta.serve(models, host=host, port=port, key=key, hosts=name, settings=fields, accept=accept, adapters=adapter, precision=precision, draft=draft, ahead=ahead)
+    ftheta.serve(models, host=host, port=port, key=key, hosts=name, settings=fields, accept=accept, adapters=adapter, precision=precision, draft=draft, ahead=ahead, apart=apart)

@@ -24,7 +24,7 @@ from ftheta.models.tasks.text import TextGeneration
 from ftheta.serving.http.answers import LOOK, Events, Reply
 from ftheta.serving.http.bodies import CHOICES, ChatBody, CompletionBody, EmbeddingBody
 from ftheta.serving.http.errors import Refusal, invalid, refusal
-from ftheta.serving.http.guard import Guard
+from ftheta.serving.http.guard import BODY, SLOW, Guard
 from ftheta.serving.http.schema import describe
 from ftheta.serving.http.served import Served, metrics
 
@@ -34,7 +34,7 @@ CHOSEN = {"parameters": [{"name": "model", "in": "query", "required": False, "de
 
 
 def create(
-    models: Sequence[Served], *, key: str | None = None, hosts: Sequence[str] = (), body: int = 1 << 20, seconds: float = 600.0, slow: float = 30.0,
+    models: Sequence[Served], *, key: str | None = None, hosts: Sequence[str] = (), body: int = BODY, seconds: float = 600.0, slow: float = SLOW,
 ) -> FastAPI:
     """The app. `key` is what clients must send, `hosts` are names the server goes by besides those of this machine, `body` is the most bytes
     a request may have and `slow` the most seconds they, or the reading of a piece of the answer, may take, `seconds` the most an answer may take."""
