@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from ftheta.serving.http.served import Served
+from ftheta.serving.http.served import Models, Served
 
 uvicorn = pytest.importorskip("uvicorn")
 
@@ -22,7 +22,7 @@ def started(served: list[Served], buffer: int | None = None, **fields) -> Iterat
     if buffer is not None:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, buffer)
     listener.bind(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(create(served, **fields), log_level="warning", timeout_graceful_shutdown=2))
+    server = uvicorn.Server(uvicorn.Config(create(Models(served), **fields), log_level="warning", timeout_graceful_shutdown=2))
     thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
     thread.start()
     while not server.started:
