@@ -4,6 +4,7 @@ import { useEffect, useState } from "preact/hooks";
 import { ask, at, type Failed, type Schema } from "./api";
 import { Section, type Around } from "./fields";
 import { useOnce, useRested } from "./hooks";
+import { inline } from "./markdown";
 import { Command, Labelled, Trouble } from "./parts";
 import { t } from "./words";
 import { yaml } from "./yaml";
@@ -43,7 +44,9 @@ export function BuildView() {
   async function begin(name: string) {
     try {
       setFailed(null);
-      if (name) change(await ask<Record<string, unknown>>(`/ui/recipes/${at(name)}`));
+      if (!name) return;
+      change(await ask<Record<string, unknown>>(`/ui/recipes/${at(name)}`));
+      window.scrollTo(0, 0);
     } catch (error) {
       setFailed(error as Failed);
     }
@@ -122,7 +125,7 @@ export function BuildView() {
                   <button type="button" class="plain" onClick={() => begin(each.name)}>
                     {each.name}
                   </button>
-                  <span class="muted">{each.about}</span>
+                  <span class="muted">{inline(each.about)}</span>
                 </li>
               ))}
             </ul>

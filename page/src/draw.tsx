@@ -92,7 +92,7 @@ export function Drawing({ model, changed }: { model: ModelFacts; changed: (pixel
     line.lineCap = line.lineJoin = "round";
     line.beginPath();
     line.moveTo(...from);
-    line.lineTo(...to);
+    line.lineTo(to[0] + 0.01, to[1]); // a line of no length would not be drawn
     line.stroke();
   }
   const last = useRef<[number, number] | null>(null);

@@ -2,6 +2,7 @@
 
 import { useId, useState } from "preact/hooks";
 import type { Schema } from "./api";
+import { inline } from "./markdown";
 import { t } from "./words";
 
 export type Place = (string | number)[];
@@ -128,7 +129,7 @@ function Unfit({ names }: { names: [string, string[]][] }) {
   return (
     <details class="unfit">
       <summary>
-        {names.length} {t("unfit")}
+        {t("unfit")} ({names.length})
       </summary>
       <ul>
         {names.map(([name, reasons]) => (
@@ -221,9 +222,9 @@ function Row({ name, field, required, ...props }: Field & { name: string; field:
         {required && <span aria-hidden="true"> *</span>}
       </label>
       <div>
+        {wide && about && <p class="about">{inline(about)}</p>}
         <Control {...props} schema={field} id={id} />
         {problem && <p class="problem">{problem}</p>}
-        {wide && about && <p class="about">{about}</p>}
       </div>
     </div>
   );

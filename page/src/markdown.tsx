@@ -6,7 +6,7 @@ type Picture = (address: string, title: string) => JSX.Element;
 
 const INLINE = /(`[^`]+`|\*\*[^*]+\*\*|!\[[^\]]*\]\([^)]+\)|\[[^\]]+\]\([^)]+\))/;
 
-function inline(text: string, picture: Picture): ComponentChildren[] {
+export function inline(text: string, picture: Picture = (_, title) => <span>{title}</span>): ComponentChildren[] {
   return text.split(INLINE).map((part) => {
     if (part.startsWith("`") && part.length > 1) return <code>{part.slice(1, -1)}</code>;
     if (part.startsWith("**") && part.length > 4) return <strong>{part.slice(2, -2)}</strong>;

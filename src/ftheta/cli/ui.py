@@ -16,7 +16,7 @@ def ui(
     host: Annotated[str, typer.Option(help="The address to listen on; another one than this machine's own needs a key.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="The port.")] = 8000,
     key: Annotated[str | None, typer.Option(envvar="FTHETA_KEY", help="What the page must be told; better set as FTHETA_KEY than written here.")] = None,
-    name: Annotated[list[str], typer.Option("--host-name", help="A name the server goes by besides those of this machine; may be given several times.")] = [],  # noqa: B006
+    name: Annotated[list[str], typer.Option("--host-name", help="A name the server goes by besides those of this machine.")] = [],  # noqa: B006
 ) -> None:
     """Show runs, build recipes and play with models in a browser.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Mapping
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 from fastapi import FastAPI, Request
 from fastapi.responses import Response
@@ -76,7 +76,7 @@ def add_routes(app: FastAPI, models: Models, runs: Runs, settings: Settings) -> 
         return await plainly(found)
 
     @app.get("/ui/runs/{name}/lines/{log}", include_in_schema=False)
-    async def lines(name: str, log: Literal["metrics", "events"], request: Request) -> Any:
+    async def lines(name: str, log: str, request: Request) -> Any:
         after, mark = request.query_params.get("after", "0"), request.query_params.get("mark", "")
         if not after.isdecimal() or len(after) > 15:
             raise Refusal(400, "after: a number of bytes", "after", "invalid_value")
@@ -92,9 +92,13 @@ def add_routes(app: FastAPI, models: Models, runs: Runs, settings: Settings) -> 
         asked = await read(request, Started)
         return {"command": await plainly(lambda: processes.start(asked.name, asked.recipe))}
 
-    @app.post("/ui/runs/{name}/{action}", include_in_schema=False)
-    async def act(name: str, action: Literal["stop", "resume"]) -> Any:
-        return {"command": await plainly(lambda: processes.stop(name) if action == "stop" else processes.resume(name))}
+    @app.post("/ui/runs/{name}/stop", include_in_schema=False)
+    async def stop(name: str) -> Any:
+        return {"command": await plainly(lambda: processes.stop(name))}
+
+    @app.post("/ui/runs/{name}/resume", include_in_schema=False)
+    async def resume(name: str) -> Any:
+        return {"command": await plainly(lambda: processes.resume(name))}
 
     @app.post("/ui/compare", include_in_schema=False)
     async def compare(request: Request) -> Any:

@@ -90,6 +90,8 @@ class Runs:
 
     def log(self, name: str, which: str, after: int, mark: str) -> dict[str, Any]:
         """The whole lines of a log beyond an offset, and from where to go on. Where the file is another one than `mark` says (it was rewound), all of it."""
+        if which not in LOGS:
+            raise Refusal(404, "there is no such log", "which", "log_not_found")
         place = self.find(name) / LOGS[which]
         try:
             with place.open("rb") as file:

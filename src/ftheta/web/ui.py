@@ -20,8 +20,8 @@ except ImportError:
 
 
 def ui(
-    folder: str | Path = "runs", *, models: Sequence[str | Path] = (), host: str = "127.0.0.1", port: int = 8000, key: str | None = None, hosts: Sequence[str] = (),
-    show: Callable[[str], None] = print,
+    folder: str | Path = "runs", *, models: Sequence[str | Path] = (), host: str = "127.0.0.1", port: int = 8000, key: str | None = None,
+    hosts: Sequence[str] = (), show: Callable[[str], None] = print,
 ) -> None:
     """Show the page until SIGTERM or Ctrl-C; runs it has started go on. `key` and `hosts` as for `serve`. Raises UsageError, FolderError."""
     place = Path(folder)
