@@ -105,7 +105,7 @@ export interface Run extends RunFacts {
   events: Happened[];
   pictures: string[];
   printed: string | null;
-  commands: { stop?: string; resume?: string };
+  commands: { stop?: string; run: string };
   loaded: boolean;
 }
 

@@ -93,10 +93,20 @@ export function CompareView({ names, theme }: { names: string[]; theme: string }
               <h2>{t("differences")}</h2>
               <div class="scroll">
                 <table>
+                  <thead>
+                    <tr>
+                      <th>{t("measure")}</th>
+                      <th>{t("difference")}</th>
+                      <th>{t("interval")}</th>
+                      <th>{t("verdict")}</th>
+                    </tr>
+                  </thead>
                   <tbody>
                     {found.pairings.map((pair) => (
                       <tr>
-                        <td>{pair.measurement}</td>
+                        <td>
+                          {pair.measurement} <small>{`${pair.first} − ${pair.second}`}</small>
+                        </td>
                         <td>{pair.difference === undefined ? "–" : number(pair.difference)}</td>
                         <td class="muted">{pair.low === undefined ? pair.reason : `${number(pair.low)} – ${number(pair.high)}`}</td>
                         <td>{pair.verdict}</td>

@@ -27,7 +27,7 @@ export function Bar({ share, label }: { share: number; label: string }) {
 }
 
 /** What the buttons beside it would be on the command line. */
-export function Command({ text }: { text: string }) {
+export function Command({ text, title }: { text: string; title?: string }) {
   const [copied, setCopied] = useState(false);
   async function copy() {
     await navigator.clipboard.writeText(text);
@@ -36,6 +36,7 @@ export function Command({ text }: { text: string }) {
   }
   return (
     <div class="command">
+      {title && <span class="muted">{title}</span>}
       <code title={t("equal")}>{text}</code>
       <button type="button" class="plain" onClick={copy}>
         {copied ? t("copied") : t("copy")}

@@ -103,17 +103,18 @@ function Ledger({ run }: { run: Run }) {
 export function RunView({ name, theme }: { name: string; theme: string }) {
   const [run, setRun] = useState<Run | null>(null);
   const [tab, setTab] = useState("curves");
-  const [command, setCommand] = useState<string | null>(null);
+  const [turn, setTurn] = useState(0);
   const [acted, setActed] = useState<Failed | null>(null);
   const [busy, setBusy] = useState(false);
   const live = run === null || run.state === "running";
-  const failed = useAgain(async () => setRun(await ask<Run>(`/ui/runs/${at(name)}`)), live || busy ? 1500 : 5000, [name, command]);
+  const failed = useAgain(async () => setRun(await ask<Run>(`/ui/runs/${at(name)}`)), live || busy ? 1500 : 5000, [name, turn]);
   const [lines] = useLines(name, live ? 1000 : 5000);
 
   async function act(what: "stop" | "resume") {
     try {
       setActed(null);
-      setCommand((await ask<{ command: string }>(`/ui/runs/${at(name)}/${what}`, undefined, { method: "POST" })).command);
+      await ask<{ command: string }>(`/ui/runs/${at(name)}/${what}`, undefined, { method: "POST" });
+      setTurn(turn + 1);
     } catch (error) {
       setActed(error as Failed);
     }
@@ -148,7 +149,6 @@ export function RunView({ name, theme }: { name: string; theme: string }) {
     ["recipe", t("recipe")],
     ...(run.printed ? ([["printed", t("printed")]] as [string, string][]) : []),
   ];
-  const next = run.commands.stop ?? run.commands.resume;
   return (
     <main>
       <p class="crumb">
@@ -164,7 +164,7 @@ export function RunView({ name, theme }: { name: string; theme: string }) {
           </button>
         )}
         {(run.state === "stopped" || run.state === "failed") && (
-          <button type="button" class="strong" onClick={() => act("resume")} title={run.commands.resume}>
+          <button type="button" class="strong" onClick={() => act("resume")} title={run.commands.run}>
             {t("resume")}
           </button>
         )}
@@ -176,7 +176,8 @@ export function RunView({ name, theme }: { name: string; theme: string }) {
       </header>
       <Trouble failed={failed ?? acted} />
       {run.reason && <p class="trouble">{run.reason}</p>}
-      {(command ?? (run.state !== "done" ? next : null)) && <Command text={(run.state !== "done" ? next : null) ?? command!} />}
+      {run.commands.stop && <Command title={t("stop")} text={run.commands.stop} />}
+      {run.state !== "done" && <Command title={run.commands.stop ? t("start") : t("resume")} text={run.commands.run} />}
       <dl class="tiles">
         {run.state === "running" && (
           <div>

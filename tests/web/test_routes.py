@@ -77,7 +77,7 @@ def test_a_run_is_all_it_left(here, folder):
     found = asked(here, "/ui/runs/first")[1]
     assert found["card"] == (folder / "first" / "report" / "card.md").read_text() and found["recipe"] == (folder / "first" / "recipe.yaml").read_text()
     assert found["events"] == read_lines(folder / "first" / "events.jsonl") and found["pictures"][0] == "report/curves.png"
-    assert found["commands"] == {"resume": f"ftheta run {folder}/first/recipe.yaml --out {folder}/first"}
+    assert found["commands"] == {"run": f"ftheta run {folder}/first/recipe.yaml --out {folder}/first"}
     head, _, data = send(here, b"GET /ui/runs/first/picture?which=report/curves.png HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").partition(b"\r\n\r\n")
     assert b"image/png" in head and data == (folder / "first" / "report" / "curves.png").read_bytes()
 
@@ -137,7 +137,7 @@ def test_start_stop_and_continue_are_commands(here, folder):
     assert whole["state"] == "stopped" and whole["events"][-1]["event"] == "stopped" and "state saved" in whole["printed"]
     assert list((folder / "long" / "checkpoints").glob("step-*"))
     assert asked(here, "/ui/runs/long/stop", method="POST")[0] == 400
-    assert asked(other, "/ui/runs/long/resume", method="POST")[1]["command"] == whole["commands"]["resume"]
+    assert asked(other, "/ui/runs/long/resume", method="POST")[1]["command"] == whole["commands"]["run"]
     until(lambda: any(event["event"] == "resume" for event in asked(here, "/ui/runs/long")[1]["events"]), 90)
     assert asked(here, "/ui/runs/long/stop", method="POST")[0] == 200                     # by the lock: it was not started here
     until(lambda: state(other, "long") == "stopped", 60)

@@ -69,11 +69,10 @@ class Processes:
         return f"kill -TERM {process}"
 
     def commands(self, name: str) -> dict[str, str]:
-        """What the buttons of a run would type."""
+        """What the buttons of a run would type: what began it and lets it go on, and what stops it."""
         process = self.process(name)
-        if process is not None:
-            return {"stop": f"kill -TERM {process}"}
-        return {"resume": command(["run", str(recipe_of(self.runs, self.runs.find(name))), "--out", str(self.runs.folder / name)])}
+        own = {"run": command(["run", str(recipe_of(self.runs, self.runs.find(name))), "--out", str(self.runs.folder / name)])}
+        return own if process is None else {**own, "stop": f"kill -TERM {process}"}
 
 
 def recipe_of(runs: Runs, folder: Path) -> Path:
