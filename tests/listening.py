@@ -4,25 +4,32 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 
 import pytest
 
-from ftheta.serving.http.served import Served
-
 uvicorn = pytest.importorskip("uvicorn")
 
+from fastapi import FastAPI  # noqa: E402
+
 from ftheta.serving.http.app import create  # noqa: E402
+from ftheta.serving.http.served import Models, Served  # noqa: E402
 
 
-def started(served: list[Served], buffer: int | None = None, **fields) -> Iterator[SimpleNamespace]:
-    """A server in a thread, on a port of its own; `buffer` is how many bytes may lie between it and a client who does not read."""
+def started(
+    served: list[Served], buffer: int | None = None, more: Callable[[FastAPI, Models], None] | None = None, **fields,
+) -> Iterator[SimpleNamespace]:
+    """A server in a thread, on a port of its own; `buffer` is how many bytes may lie between it and a client who does not read, `more` adds routes."""
     listener = socket.socket()
     if buffer is not None:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, buffer)
     listener.bind(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(create(served, **fields), log_level="warning", timeout_graceful_shutdown=2))
+    models = Models(served)
+    app = create(models, **fields)
+    if more is not None:
+        more(app, models)
+    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=2))
     thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
     thread.start()
     while not server.started:

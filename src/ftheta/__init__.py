@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from ftheta.models.folder import save as save
     from ftheta.models.importing import import_model as import_model
     from ftheta.serving.http.server import serve as serve
+    from ftheta.web.ui import ui as ui
 
 VERBS = {
     "ablate_data": "ftheta.lifecycle.data_ablation",
@@ -57,6 +58,7 @@ VERBS = {
     "search_data": "ftheta.lifecycle.corpora",
     "serve": "ftheta.serving.http.server",
     "show_data": "ftheta.lifecycle.showing",
+    "ui": "ftheta.web.ui",
     "verify": "ftheta.lifecycle.using",
 }
 

@@ -125,7 +125,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on(place):
 
 
 def test_every_verb_has_help_with_an_example():
-    for verb in ("run", "check", "plan", "certify", "generate", "predict", "serve", "evaluate", "compare", "list", "verify", "doctor"):
+    for verb in ("run", "check", "plan", "certify", "generate", "predict", "serve", "ui", "evaluate", "compare", "list", "verify", "doctor"):
         done = subprocess.run([*FTHETA, verb, "--help"], capture_output=True, text=True)
         assert done.returncode == 0 and "Example: ftheta" in done.stdout
 

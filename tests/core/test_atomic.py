@@ -1,11 +1,13 @@
 import os
+import subprocess
+import sys
 
 import pytest
 import safetensors.torch
 import torch
 
 from ftheta.core import tensors
-from ftheta.core.atomic import TEMPORARY, clear_attempts, commit, file_name, lock, verify, write_file
+from ftheta.core.atomic import TEMPORARY, clear_attempts, commit, file_name, holder, lock, verify, write_file
 from ftheta.core.errors import FolderError
 
 
@@ -91,3 +93,22 @@ def test_mismatches_are_reported_together():
     found = {"a": torch.ones(2), "c": torch.ones(1), "d": torch.ones(1, dtype=torch.int64)}
     wanted = {"a": torch.ones(3), "b": torch.ones(1), "d": torch.ones(1)}
     assert len(tensors.mismatches(found, wanted)) == 4
+
+
+def test_who_holds_a_folder_is_known_from_outside(tmp_path):
+    """The process that holds the lock, and nobody once it is gone, however it went."""
+    assert holder(tmp_path) is None
+    with lock(tmp_path):
+        assert holder(tmp_path) == os.getpid()
+    assert holder(tmp_path) is None
+    code = f"import sys, time; from pathlib import Path; from ftheta.core.atomic import lock\nwith lock(Path({str(tmp_path)!r})): print('held', flush=True); time.sleep(60)"
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
+    assert process.stdout is not None and process.stdout.readline() == b"held\n"
+    assert holder(tmp_path) == process.pid
+    process.kill()
+    process.wait()
+    assert (tmp_path / ".lock").read_text() == f"{process.pid}\n" and holder(tmp_path) is None
+    (tmp_path / ".lock").write_text(f"{os.getpid()}\n")                                   # one that lives and holds nothing
+    assert holder(tmp_path) is None
+    (tmp_path / ".lock").write_text("nobody")
+    assert holder(tmp_path) is None

@@ -26,6 +26,7 @@ from ftheta.cli.plan import plan
 from ftheta.cli.predict import predict
 from ftheta.cli.run import run
 from ftheta.cli.serve import serve
+from ftheta.cli.ui import ui
 from ftheta.cli.verify import verify
 from ftheta.core.errors import FthetaError, Stopped
 from ftheta.core.log import configure
@@ -34,7 +35,7 @@ app = typer.Typer(
     name="ftheta", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
     help="Any model is y = f(x; θ): one recipe, one command, one folder.\n\nExample: ftheta run python-lm",
 )
-for verb in (run, check, plan, certify, generate, chat, predict, serve, export, evaluate, compare, verify, doctor):
+for verb in (run, check, plan, certify, generate, chat, predict, serve, ui, export, evaluate, compare, verify, doctor):
     app.command()(verb)
 app.command("list")(list_)
 app.command("import")(import_)

@@ -277,3 +277,33 @@ def lock(folder: Path, waiting: Callable[[str], None] | None = None) -> Iterator
         yield
     finally:
         os.close(descriptor)
+
+
+def holder(folder: Path) -> int | None:
+    """The process that holds a folder's lock; None where nobody does. What a process that is gone left behind is read, not tried."""
+    try:
+        descriptor = os.open(folder / ".lock", os.O_RDONLY)
+    except OSError:
+        return None
+    try:
+        owner = os.pread(descriptor, 64, 0).decode(errors="replace").strip()
+        if not owner.isdecimal() or not living(int(owner)):
+            return None
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            return int(owner)
+        return None
+    finally:
+        os.close(descriptor)
+
+
+def living(process: int) -> bool:
+    """Whether there is a process of this number."""
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True

@@ -9,14 +9,16 @@ from typing import Any, NamedTuple
 from ftheta.architectures import ARCHITECTURES
 from ftheta.architectures.architecture import ArchitectureConfig
 from ftheta.blocks import READOUTS
-from ftheta.core.config import Config, fill
-from ftheta.core.contract import Ports
+from ftheta.core.catalog import Catalogue
+from ftheta.core.config import Config, Slot, fill
+from ftheta.core.contract import Needs, Ports
 from ftheta.core.contract import check as check_ports
+from ftheta.core.errors import ConfigError, FthetaError
 from ftheta.data.sources.source_config import SourceConfig
 from ftheta.data.text import TextSource
 from ftheta.evaluation.probes.causality import Proof, prove
 from ftheta.lifecycle.build import misfits
-from ftheta.lifecycle.recipe import ALL_SOURCES, STAND_IN, load
+from ftheta.lifecycle.recipe import ALL_SOURCES, STAND_IN, DataConfig, extended, load, with_preset
 from ftheta.objectives import OBJECTIVES, TAUGHT
 
 EXAMPLES: dict[str, list[dict[str, Any]]] = {
@@ -73,15 +75,72 @@ class Cell(NamedTuple):
 def compatibility() -> list[Cell]:
     """Every source × architecture × objective with the reasons why it does not fit (none: it does, in one of the ways each can be chosen)."""
     cells = []
-    wanted = {name: [OBJECTIVES.load(name).parse({"kind": name, **variant}).needs() for variant in VARIANTS.get(name, [{}])] for name in OBJECTIVES.names()}
+    wanted = {name: needs_of(name) for name in OBJECTIVES.names()}
     for source in ALL_SOURCES.names():
         examples = [ports_of(source, example) for example in EXAMPLES.get(source, [{}])]
         for architecture in ARCHITECTURES.names():
-            models = [(data, sized(ARCHITECTURES.load(architecture), variant, data).ports()) for data in examples for variant in VARIANTS.get(architecture, [{}])]
+            models = [(data, ports) for data in examples for ports in ports_with(architecture, data)]
             for objective, ways in wanted.items():
                 reasons = [check_ports(data, model, needs) for data, model in models for needs in ways]
                 cells.append(Cell(source, architecture, objective, min(reasons, key=len)))
     return cells
+
+
+class Alternatives(NamedTuple):
+    """What could stand in a recipe's place of an architecture and of an objective: name → the reasons why it does not fit (none: it does)."""
+
+    architectures: dict[str, list[str]]
+    objectives: dict[str, list[str]]
+
+
+def alternatives(recipe: Mapping[str, Any]) -> Alternatives:
+    """What fits with the rest of a recipe that need not be whole: architectures with its data and objective, objectives with its data and architecture.
+
+    An objective that is not said, or is wrong, is every objective; so is an architecture.
+    """
+    try:
+        data = DataConfig.parse(extended(recipe, "recipe").get("data") or {}).ports()
+    except FthetaError:
+        return Alternatives({}, {})
+    wanted = {name: needs_of(name) for name in OBJECTIVES.names()}
+    models = {name: ports_with(name, data) for name in ARCHITECTURES.names()}
+    learned, model = said(recipe.get("objective"), OBJECTIVES), said(with_presets(recipe.get("model")), ARCHITECTURES, data)
+    own = [learned.needs()] if learned is not None else [needs for ways in wanted.values() for needs in ways]
+    there = [model.ports()] if model is not None else [ports for ways in models.values() for ports in ways]
+    return Alternatives(
+        {name: min((check_ports(data, ports, needs) for ports in ways for needs in own), key=len) for name, ways in models.items()},
+        {name: min((check_ports(data, ports, needs) for ports in there for needs in ways), key=len) for name, ways in wanted.items()},
+    )
+
+
+def needs_of(objective: str) -> list[Needs]:
+    """What an objective needs, in each way it can be chosen."""
+    return [OBJECTIVES.load(objective).parse({"kind": objective, **variant}).needs() for variant in VARIANTS.get(objective, [{}])]
+
+
+def ports_with(architecture: str, data: Ports) -> list[Ports]:
+    """What an architecture takes and gives with these data, in each way it can be chosen."""
+    return [sized(ARCHITECTURES.load(architecture), variant, data).ports() for variant in VARIANTS.get(architecture, [{}])]
+
+
+def said(fields: Any, catalogue: Catalogue, data: Ports | None = None) -> Any:
+    """The part of a recipe that a name or a mapping says; None where it says none."""
+    fields = {"kind": fields} if isinstance(fields, str) else fields
+    if not isinstance(fields, Mapping) or fields.get("kind") not in catalogue:
+        return None
+    try:
+        return Slot(catalogue).parse(fields) if data is None else sized(catalogue.load(fields["kind"]), fields, data)
+    except (FthetaError, ValueError):
+        return None
+
+
+def with_presets(model: Any) -> Any:
+    """A model section with the fields of the preset it names; None for one that does not exist."""
+    fields = {"preset" if "/" in model else "kind": model} if isinstance(model, str) else model
+    try:
+        return with_preset(fields) if isinstance(fields, Mapping) and "preset" in fields else fields
+    except ConfigError:
+        return None
 
 
 def ports_of(source: str, example: Mapping[str, Any]) -> Ports:

@@ -12,7 +12,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ftheta.core.atomic import write_file
 from ftheta.core.errors import FolderError, UsageError
@@ -137,17 +137,29 @@ def caveats(runs: Sequence[FinishedRun], groups: Sequence[Group]) -> list[str]:
 
 def show(comparison: Comparison) -> str:
     """The comparison as a plain table."""
-    runs = comparison.runs
-    rows: list[tuple[str, list[str]] | str] = [("", [run.label for run in runs]), *parts(runs)]
-    rows += ["results (95 % intervals)", *results(runs), "training", *costs(runs)]
-    for group in comparison.groups:
-        rows += [f"{group.quantity} at equal compute ({ARROWS[group.better]})", *equal_rows(group, runs)]
+    heading, *rest = sections(comparison)
+    rows: list[tuple[str, list[str]] | str] = [("", [run.label for run in comparison.runs]), *heading.rows]
+    rows += [line for section in rest for line in (section.title, *section.rows)]
     text = [table(rows)]
     if comparison.pairings:
         text.append("\n  ".join(["differences on the same units (95 % intervals, each comparison by itself)", *map(sentence, comparison.pairings)]))
     if comparison.notes:
         text.append("\n  ".join(["notes", *comparison.notes]))
     return "\n\n".join([*text, f"picture: {comparison.picture}"])
+
+
+class Section(NamedTuple):
+    """A part of the table: a title, and lines of a name with a cell for each run."""
+
+    title: str
+    rows: list[tuple[str, list[str]]]
+
+
+def sections(comparison: Comparison) -> list[Section]:
+    """The comparison as tables, that of the runs' parts first."""
+    runs = comparison.runs
+    found = [Section("", parts(runs)), Section("results (95 % intervals)", results(runs)), Section("training", costs(runs))]
+    return found + [Section(f"{group.quantity} at equal compute ({ARROWS[group.better]})", equal_rows(group, runs)) for group in comparison.groups]
 
 
 def parts(runs: Sequence[FinishedRun]) -> list[tuple[str, list[str]]]:

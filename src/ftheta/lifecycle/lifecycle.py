@@ -28,7 +28,7 @@ from ftheta.core import distributed
 from ftheta.core.atomic import Attempt, clear_attempts, commit, file_name, lock, verify, write_file
 from ftheta.core.device import PeakMemory, pick
 from ftheta.core.device import facts as machine_facts
-from ftheta.core.errors import ConfigError, FolderError, Problem, UsageError
+from ftheta.core.errors import ConfigError, FolderError, Problem, Stopped, UsageError
 from ftheta.core.log import logger
 from ftheta.core.tensors import fingerprint
 from ftheta.data.corpus.executors import Executor
@@ -132,24 +132,43 @@ def run_stages(recipe: Recipe, folder: Path, stop: StopRequest, listeners: list[
         if distributed.rank() == 0:
             clear_attempts(folder)
         events = Events(folder if distributed.rank() == 0 else None, listeners if distributed.rank() == 0 else [])
-        events.event("stage", name="data")
-        data = build_data(recipe, executor)
-        refuse_misfits(recipe, data.ports)
-        recipe = completed(recipe, data.ports.sizes)
-        claim(recipe, folder)
-        if distributed.rank() == 0 and data.card is not None:
-            write_data_card(folder, data.account, data.card(recipe.name))
-        model, costs = train(recipe, data, folder, events, stop)
-        if distributed.rank() == 0:
-            events.event("stage", name="evaluate")
-            results = report(recipe, data, model, folder, costs)
-            events.event("done")
-        distributed.barrier()
-        if distributed.rank() != 0:
-            results = json.loads((folder / "report" / "results.json").read_text())
-        return Outcome(folder, results, fresh=True)
+        with ending(events):
+            return perform(recipe, folder, stop, events, executor)
     finally:
         torch.set_num_threads(before)
+
+
+@contextlib.contextmanager
+def ending(events: Events) -> Any:
+    """Note how the block ends where it does not end well."""
+    try:
+        yield
+    except Stopped:
+        events.event("stopped")
+        raise
+    except Exception as error:
+        events.event("failed", reason=str(error) or type(error).__name__)
+        raise
+
+
+def perform(recipe: Recipe, folder: Path, stop: StopRequest, events: Events, executor: Executor) -> Outcome:
+    """The stages in order."""
+    events.event("stage", name="data")
+    data = build_data(recipe, executor)
+    refuse_misfits(recipe, data.ports)
+    recipe = completed(recipe, data.ports.sizes)
+    claim(recipe, folder)
+    if distributed.rank() == 0 and data.card is not None:
+        write_data_card(folder, data.account, data.card(recipe.name))
+    model, costs = train(recipe, data, folder, events, stop)
+    if distributed.rank() == 0:
+        events.event("stage", name="evaluate")
+        results = report(recipe, data, model, folder, costs)
+        events.event("done")
+    distributed.barrier()
+    if distributed.rank() != 0:
+        results = json.loads((folder / "report" / "results.json").read_text())
+    return Outcome(folder, results, fresh=True)
 
 
 def finished(recipe: Recipe, folder: Path) -> dict[str, Any] | None:

@@ -262,20 +262,26 @@ def find(recipe: str | Path) -> Path:
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """A YAML 1.2 mapping. Raises ConfigError naming file and line."""
+    """A file's YAML 1.2 mapping. Raises ConfigError naming file and line."""
     try:
-        data = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+        return parse_yaml(path.read_text(encoding="utf-8"), str(path))
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError as error:
         raise UsageError(f"{path} is not UTF-8 at byte {error.start}") from None
+
+
+def parse_yaml(text: str, origin: str) -> dict[str, Any]:
+    """A YAML 1.2 mapping. Raises ConfigError naming the line."""
+    try:
+        data = YAML(typ="safe", pure=True).load(text)
     except YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         place = f" line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         what = str(getattr(error, "problem", "") or error).splitlines()[0]
-        raise ConfigError([Problem((), f"{what}{place}")], str(path)) from None
+        raise ConfigError([Problem((), f"{what}{place}")], origin) from None
     if not isinstance(data, dict):
-        raise ConfigError([Problem((), f"expected a mapping of sections, got {describe(data)}")], str(path))
+        raise ConfigError([Problem((), f"expected a mapping of sections, got {describe(data)}")], origin)
     return data
 
 

@@ -78,10 +78,15 @@ def encode(record: dict[str, Any]) -> str:
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
     """The whole lines of a JSON-lines log; a torn last line (the process was killed) and damaged ones are left out."""
+    return parse_lines(path.read_bytes())
+
+
+def parse_lines(data: bytes) -> list[dict[str, Any]]:
+    """The lines that are JSON objects."""
     lines = []
-    for data in path.read_bytes().split(b"\n"):
+    for text in data.split(b"\n"):
         try:
-            line = json.loads(data)
+            line = json.loads(text)
         except ValueError:
             continue
         if isinstance(line, dict):

@@ -29,8 +29,9 @@ from starlette.types import Message, Receive, Scope, Send
 from ftheta.core.errors import FthetaError, UsageError
 from ftheta.serving.http.answers import event
 from ftheta.serving.http.errors import Refusal
-from ftheta.serving.http.guard import BODY, SLOW, Guard
+from ftheta.serving.http.guard import BODY, OPEN, SLOW, Guard
 from ftheta.serving.http.order import DRAIN, Order
+from ftheta.serving.http.page import assets
 
 COMMAND = "from ftheta.serving.http.apart import behind; behind()"
 OWN = {b"connection", b"keep-alive", b"te", b"trailer", b"upgrade", b"expect", b"proxy-connection", b"x-forwarded-for", b"x-forwarded-proto"}
@@ -209,7 +210,7 @@ def serve_apart(order: Order, host: str, port: int, show: Callable[[str], None])
             apart.folder.cleanup()
             raise
         show(f"listening on http://{host}:{port}/v1")
-        app = Guard(PassOn(apart), order.key, order.hosts, BODY, SLOW)
+        app = Guard(PassOn(apart), order.key, order.hosts, BODY, SLOW, (*OPEN, *assets()))
         config: dict[str, Any] = {"log_level": "warning", "timeout_graceful_shutdown": DRAIN, "server_header": False, "lifespan": "on"}
         await uvicorn.Server(uvicorn.Config(app, host=host, port=port, **config)).serve()
 

@@ -9,7 +9,7 @@ import contextlib
 import struct
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from fastapi import FastAPI, Request
@@ -24,9 +24,10 @@ from ftheta.models.tasks.text import TextGeneration
 from ftheta.serving.http.answers import LOOK, Events, Reply
 from ftheta.serving.http.bodies import CHOICES, ChatBody, CompletionBody, EmbeddingBody
 from ftheta.serving.http.errors import Refusal, invalid, refusal
-from ftheta.serving.http.guard import BODY, SLOW, Guard
+from ftheta.serving.http.guard import BODY, OPEN, SLOW, Guard
+from ftheta.serving.http.page import Asset, show
 from ftheta.serving.http.schema import describe
-from ftheta.serving.http.served import Served, metrics
+from ftheta.serving.http.served import Models, Served, metrics
 
 C = TypeVar("C", bound=Config)
 EMBEDDING = "feature-extraction"
@@ -34,12 +35,12 @@ CHOSEN = {"parameters": [{"name": "model", "in": "query", "required": False, "de
 
 
 def create(
-    models: Sequence[Served], *, key: str | None = None, hosts: Sequence[str] = (), body: int = BODY, seconds: float = 600.0, slow: float = SLOW,
+    models: Models, *, key: str | None = None, hosts: Sequence[str] = (), body: int = BODY, seconds: float = 600.0, slow: float = SLOW,
+    page: Mapping[str, Asset] = {},
 ) -> FastAPI:
-    """The app. `key` is what clients must send, `hosts` are names the server goes by besides those of this machine, `body` is the most bytes
-    a request may have and `slow` the most seconds they, or the reading of a piece of the answer, may take, `seconds` the most an answer may take."""
-    named = {served.name: served for served in models}
-    adapted = {f"{served.name}:{adapter}": (served, adapter) for served in models for adapter in served.adapters}
+    """The app. `key` is what clients must send, `hosts` are names the server goes by besides those of this machine, `page` is what a browser is
+    shown, by address. `body` is the most bytes a request may have and `slow` the most seconds they, or the reading of a piece of the answer, may
+    take, `seconds` the most an answer may take."""
     answers: Counter[tuple[str, int]] = Counter()
     started = int(time.time())
 
@@ -63,17 +64,9 @@ def create(
     async def unknown(request: Request, error: HTTPException) -> Response:
         return Refusal(error.status_code, "there is no such route, or not by this method", code="not_found").response()
 
-    def model_of(name: str) -> tuple[Served, str | None]:
-        """The model, and its adapter where the name is `model:adapter`."""
-        if name in named:
-            return named[name], None
-        if name not in adapted:
-            raise Refusal(404, f"model: there is no such model here; there are {', '.join([*named, *adapted])}", "model", "model_not_found")
-        return adapted[name]
-
     async def write(request: Request, kind: type[CompletionBody] | type[ChatBody]) -> Response:
         asked = await read(request, kind)
-        (served, adapter), chat = model_of(asked.model), kind is ChatBody
+        (served, adapter), chat = models.find(asked.model), kind is ChatBody
         if served.worker is None or not isinstance(served.model.task, TextGeneration):
             raise Refusal(400, "model: this model does not continue texts here: use /predict", "model", "wrong_task")
         if asked.stream_options is not None and not asked.stream:
@@ -96,7 +89,7 @@ def create(
     @app.post("/v1/embeddings")
     async def embeddings(request: Request) -> Response:
         asked = await read(request, EmbeddingBody)
-        served, adapter = model_of(asked.model)
+        served, adapter = models.find(asked.model)
         if adapter is not None:
             raise Refusal(400, "model: adapters are for models that continue texts here", "model", "wrong_task")
         texts = [asked.input] if isinstance(asked.input, str) else asked.input
@@ -112,8 +105,7 @@ def create(
         return JSONResponse({"object": "list", "data": data, "model": served.name, "usage": {"prompt_tokens": count, "total_tokens": count}})
 
     async def predict(request: Request, task: str) -> Response:
-        able = [served for served in models if served.model.task.name == task]
-        served, adapter = model_of(request.query_params["model"]) if "model" in request.query_params else (next(iter(able), None), None)
+        served, adapter = models.find(request.query_params["model"]) if "model" in request.query_params else (models.doing(task), None)
         if served is None or served.model.task.name != task:
             raise Refusal(404, "there is no model for this task here", code="model_not_found")
         kind = served.model.task.input
@@ -131,17 +123,26 @@ def create(
 
     takes: dict[str, type[Config]] = {"/v1/completions": CompletionBody, "/v1/chat/completions": ChatBody, "/v1/embeddings": EmbeddingBody}
     gives: dict[str, type[Config]] = {}
-    for task in sorted({served.model.task.name for served in models}):
-        path, kind = f"/predict/{task}", TASKS.load(task)
-        app.post(path, name=task, openapi_extra=CHOSEN)(with_task(predict, task))
-        takes[path], gives[path] = kind.input, kind.output
     describe(app, takes, gives)
+
+    def offer(served: Served) -> None:
+        """The route of a model's task."""
+        task = served.model.task.name
+        path, kind = f"/predict/{task}", TASKS.load(task)
+        if path not in gives:
+            app.post(path, name=task, openapi_extra=CHOSEN)(with_task(predict, task))
+            takes[path], gives[path] = kind.input, kind.output
+            app.openapi_schema = None                                                     # what was said before lacks it
+
+    for served in models:
+        offer(served)
+    models.listeners.append(offer)
 
     @app.get("/v1/models")
     async def list_models() -> dict[str, Any]:
         facts = {"object": "model", "created": started, "owned_by": "ftheta"}
-        below = [{"id": name, **facts, "parent": served.name} for name, (served, _) in adapted.items()]
-        return {"object": "list", "data": [*({"id": name, **facts} for name in named), *below]}
+        below = [{"id": name, **facts, "parent": served.name} for name, (served, _) in models.adapted().items()]
+        return {"object": "list", "data": [*({"id": name, **facts} for name in models.named), *below]}
 
     @app.get("/health")
     async def health() -> dict[str, str]:
@@ -154,9 +155,11 @@ def create(
 
     @app.get("/metrics")
     async def figures() -> Response:
-        return PlainTextResponse(metrics(named, answers), media_type="text/plain; version=0.0.4")
+        return PlainTextResponse(metrics(models, answers), media_type="text/plain; version=0.0.4")
 
-    app.add_middleware(Guard, key=key, hosts=hosts, body=body, seconds=slow)
+    if page:
+        show(app, page, models)
+    app.add_middleware(Guard, key=key, hosts=hosts, body=body, seconds=slow, open_=(*OPEN, *page))
     app.add_middleware(Counting, answers=answers)
     return app
 

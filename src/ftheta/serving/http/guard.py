@@ -27,11 +27,12 @@ class Guard:
     that a client does not read is stopped.
 
     A request to a loopback address must name it (Host), so that no page can reach it under a name of its own; a page that asks (Origin) must be
-    from here. `hosts` are further names; with a key and none of these, any host will do.
+    from here. `hosts` are further names; with a key and none of these, any host will do. `open_` are addresses that need no key.
     """
 
-    def __init__(self, app: ASGIApp, key: str | None, hosts: Sequence[str], body: int, seconds: float):
+    def __init__(self, app: ASGIApp, key: str | None, hosts: Sequence[str], body: int, seconds: float, open_: Sequence[str] = OPEN):
         self.app, self.key, self.hosts, self.body, self.seconds = app, key, {*LOOPBACK, *hosts}, body, seconds
+        self.open = open_
         self.any_host = key is not None and not hosts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -55,7 +56,7 @@ class Guard:
             raise Refusal(403, "this server does not go by the name in the Host header", code="wrong_host")
         if "origin" in headers and netloc(headers["origin"]) != headers.get("host", ""):
             raise Refusal(403, "pages from elsewhere may not ask", code="wrong_origin")
-        if self.key is not None and path not in OPEN:
+        if self.key is not None and path not in self.open:
             sent = headers.get("authorization", "").removeprefix("Bearer ").encode("latin-1", "replace")
             if not hmac.compare_digest(sent, self.key.encode()):
                 raise Refusal(401, "the key is missing or wrong: send it as 'Authorization: Bearer KEY'", code="invalid_api_key")

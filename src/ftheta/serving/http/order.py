@@ -13,7 +13,8 @@ from ftheta.core.errors import UsageError, suggest
 from ftheta.models.folder import load
 from ftheta.models.model import Model
 from ftheta.serving.http.app import create
-from ftheta.serving.http.served import Served, name_of
+from ftheta.serving.http.page import assets
+from ftheta.serving.http.served import Models, Served, name_of
 from ftheta.serving.settings import Settings
 
 KERNELS = {"LRU_CACHE_CAPACITY": "64", "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "64"}
@@ -25,7 +26,7 @@ DRAIN = 30
 class Order(Config):
     """Models, and how they are to be served."""
 
-    models: tuple[str, ...] = Field(min_length=1)
+    models: tuple[str, ...]
     """Model folders."""
     key: str | None = None
     """What clients must send."""
@@ -44,26 +45,36 @@ class Order(Config):
     ahead: int = Field(default=4, gt=0)
     """How many tokens it guesses."""
 
-    def app(self, show: Callable[[str], None]) -> FastAPI:
-        """The models, opened, and the routes to them; what there is to say of each is shown. Raises UsageError and what `load` raises."""
+    def check(self) -> None:
+        """Raise UsageError where two models have one name."""
+        names = [name_of(model) for model in self.models]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise UsageError(f"models: two are called '{twice[0]}': rename a folder")
+
+    def opened(self) -> Models:
+        """The models, ready to answer. Raises UsageError and what `load` raises."""
+        self.check()
         for name, most in KERNELS.items():
             os.environ.setdefault(name, most)
-        names = [name_of(model) for model in self.models]
-        opened = {name: load(model, accept=self.accept) for name, model in zip(names, self.models, strict=True)}
+        found = {name_of(model): load(model, accept=self.accept) for model in self.models}
         for adapter in self.adapters:
-            attach(opened, adapter)
+            attach(found, adapter)
         guessing = None if self.draft is None else load(self.draft).compute_in(self.precision)
-        for model in opened.values():
+        for model in found.values():
             model.compute_in(self.precision)
             if guessing is not None:
                 model.draft(guessing, self.ahead)
-        served = [Served(name, model, self.settings) for name, model in opened.items()]
-        for each in served:
+        return Models(Served(name, model, self.settings) for name, model in found.items())
+
+    def app(self, show: Callable[[str], None], models: Models | None = None) -> FastAPI:
+        """The routes to these models, the ordered ones unless given; what there is to say of each is shown. Raises as `opened` does."""
+        models = self.opened() if models is None else models
+        for each in models:
             capacity = "" if each.worker is None else f"; {each.worker.engine.capacity}"
             show(f"{each.name}: {each.model.task.name}{capacity}")
             for adapter in each.adapters:
                 show(f"{each.name}:{adapter}")
-        return create(served, key=self.key, hosts=self.hosts)
+        return create(models, key=self.key, hosts=self.hosts, page=assets())
 
 
 def attach(models: Mapping[str, Model], adapter: str) -> None:

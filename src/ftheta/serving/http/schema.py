@@ -34,15 +34,15 @@ class Wrong(Config):
 
 
 def describe(app: FastAPI, takes: Mapping[str, type[Config]], gives: Mapping[str, type[Config]]) -> None:
-    """Let the app say what its routes take and give, by path; errors are the same everywhere."""
+    """Let the app say what its routes take and give, by path, as it is when it is asked; errors are the same everywhere."""
     plain = app.openapi
-    kinds = {**dict.fromkeys(takes.values(), "validation"), Wrong: "validation"}
-    outputs = dict.fromkeys(gives.values(), "serialization")
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is not None:
             return app.openapi_schema
         found = plain()
+        kinds = {**dict.fromkeys(takes.values(), "validation"), Wrong: "validation"}
+        outputs = dict.fromkeys(gives.values(), "serialization")
         places, schemas = models_json_schema([*kinds.items(), *outputs.items()], ref_template=REFERENCE)           # type: ignore[arg-type, list-item]
         found.setdefault("components", {}).setdefault("schemas", {}).update(schemas["$defs"])
         for path, methods in found["paths"].items():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import bisect
 import threading
 from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from ftheta.models.model import Model
@@ -12,6 +13,7 @@ from ftheta.models.tasks.text import Writing
 from ftheta.serving.batcher import Batcher
 from ftheta.serving.capacity import Unpaged
 from ftheta.serving.engine import Asked, Engine
+from ftheta.serving.http.errors import Refusal
 from ftheta.serving.settings import Settings
 from ftheta.serving.worker import Worker
 
@@ -92,6 +94,46 @@ class Served:
             self.batcher.close()
 
 
+class Models:
+    """The models of a server by name, which may come and go while it serves."""
+
+    def __init__(self, served: Iterable[Served] = ()):
+        self.named: dict[str, Served] = {}
+        self.listeners: list[Callable[[Served], None]] = []
+        """Told of every model that comes."""
+        for each in served:
+            self.add(each)
+
+    def __iter__(self) -> Iterator[Served]:
+        return iter(list(self.named.values()))
+
+    def add(self, served: Served) -> None:
+        self.named[served.name] = served
+        for tell in self.listeners:
+            tell(served)
+
+    def remove(self, name: str) -> Served | None:
+        """Take a model away from those who ask; None where there is none of that name. What it is answering goes on."""
+        return self.named.pop(name, None)
+
+    def adapted(self) -> dict[str, tuple[Served, str]]:
+        """`model:adapter` → both."""
+        return {f"{served.name}:{adapter}": (served, adapter) for served in self for adapter in served.adapters}
+
+    def find(self, name: str) -> tuple[Served, str | None]:
+        """The model, and its adapter where the name is `model:adapter`. Raises Refusal."""
+        if name in self.named:
+            return self.named[name], None
+        adapted = self.adapted()
+        if name not in adapted:
+            raise Refusal(404, f"model: there is no such model here; there are {', '.join([*self.named, *adapted])}", "model", "model_not_found")
+        return adapted[name]
+
+    def doing(self, task: str) -> Served | None:
+        """The first model that does it."""
+        return next((served for served in self if served.model.task.name == task), None)
+
+
 def engine_for(model: Model, settings: Settings) -> Engine | None:
     """None for a model that an engine cannot serve."""
     if not isinstance(model.task, Writing):
@@ -108,17 +150,17 @@ def name_of(place: str | Path) -> str:
     return path.resolve().parent.name if path.name == "model" else path.name
 
 
-def metrics(models: dict[str, Served], answers: Counter[tuple[str, int]]) -> str:
+def metrics(models: Models, answers: Counter[tuple[str, int]]) -> str:
     """Prometheus' text format."""
     lines = ["# TYPE ftheta_requests_total counter"]
     lines += [f'ftheta_requests_total{{route="{route}",status="{status}"}} {count}' for (route, status), count in sorted(answers.items())]
-    figures = {served.name: served.figures() for served in models.values()}
+    figures = {served.name: served.figures() for served in models}
     for name in sorted({name for each in figures.values() for name in each}):
         lines.append(f"# TYPE ftheta_{name} {'counter' if name.endswith('_total') else 'gauge'}")
         lines += [f'ftheta_{name}{{model="{model}"}} {each[name]}' for model, each in figures.items() if name in each]
     for name in ("first", "whole"):
         title = {"first": "ftheta_first_token_seconds", "whole": "ftheta_answer_seconds"}[name]
         lines.append(f"# TYPE {title} histogram")
-        for served in models.values():
+        for served in models:
             lines += getattr(served, name).lines(title, f'model="{served.name}"')
     return "\n".join(lines) + "\n"

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from ftheta.core.errors import MissingExtraError, UsageError
-from ftheta.serving.http.served import name_of
 from ftheta.serving.settings import Settings
 
 try:
     import uvicorn
+    from fastapi import FastAPI
 
     from ftheta.serving.http.apart import serve_apart
     from ftheta.serving.http.guard import LOOPBACK
@@ -36,20 +36,30 @@ def serve(
     started again when it dies.
     Raises UsageError.
     """
-    key = key or os.environ.get(KEY) or None
-    if host not in LOOPBACK and key is None:
-        raise UsageError(f"host: {host} can be reached from elsewhere, so a key is needed: set {KEY}, or serve on 127.0.0.1")
-    names = [name_of(model) for model in models]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise UsageError(f"models: two are called '{twice[0]}': rename a folder")
-    sizes = settings if isinstance(settings, Settings) else Settings.parse(dict(settings))
     order = Order(
-        models=tuple(map(str, models)), key=key, hosts=tuple(hosts), settings=sizes, accept=accept, adapters=tuple(adapters), precision=precision,
-        draft=None if draft is None else str(draft), ahead=ahead,
+        models=tuple(map(str, models)), key=allowed(host, key), hosts=tuple(hosts),
+        settings=settings if isinstance(settings, Settings) else Settings.parse(dict(settings)), accept=accept, adapters=tuple(adapters),
+        precision=precision, draft=None if draft is None else str(draft), ahead=ahead,
     )
+    order.check()
     if apart:
         serve_apart(order, host, port, show)
         return
     app = order.app(show)
     show(f"listening on http://{host}:{port}/v1")
-    uvicorn.Server(uvicorn.Config(app, host=host, port=port, log_level="warning", timeout_graceful_shutdown=DRAIN, server_header=False)).run()
+    show(f"the page is at http://{host}:{port}/")
+    listen(app, host, port)
+
+
+def allowed(host: str, key: str | None) -> str | None:
+    """The key clients must send, the environment's where none is given. Raises UsageError for a host that needs one."""
+    key = key or os.environ.get(KEY) or None
+    if host not in LOOPBACK and key is None:
+        raise UsageError(f"host: {host} can be reached from elsewhere, so a key is needed: set {KEY}, or serve on 127.0.0.1")
+    return key
+
+
+def listen(app: FastAPI, host: str, port: int) -> None:
+    """Until SIGTERM or Ctrl-C."""
+    config = uvicorn.Config(app, host=host, port=port, log_level="warning", timeout_graceful_shutdown=DRAIN, server_header=False)
+    uvicorn.Server(config).run()
