@@ -333,7 +333,7 @@ HOSTS: dict[str, dict[str, Any]] = {
 AROUND: dict[str, dict[str, Any]] = {"convolution layer convnext": {"stages": [{"width": 8, "depth": 2, "reduce": 2, "by": "patches"}]}}
 """What else must stand in the host of a part that does not go with every other part."""
 SUBJECTS = {
-    "calibration": "unsure", **dict.fromkeys(("confusion", "evidence", "robustness"), "images"),
+    "calibration": "unsure", **dict.fromkeys(("confusion", "evidence", "gaps", "robustness"), "images"),
     "accuracy": "images", "coco_map": "boxes", "answers": "questions", "bits_per_byte": "language", "entities": "tags", "f1": "images", "generated": "gan", "loss": "language",
     "mean_return": "policy", "mean_reward": "writer", "pearson": "scores", "perplexity": "language", "preferred": "pairs", "retrieval": "vectors",
     "samples": "language", "spearman": "scores",

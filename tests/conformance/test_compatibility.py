@@ -16,6 +16,8 @@ FITS = {
     ("headed", "tagging"): {"tagged_text"}, ("headed", "reward"): {"preferences"}, ("headed", "next_token"): TEXTS, ("headed", "completion_policy"): {"completions"},
     ("headed", "preference"): {"preferences"}, ("headed", "kto"): {"judged"},
     ("prompted", "classification"): {"text_table"}, ("prompted", "distillation"): {"text_table"},
+    ("headed", "multi_label"): {"text_table"}, ("prompted", "multi_label"): {"text_table"},
+    **{(name, "multi_label"): {"image_table"} for name in ("convnet", "resnet", "vit")},
     **{(name, objective): PICTURES for name in ("convnet", "resnet", "vit") for objective in ("classification", "distillation")},
     **{(name, "contrastive"): PICTURES | {"coco", "coco_masks", "masks", "voc"} for name in ("convnet", "resnet", "vit")},
     ("vit", "masked_patches"): PICTURES | {"coco", "coco_masks", "masks", "voc"},

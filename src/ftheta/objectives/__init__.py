@@ -16,6 +16,7 @@ OBJECTIVES = Catalogue(
         "kto": "ftheta.objectives.kto:KTO",
         "masked": "ftheta.objectives.masked:Masked",
         "masked_patches": "ftheta.objectives.masked_patches:MaskedPatches",
+        "multi_label": "ftheta.objectives.multi_label:MultiLabel",
         "next_sentence": "ftheta.objectives.next_sentence:NextSentence",
         "next_token": "ftheta.objectives.language:NextToken",
         "prefix_lm": "ftheta.objectives.prefix_lm:PrefixLM",
