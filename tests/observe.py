@@ -317,6 +317,7 @@ HOSTS: dict[str, dict[str, Any]] = {
     "inverted": {"gate": "squeeze_excite"},
     "resnet": {"depths": [1, 1], "widths": [8, 8], "stem_width": 4, "stem": "small"},
     "detector": {"trunk": {"kind": "resnet", "depths": [1, 1], "widths": [8, 8], "stem_width": 4, "stem": "small"}, "width": 8, "depth": 1},
+    "segmenter": {"trunk": {"kind": "resnet", "depths": [1, 1], "widths": [8, 8], "stem_width": 4, "stem": "small"}, "width": 8, "dropout": 0.5},
     "unet": {"trunk": {"kind": "resnet", "depths": [1, 1], "widths": [8, 8], "stem_width": 4, "stem": "small"}, "dropout": 0.5},
     "vit": {
         "stem": {"kind": "patches", "size": 2}, "dim": 16, "depth": 2, "mixer": {"kind": "attention", "heads": 2}, "dropout": 0.1, "skipped": 0.5,
@@ -330,7 +331,9 @@ HOSTS: dict[str, dict[str, Any]] = {
     "rollouts": {"envs": 4, "horizon": 8, "epochs": 2},
 }
 """Fields that make an architecture or source small; others are left at their defaults."""
-AROUND: dict[str, dict[str, Any]] = {"convolution layer convnext": {"stages": [{"width": 8, "depth": 2, "reduce": 2, "by": "patches"}]}}
+AROUND: dict[str, dict[str, Any]] = {
+    f"convolution layer {name}": {"stages": [{"width": 8, "depth": 2, "reduce": 2, "by": "patches"}]} for name in ("convnext", "mix_transformer")
+}
 """What else must stand in the host of a part that does not go with every other part."""
 SUBJECTS = {
     "calibration": "unsure", **dict.fromkeys(("confusion", "evidence", "gaps", "robustness"), "images"),

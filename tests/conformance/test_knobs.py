@@ -255,6 +255,8 @@ VALUES: dict[str, list[Any]] = {
     "architecture convnet.stages": [[{"width": 4}]],
     "architecture detector.strides": [[2]],
     "architecture detector.trunk": [{"kind": "convnet", "channels": 1, "classes": 3, "stages": [{"width": 4}, {"width": 6, "reduce": 2}]}],
+    "architecture segmenter.strides": [[2]],
+    "architecture segmenter.trunk": [{"kind": "convnet", "channels": 1, "classes": 3, "stages": [{"width": 4}, {"width": 6, "reduce": 2}]}],
     "architecture unet.skips": [[]],
     "architecture unet.trunk": [{"kind": "convnet", "channels": 1, "classes": 3, "stages": [{"width": 4}, {"width": 6, "reduce": 2}]}],
     "architecture unet.widths": [[6]],

@@ -9,6 +9,7 @@ CONVOLUTION_LAYERS = Catalogue(
         "convolution": "ftheta.blocks.map_layers:Convolution",
         "convnext": "ftheta.blocks.map_layers:ConvNeXt",
         "inverted": "ftheta.blocks.map_layers:Inverted",
+        "mix_transformer": "ftheta.blocks.map_attention:MixTransformer",
     },
 )
 MAP_NORMS = Catalogue(

@@ -24,6 +24,7 @@ FAMILIES = Catalogue(
         "qwen3_moe": "ftheta.interop.huggingface.experts:Qwen3MoE",
         "resnet": "ftheta.interop.huggingface.resnet:ResNet",
         "roberta": "ftheta.interop.huggingface.bert:RoBERTa",
+        "segformer": "ftheta.interop.huggingface.segformer:SegFormer",
         "t5": "ftheta.interop.huggingface.t5:T5",
         "vit": "ftheta.interop.huggingface.vit:ViT",
     },
