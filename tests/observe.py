@@ -296,7 +296,7 @@ PICTURES = {
 }
 HOSTED = (
     "mixer", "cross mixer", "norm", "feedforward", "position", "vocabulary head", "readout", "message_passing", "environment", "rotary scaling",
-    "channel gate", "convolution layer", "map norm", "neck", "patch mixer", "patch position", "patch stem", "reduction", "shortcut",
+    "channel gate", "convolution layer", "detection head", "map norm", "neck", "patch mixer", "patch position", "patch stem", "reduction", "shortcut",
 )
 """Sorts that are seen through whatever they are a part of."""
 HOSTS: dict[str, dict[str, Any]] = {

@@ -19,7 +19,10 @@ REDUCTIONS = Catalogue(
     "reduction", {"max_pool": "ftheta.blocks.reduction:MaxPool", "patches": "ftheta.blocks.reduction:Patches", "stride": "ftheta.blocks.reduction:Stride"},
 )
 SHORTCUTS = Catalogue("shortcut", {"pad": "ftheta.blocks.shortcut:Pad", "projection": "ftheta.blocks.shortcut:Projection"})
-NECKS = Catalogue("neck", {"fpn": "ftheta.blocks.neck:FPN", "pan": "ftheta.blocks.neck:PAN"})
+DETECTION_HEADS = Catalogue(
+    "detection head", {"places": "ftheta.blocks.detection_head:Places", "queries": "ftheta.blocks.query_head:Queries"},
+)
+NECKS = Catalogue("neck", {"fpn": "ftheta.blocks.neck:FPN", "pan": "ftheta.blocks.neck:PAN", "projection": "ftheta.blocks.neck:Projection"})
 MIXERS = Catalogue(
     "mixer",
     {

@@ -9,6 +9,7 @@ FAMILIES = Catalogue(
         "bert": "ftheta.interop.huggingface.bert:BERT",
         "convnext": "ftheta.interop.huggingface.convnext:ConvNeXt",
         "deit": "ftheta.interop.huggingface.vit:DeiT",
+        "detr": "ftheta.interop.huggingface.detr:DETR",
         "distilbert": "ftheta.interop.huggingface.distilbert:DistilBERT",
         "efficientnet": "ftheta.interop.huggingface.efficientnet:EfficientNet",
         "electra": "ftheta.interop.huggingface.electra:ELECTRA",

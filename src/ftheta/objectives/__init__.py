@@ -26,6 +26,7 @@ OBJECTIVES = Catalogue(
         "replaced_token": "ftheta.objectives.replaced_token:ReplacedToken",
         "reward": "ftheta.objectives.reward:BradleyTerry",
         "segmentation": "ftheta.objectives.segmentation:Segmentation",
+        "set_prediction": "ftheta.objectives.set_prediction:SetPrediction",
         "span": "ftheta.objectives.reading:Spans",
         "span_corruption": "ftheta.objectives.span_corruption:SpanCorruption",
         "tagging": "ftheta.objectives.reading:Tagging",
