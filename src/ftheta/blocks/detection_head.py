@@ -59,13 +59,13 @@ class Tower(nn.Sequential):
 
 
 class PlaceHead(nn.Module):
-    """(B, width, h, w) → logits (B, K, h, w) and what the sides' distances are made of (B, 4, h, w)."""
+    """(B, width, h, w) → logits (B, answers, h, w) and what boxes are made of (B, sides, h, w)."""
 
-    def __init__(self, width: int, classes: int, depth: int, norm: Part, activation: ActivationName):
+    def __init__(self, width: int, answers: int, sides: int, depth: int, norm: Part, activation: ActivationName):
         super().__init__()
         self.class_tower, self.box_tower = Tower(width, depth, norm, activation), Tower(width, depth, norm, activation)
-        self.classes = Conv2d(width, classes, 1)
-        self.sides = Conv2d(width, 4, 1)
+        self.classes = Conv2d(width, answers, 1)
+        self.sides = Conv2d(width, sides, 1)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         return self.classes(self.class_tower(x)), self.sides(self.box_tower(x))
@@ -77,7 +77,7 @@ class Places(DetectionHead):
     def __init__(self, width: int, strides: Sequence[int], classes: int, depth: int, norm: Part, activation: ActivationName):
         super().__init__(width, strides, classes, depth, norm, activation)
         for i in range(len(strides)):
-            self.add_module(str(i), PlaceHead(width, classes, depth, norm, activation))
+            self.add_module(str(i), PlaceHead(width, classes, 4, depth, norm, activation))
 
     @staticmethod
     def gives(arguments: Mapping[str, Any]) -> dict[str, str]:
@@ -116,3 +116,10 @@ def centres(hidden: Tensor, stride: int) -> Tensor:
     down, right = ((torch.arange(side, device=hidden.device, dtype=torch.float32) + 0.5) * stride for side in hidden.shape[2:])
     y, x = torch.meshgrid(down, right, indexing="ij")
     return torch.stack([x.flatten(), y.flatten(), torch.full_like(x, stride).flatten()], -1)
+
+
+def alone(logits: Tensor) -> Tensor:
+    """(..., K): log p / (1 - p) of every class but the last, p being the softmax of logits (..., K + 1)."""
+    wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    others = wide.unsqueeze(-2).expand(*wide.shape, wide.shape[-1]).masked_fill(torch.eye(wide.shape[-1], dtype=torch.bool, device=wide.device), float("-inf"))
+    return (wide - others.logsumexp(-1))[..., :-1].to(logits)

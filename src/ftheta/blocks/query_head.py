@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ftheta.blocks.attention import Heads, MultiHead, attend
-from ftheta.blocks.detection_head import DetectionHead
+from ftheta.blocks.detection_head import DetectionHead, alone
 from ftheta.blocks.feedforward import MLP, ActivationName
 from ftheta.blocks.initialise import glorot, normal
 from ftheta.blocks.linear import Linear
@@ -131,13 +131,6 @@ def corners(boxes: Tensor, size: tuple[int, int]) -> Tensor:
     across = torch.tensor([size[1], size[0]], dtype=boxes.dtype, device=boxes.device)
     middle, extent = boxes[..., :2] * across, boxes[..., 2:] * across
     return torch.cat([middle - extent / 2, middle + extent / 2], -1)
-
-
-def alone(logits: Tensor) -> Tensor:
-    """(..., K): log p / (1 - p) of every class but the last, p being the softmax of logits (..., K + 1)."""
-    wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
-    others = wide.unsqueeze(-2).expand(*wide.shape, wide.shape[-1]).masked_fill(torch.eye(wide.shape[-1], dtype=torch.bool, device=wide.device), float("-inf"))
-    return (wide - others.logsumexp(-1))[..., :-1].to(logits)
 
 
 def sines(x: Tensor, temperature: float = 10_000.0) -> Tensor:

@@ -6,6 +6,7 @@ OBJECTIVES = Catalogue(
     "objective",
     {
         "adversarial": "ftheta.objectives.adversarial:Adversarial",
+        "anchor_detection": "ftheta.objectives.anchor_detection:AnchorDetection",
         "classification": "ftheta.objectives.classification:Classification",
         "completion_policy": "ftheta.objectives.completion_policy:CompletionPolicy",
         "contrastive": "ftheta.objectives.contrastive:Contrastive",
