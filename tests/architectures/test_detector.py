@@ -10,8 +10,8 @@ from torch.nn import functional as F
 
 from ftheta.architectures.detector import Detector, DetectorConfig
 from ftheta.blocks.detection_head import PlaceHead
+from ftheta.core.boxes import pairwise
 from ftheta.core.errors import ConfigError
-from ftheta.data.boxes import pairwise
 from ftheta.evaluation.probes.small import scatter
 from ftheta.inference.detect import detections
 from ftheta.objectives.objective import Phase

@@ -21,7 +21,7 @@ FITS = {
     **{(name, objective): PICTURES for name in ("convnet", "resnet", "vit") for objective in ("classification", "distillation")},
     **{(name, "contrastive"): PICTURES | {"coco", "coco_masks", "masks", "voc"} for name in ("convnet", "resnet", "vit")},
     ("vit", "masked_patches"): PICTURES | {"coco", "coco_masks", "masks", "voc"},
-    ("gan", "adversarial"): PICTURES, **{("detector", name): {"coco", "voc"} for name in ("anchor_detection", "detection", "set_prediction")},
+    ("gan", "adversarial"): PICTURES, **{("detector", name): {"coco", "voc"} for name in ("anchor_detection", "detection", "region_detection", "set_prediction")},
     **{(name, "segmentation"): {"coco_masks", "masks"} for name in ("segmenter", "unet")},
     ("graph", "classification"): {"communities", "planetoid"}, ("graph", "distillation"): {"communities", "planetoid"}, ("actor_critic", "ppo"): {"rollouts"},
     ("kmeans", "fit"): {"csv", "sklearn_table"}, ("forest", "fit"): {"csv", "sklearn_table"}, ("linear", "fit"): {"csv", "sklearn_table"},

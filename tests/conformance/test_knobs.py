@@ -256,6 +256,8 @@ VALUES: dict[str, list[Any]] = {
     "architecture detector.strides": [[2]],
     "detection head anchors.ratios": [[3.0]],
     "detection head anchors.scales": [[1.0]],
+    "detection head regions.ratios": [[3.0]],
+    "detection head regions.scales": [[1.0]],
     "architecture detector.trunk": [{"kind": "convnet", "channels": 1, "classes": 3, "stages": [{"width": 4}, {"width": 6, "reduce": 2}]}],
     "architecture segmenter.strides": [[2]],
     "architecture segmenter.trunk": [{"kind": "convnet", "channels": 1, "classes": 3, "stages": [{"width": 4}, {"width": 6, "reduce": 2}]}],

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from ftheta.architectures.detector import Detector, DetectorConfig
 from ftheta.blocks.anchor_head import coded, decoded
+from ftheta.core.boxes import pairwise
 from ftheta.core.contract import Batch
-from ftheta.data.boxes import pairwise
 from ftheta.evaluation.probes.small import scatter
 from ftheta.inference.detect import detections
 from ftheta.objectives.anchor_detection import AnchorDetection, given
@@ -150,7 +150,7 @@ def learned(head: Any, objective: Any, steps: int) -> tuple[Batch, list[Any]]:
     for _ in range(steps):
         loss = objective.loss(model, lambda part: model(image=part["image"]), batch, Phase("main"))
         optimizer.zero_grad()
-        (loss.total / loss.count).backward()
+        (loss.total / (1 if loss.count is None else loss.count)).backward()
         optimizer.step()
     with torch.no_grad():
         return batch, detections(model.eval()(image=image), 0.5, overlap=0.4)

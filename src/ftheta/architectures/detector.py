@@ -1,6 +1,7 @@
 """Finds things in pictures: a trunk, a neck through which its maps learn of each other, and a head that says boxes and classes, each a slot.
 
-One stage without anchor boxes is head `places`, with them `anchors`; a set of boxes said by learned queries is head `queries` on a `projection` of the coarsest map.
+One stage without anchor boxes is head `places`, with them `anchors`; two stages are `regions`; a set of boxes said by learned queries is head `queries` on a
+`projection` of the coarsest map.
 """
 
 from __future__ import annotations

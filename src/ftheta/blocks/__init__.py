@@ -20,7 +20,13 @@ REDUCTIONS = Catalogue(
 )
 SHORTCUTS = Catalogue("shortcut", {"pad": "ftheta.blocks.shortcut:Pad", "projection": "ftheta.blocks.shortcut:Projection"})
 DETECTION_HEADS = Catalogue(
-    "detection head", {"anchors": "ftheta.blocks.anchor_head:Anchors", "places": "ftheta.blocks.detection_head:Places", "queries": "ftheta.blocks.query_head:Queries"},
+    "detection head",
+    {
+        "anchors": "ftheta.blocks.anchor_head:Anchors",
+        "places": "ftheta.blocks.detection_head:Places",
+        "queries": "ftheta.blocks.query_head:Queries",
+        "regions": "ftheta.blocks.region_head:Regions",
+    },
 )
 NECKS = Catalogue("neck", {"fpn": "ftheta.blocks.neck:FPN", "pan": "ftheta.blocks.neck:PAN", "projection": "ftheta.blocks.neck:Projection"})
 MIXERS = Catalogue(

@@ -40,7 +40,7 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
         {"readout": "follows", "trunk": {"kind": "encoder", "segments": 2, "head": "linear"}}, {"readout": "values", "trunk": {"kind": "decoder", "head": "linear"}},
     ],
     "contrastive": [{"form": form} for form in ("in_batch", "simcse", "views", "cosent", "cosine")],
-    "detector": [{}, {"head": "anchors"}, {"head": "queries", "neck": "projection", "depth": 2}],
+    "detector": [{}, {"head": "anchors"}, {"head": "regions"}, {"head": "queries", "neck": "projection", "depth": 2}],
     "distillation": [{"teacher": "teacher", "of": name} for name in TAUGHT.names()],
     "vit": [{"stem": {"kind": "patches", "size": 2}}, {"stem": {"kind": "patches", "size": 2}, "pixels": True}],
 }

@@ -23,6 +23,7 @@ OBJECTIVES = Catalogue(
         "prefix_lm": "ftheta.objectives.prefix_lm:PrefixLM",
         "preference": "ftheta.objectives.preference:Preference",
         "ppo": "ftheta.objectives.policy:PPO",
+        "region_detection": "ftheta.objectives.region_detection:RegionDetection",
         "regression": "ftheta.objectives.regression:Regression",
         "replaced_token": "ftheta.objectives.replaced_token:ReplacedToken",
         "reward": "ftheta.objectives.reward:BradleyTerry",

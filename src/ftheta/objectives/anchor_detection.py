@@ -9,6 +9,7 @@ divided by the number of anchors that were given a box, where a picture without 
 
 from __future__ import annotations
 
+from abc import ABC
 from typing import Literal, NamedTuple
 
 import torch
@@ -17,34 +18,56 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ftheta.blocks.anchor_head import coded
+from ftheta.core.boxes import pairwise
 from ftheta.core.contract import PADDED, Batch, Loss, Needs
-from ftheta.data.boxes import pairwise
 from ftheta.objectives.objective import NO_GRADIENTS, Objective, Phase, Run
 
 
 class Sums(NamedTuple):
-    """What a stage of detection amounts to."""
+    """What every picture amounts to (B,)."""
 
     wrong: Tensor
     """The sum of the losses of classes."""
     apart: Tensor
     """The sum of the losses of boxes."""
     count: Tensor
-    """Anchors that were given a box; pictures without any count as one."""
+    """Anchors that were given a box, at least 1."""
     right: Tensor
     """Of these, how many say the right class."""
 
 
-class AnchorDetection(Objective):
-    """Boxes around things, with their classes, said by anchors."""
+class OfAnchors(Objective, ABC):
+    """What objectives share that learn from anchors."""
 
-    kind: Literal["anchor_detection"] = "anchor_detection"
     overlap: float = Field(default=0.5, gt=0, le=1)
     """The least IoU with an anchor at which a box is given to it."""
     negatives: float = Field(default=3.0, gt=0)
     """How many anchors without a box count for each that has one: those that are most wrong."""
     box_weight: float = Field(default=1.0, gt=0)
     """w_b, the weight of boxes."""
+
+    def sums(self, anchors: Tensor, offsets: Tensor, logits: Tensor, truth: Tensor, label: Tensor, overlap: float) -> Sums:
+        """Of anchors (B, L, 4), what they say, (B, L, 4) and (B, L, K + 1), and what there is, (B, N, 4) and (B, N)."""
+        truth, logits = truth.to(offsets), logits.to(offsets.dtype)
+        number = given(anchors.to(offsets), truth, label, overlap)
+        chosen, place = number >= 0, number.clamp(min=0)
+        wanted = torch.where(chosen, label.gather(1, place), logits.shape[2] - 1)
+        wrong = F.cross_entropy(logits.transpose(1, 2), wanted, reduction="none")
+        worst = wrong.detach().masked_fill(chosen, float("-inf")).argsort(1, descending=True).argsort(1)
+        counts = chosen | (worst < self.negatives * chosen.sum(1, keepdim=True))
+        its = truth.gather(1, place[..., None].expand(-1, -1, 4))
+        apart = F.smooth_l1_loss(offsets, coded(its, anchors.to(offsets)), reduction="none").sum(2)
+        right = (logits.detach().argmax(2) == wanted) & chosen
+        return Sums((wrong * counts).sum(1), apart.where(chosen, 0.0).sum(1), chosen.sum(1).clamp(min=1), right.sum(1))
+
+    def tasks(self) -> dict[str, str]:
+        return {"image": "object-detection"}
+
+
+class AnchorDetection(OfAnchors):
+    """Boxes around things, with their classes, said by anchors."""
+
+    kind: Literal["anchor_detection"] = "anchor_detection"
 
     def needs(self) -> Needs:
         return Needs(
@@ -54,25 +77,8 @@ class AnchorDetection(Objective):
 
     def loss(self, model: nn.Module, run: Run, batch: Batch, phase: Phase) -> Loss:
         outputs = run(batch)
-        found = self.sums(outputs["anchors"], outputs["offsets"], outputs["anchor_logits"], batch["boxes"], batch["box_label"])
-        return Loss(found.wrong + self.box_weight * found.apart, found.count, {"accuracy": (found.right, found.count)})
-
-    def sums(self, anchors: Tensor, offsets: Tensor, logits: Tensor, truth: Tensor, label: Tensor) -> Sums:
-        """Of anchors (B, L, 4), what they say, (B, L, 4) and (B, L, K + 1), and what there is, (B, N, 4) and (B, N)."""
-        truth, logits = truth.to(offsets), logits.to(offsets.dtype)
-        number = given(anchors.to(offsets), truth, label, self.overlap)
-        chosen, place = number >= 0, number.clamp(min=0)
-        wanted = torch.where(chosen, label.gather(1, place), logits.shape[2] - 1)
-        wrong = F.cross_entropy(logits.transpose(1, 2), wanted, reduction="none")
-        worst = wrong.detach().masked_fill(chosen, float("-inf")).argsort(1, descending=True).argsort(1)
-        counts = chosen | (worst < self.negatives * chosen.sum(1, keepdim=True))
-        its = truth.gather(1, place[..., None].expand(-1, -1, 4))
-        apart = F.smooth_l1_loss(offsets[chosen], coded(its, anchors.to(offsets))[chosen], reduction="sum")
-        right = (logits.detach().argmax(2) == wanted) & chosen
-        return Sums((wrong * counts).sum(), apart, chosen.sum(1).clamp(min=1).sum(), right.sum())
-
-    def tasks(self) -> dict[str, str]:
-        return {"image": "object-detection"}
+        found = self.sums(outputs["anchors"], outputs["offsets"], outputs["anchor_logits"], batch["boxes"], batch["box_label"], self.overlap)
+        return Loss((found.wrong + self.box_weight * found.apart).sum(), found.count.sum(), {"accuracy": (found.right.sum(), found.count.sum())})
 
 
 @torch.no_grad()

@@ -19,9 +19,9 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ftheta.core.boxes import overlap
 from ftheta.core.contract import PADDED, Batch, Loss, Needs
 from ftheta.core.errors import MissingExtraError
-from ftheta.data.boxes import overlap
 from ftheta.objectives.objective import NO_GRADIENTS, Coupled, Phase, Run
 
 
