@@ -448,6 +448,7 @@ RUNS: dict[str, tuple[str, dict[str, Any]]] = {
     "train.batch_tokens": (LANGUAGE, {"train": {"batch": None, "batch_tokens": 128}}),
     "train.players": ("gan", {}),
     "train.average": (LANGUAGE, {"train": {"average": {"decay": 0.9}}}),
+    "train.statistics": ("images", {}),
     "train.early_stop": (LANGUAGE, {"train": {"early_stop": {"patience": 2}, "optimizer": {"rate": 3.0}, "validation": {"every": 1}, "average": None}}),
     "train.on_nonfinite": (LANGUAGE, {"broken": 7}),
 }
