@@ -296,7 +296,7 @@ PICTURES = {
 }
 HOSTED = (
     "mixer", "cross mixer", "norm", "feedforward", "position", "vocabulary head", "readout", "message_passing", "environment", "rotary scaling",
-    "channel gate", "convolution layer", "map norm", "neck", "patch mixer", "patch position", "patch stem", "reduction", "shortcut",
+    "channel gate", "convolution layer", "detection head", "map norm", "neck", "patch mixer", "patch position", "patch stem", "reduction", "shortcut",
 )
 """Sorts that are seen through whatever they are a part of."""
 HOSTS: dict[str, dict[str, Any]] = {
@@ -317,6 +317,7 @@ HOSTS: dict[str, dict[str, Any]] = {
     "inverted": {"gate": "squeeze_excite"},
     "resnet": {"depths": [1, 1], "widths": [8, 8], "stem_width": 4, "stem": "small"},
     "detector": {"trunk": {"kind": "resnet", "depths": [1, 1], "widths": [8, 8], "stem_width": 4, "stem": "small"}, "width": 8, "depth": 1},
+    "segmenter": {"trunk": {"kind": "resnet", "depths": [1, 1], "widths": [8, 8], "stem_width": 4, "stem": "small"}, "width": 8, "dropout": 0.5},
     "unet": {"trunk": {"kind": "resnet", "depths": [1, 1], "widths": [8, 8], "stem_width": 4, "stem": "small"}, "dropout": 0.5},
     "vit": {
         "stem": {"kind": "patches", "size": 2}, "dim": 16, "depth": 2, "mixer": {"kind": "attention", "heads": 2}, "dropout": 0.1, "skipped": 0.5,
@@ -330,10 +331,12 @@ HOSTS: dict[str, dict[str, Any]] = {
     "rollouts": {"envs": 4, "horizon": 8, "epochs": 2},
 }
 """Fields that make an architecture or source small; others are left at their defaults."""
-AROUND: dict[str, dict[str, Any]] = {"convolution layer convnext": {"stages": [{"width": 8, "depth": 2, "reduce": 2, "by": "patches"}]}}
+AROUND: dict[str, dict[str, Any]] = {
+    f"convolution layer {name}": {"stages": [{"width": 8, "depth": 2, "reduce": 2, "by": "patches"}]} for name in ("convnext", "mix_transformer")
+}
 """What else must stand in the host of a part that does not go with every other part."""
 SUBJECTS = {
-    "calibration": "unsure", **dict.fromkeys(("confusion", "evidence", "robustness"), "images"),
+    "calibration": "unsure", **dict.fromkeys(("confusion", "evidence", "gaps", "robustness"), "images"),
     "accuracy": "images", "coco_map": "boxes", "answers": "questions", "bits_per_byte": "language", "entities": "tags", "f1": "images", "generated": "gan", "loss": "language",
     "mean_return": "policy", "mean_reward": "writer", "pearson": "scores", "perplexity": "language", "preferred": "pairs", "retrieval": "vectors",
     "samples": "language", "spearman": "scores",

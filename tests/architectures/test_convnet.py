@@ -28,6 +28,7 @@ COUNTS = {
     "convnet/mobilenet-v2": 3_504_872, "convnet/mobilenet-v3-large": 5_483_032, "convnet/mobilenet-v3-small": 2_542_856,
     "convnet/efficientnet-b0": 5_288_548, "convnet/efficientnet-b1": 7_794_184, "convnet/efficientnet-b2": 9_109_994, "convnet/efficientnet-b3": 12_233_232,
     "convnet/efficientnet-b4": 19_341_616, "convnet/efficientnet-b5": 30_389_784, "convnet/efficientnet-b6": 43_040_704, "convnet/efficientnet-b7": 66_347_960,
+    **{f"convnet/mit-b{i}": count for i, count in enumerate((3_576_392, 13_664_424, 24_709_288, 44_585_128, 61_355_688, 81_956_008))},
     "convnet/convnext-tiny": 28_589_128, "convnet/convnext-small": 50_223_688, "convnet/convnext-base": 88_591_464, "convnet/convnext-large": 197_767_336,
     "resnet/resnext-50-32x4d": 25_028_904, "resnet/resnext-101-32x8d": 88_791_336, "resnet/resnext-101-64x4d": 83_455_272,
     # timm's

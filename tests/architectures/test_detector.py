@@ -8,9 +8,14 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from ftheta.architectures.detector import Detector, DetectorConfig, Head
+from ftheta.architectures.detector import Detector, DetectorConfig
+from ftheta.blocks.detection_head import PlaceHead
+from ftheta.core.boxes import pairwise
 from ftheta.core.errors import ConfigError
 from ftheta.evaluation.probes.small import scatter
+from ftheta.inference.detect import detections
+from ftheta.objectives.objective import Phase
+from ftheta.objectives.set_prediction import SetPrediction
 
 TRUNK = {"kind": "convnet", "channels": 1, "classes": 3, "stages": [{"width": 4, "reduce": 2}, {"width": 6, "reduce": 2}, {"width": 8, "reduce": 2}]}
 
@@ -39,8 +44,8 @@ def test_it_is_what_its_parts_compute_one_after_the_other(neck: str) -> None:
     if neck == "pan":
         maps[1] = part.again[0](maps[1] + part.down[0](maps[0]))
     outputs, start = model(image=image), 0
-    for head, found, stride in zip(model.heads, maps, (4, 8), strict=True):
-        assert isinstance(head, Head)
+    for head, found, stride in zip(model.heads.children(), maps, (4, 8), strict=True):
+        assert isinstance(head, PlaceHead)
         sides = F.softplus(head.sides(head.box_tower(found))) * stride
         logits = head.classes(head.class_tower(found))
         for row in range(found.shape[2]):
@@ -70,6 +75,40 @@ def test_boxes_keep_their_places_in_bfloat16() -> None:
     exact = model(image=image)["boxes"]
     model.compute_dtype = torch.bfloat16
     assert (model(image=image)["boxes"] - exact).abs().max() < 0.2
+
+
+def test_queries_learn_a_batch() -> None:
+    """Squares, light or dark, one or two a picture: after some steps each is found once, and nothing else, most of them where they are."""
+    model = DetectorConfig.parse({
+        "kind": "detector", "trunk": {**TRUNK, "classes": 2, "norm": "layernorm"}, "strides": [4], "neck": "projection", "head": {"kind": "queries", "queries": 6, "heads": 2},
+        "width": 16, "depth": 2, "norm": "none",
+    }).build()
+    model.initialise(0)
+    image, boxes, label = torch.full((4, 1, 32, 32), 0.5), torch.zeros(4, 2, 4), torch.full((4, 2), -1)
+    for i in range(4):
+        for n in range(1 + i % 2):
+            x, y, kind = 4 + 12 * n, 2 + 5 * i, (i + n) % 2
+            image[i, :, y : y + 8, x : x + 8] = float(kind)
+            boxes[i, n], label[i, n] = torch.tensor([x, y, x + 8, y + 8.0]), kind
+    batch, objective = {"image": image, "boxes": boxes, "box_label": label}, SetPrediction(nothing=0.5)
+    optimizer = torch.optim.Adam(model.parameters(), 2e-3)
+    for _ in range(250):
+        loss = objective.loss(model, lambda part: model(image=part["image"]), batch, Phase("main"))
+        optimizer.zero_grad()
+        loss.total.backward()
+        optimizer.step()
+    with torch.no_grad():
+        found = detections(model.eval()(image=image), 0.5, overlap=1.0)
+    real = label >= 0
+    assert [sorted(one.labels.tolist()) for one in found] == [sorted(label[i][real[i]].tolist()) for i in range(4)]
+    common = torch.cat([pairwise(boxes[i][real[i]], one.boxes).amax(1) for i, one in enumerate(found)])
+    assert len(common) == 6 and common.mean() > 0.6
+
+
+def test_queries_that_cannot_be_are_refused() -> None:
+    for fields, said in (({"width": 10}, "multiple of 4, got 10"), ({"depth": 0}, "look at nothing"), ({"head": {"kind": "queries", "heads": 3}}, "must be a multiple of heads 3")):
+        with pytest.raises(ConfigError, match=said):
+            detector(**{"neck": "projection", "head": "queries", **fields})
 
 
 def test_a_map_that_is_not_there_is_said() -> None:

@@ -34,6 +34,7 @@ TINY = {
     "prompted": {"trunk": {"kind": "decoder", "vocab": 40, "dim": 16, "depth": 2, "context": 24, "mixer": {"kind": "attention", "heads": 2}},
                  "template": [[1, 2], "text", [3], "answer"], "words": [[5], [6, 7], [6, 8]]},
     "resnet": {"channels": 1, "classes": 3, "depths": [1, 1], "widths": [8, 16], "stem": "small"},
+    "segmenter": {"trunk": {"kind": "resnet", "channels": 1, "classes": 3, "depths": [1, 1], "widths": [8, 16], "stem": "small"}, "width": 12},
     "unet": {"trunk": {"kind": "resnet", "channels": 1, "classes": 3, "depths": [1, 1], "widths": [8, 16], "stem": "small"}},
     "vit": {"channels": 1, "classes": 3, "height": 8, "width": 8, "stem": {"kind": "patches", "size": 2}, "dim": 16, "depth": 2, "layer_scale": 0.5,
             "mixer": [{"kind": "attention", "heads": 2}, {"kind": "windowed", "heads": 2, "size": 3}]},
@@ -42,7 +43,7 @@ OBJECTIVE = {
     "actor_critic": "ppo", "convnet": "classification", "decoder": "next_token", "detector": "detection", "encoder": "masked", "encoder_decoder": "next_token",
     "gan": {"kind": "adversarial", "noise": 6},
     "generator_discriminator": "replaced_token", "graph": "classification",
-    "headed": "classification", "prompted": "classification", "resnet": "classification", "unet": "segmentation", "vit": "classification",
+    "headed": "classification", "prompted": "classification", "resnet": "classification", "segmenter": "segmentation", "unet": "segmentation", "vit": "classification",
 }
 NAMES = ARCHITECTURES.names()
 LEARNING = [name for name in NAMES if name in OBJECTIVE]
@@ -77,7 +78,7 @@ def batch(name, rows=8):
         boxes, label = torch.cat([corners, corners + 4], -1), torch.arange(rows)[:, None] % 3
         image = torch.rand(rows, 1, 8, 8, generator=draws)
         return {"image": image, "boxes": boxes, "box_label": label}
-    if name == "unet":
+    if name in ("segmenter", "unet"):
         image = torch.rand(rows, 1, 8, 8, generator=draws)
         return {"image": image, "mask": (3 * image[:, 0]).long()}
     if name == "actor_critic":

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from ftheta.inference.detect import detections, stays
+from ftheta.core.boxes import stays
+from ftheta.inference.detect import detections
 
 
 def iou(a: list[float], b: list[float]) -> float:

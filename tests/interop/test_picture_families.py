@@ -1,4 +1,4 @@
-"""ViT, DeiT, ConvNeXt, MobileNet v2 and EfficientNet: equal to transformers', loaded there with no convert step and no warning, and back bit-equal."""
+"""ViT, DeiT, ConvNeXt, SegFormer, MobileNet v2 and EfficientNet: equal to transformers', loaded there with no convert step and no warning, and back bit-equal."""
 
 from __future__ import annotations
 
@@ -49,7 +49,15 @@ SIZES: dict[str, list[dict[str, Any]]] = {
          "squeeze_expansion_ratio": 0.5, "batch_norm_momentum": 0.9},
     ],
 }
+SEGFORMER: list[dict[str, Any]] = [
+    {"num_encoder_blocks": 3, "depths": [1, 2, 1], "hidden_sizes": [8, 12, 20], "sr_ratios": [4, 2, 1], "patch_sizes": [7, 3, 3], "strides": [4, 2, 2],
+     "num_attention_heads": [1, 2, 4], "mlp_ratios": [2, 3, 4], "decoder_hidden_size": 16},
+    {"num_encoder_blocks": 2, "depths": [2, 1], "hidden_sizes": [12, 18], "sr_ratios": [1, 3], "patch_sizes": [3, 5], "strides": [2, 4], "num_attention_heads": [3, 1],
+     "mlp_ratios": [4, 1], "num_channels": 1, "hidden_act": "silu", "drop_path_rate": 0.0, "decoder_hidden_size": 6, "classifier_dropout_prob": 0.0},
+]
+SIZES |= {"segformer": SEGFORMER, "segformer pixels": SEGFORMER}
 CLASSES = {
+    "segformer": "SegformerForImageClassification", "segformer pixels": "SegformerForSemanticSegmentation",
     "vit": "ViTForImageClassification", "deit": "DeiTForImageClassificationWithTeacher", "convnext": "ConvNextForImageClassification",
     "mobilenet_v2": "MobileNetV2ForImageClassification", "efficientnet": "EfficientNetForImageClassification",
 }
@@ -75,6 +83,11 @@ def pictures(config: Any, height: int, width: int) -> torch.Tensor:
     return 2 * torch.randn(3, config.num_channels, height, width, generator=torch.Generator().manual_seed(1))
 
 
+def whole(logits: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
+    """Their logits; those of pixels at the picture's own size."""
+    return logits if logits.ndim == 2 else torch.nn.functional.interpolate(logits, image.shape[2:], mode="bilinear", align_corners=False)
+
+
 def shapes(name: str, fields: dict[str, Any]) -> list[tuple[int, int]]:
     if "image_size" in fields:
         size = fields["image_size"]
@@ -90,7 +103,7 @@ def test_logits_are_theirs_and_their_folder_is_ours(name: str, fields: dict[str,
     ours = load(tmp_path / "theirs")
     for height, width in shapes(name, fields):
         image = pictures(theirs.config, height, width)
-        expected, found = theirs(image).logits, ours.architecture.eval()(image=image)["logits"]
+        expected, found = whole(theirs(image).logits, image), ours.architecture.eval()(image=image)["logits"]
         assert 0.003 < expected.std(0).mean() < 30                                        # what the picture shows makes a difference
         assert (found - expected).abs().max() <= 1e-5 * max(1.0, float(expected.abs().max()))
 
@@ -103,7 +116,7 @@ def test_their_tools_load_what_we_save_and_nothing_changes(name: str, fields: di
     model = load(tmp_path / "theirs")
     height, width = shapes(name, fields)[0]
     labels = [f"c{i}" for i in range(5)]
-    ours = Model(model.architecture, ImageProcessor((height, width), theirs.config.num_channels, labels=labels), "image-classification")
+    ours = Model(model.architecture, ImageProcessor((height, width), theirs.config.num_channels, labels=labels), model.task.name)
     save(ours, tmp_path / "ours")
     logging.getLogger("transformers").propagate = True
     with caplog.at_level(logging.WARNING):
@@ -125,8 +138,8 @@ def test_their_tools_load_what_we_save_and_nothing_changes(name: str, fields: di
 
 @pytest.mark.parametrize("name, fields", CASES)
 def test_table_is_a_bijection_over_all_tensors(name: str, fields: dict[str, Any]) -> None:
-    family: Family = FAMILIES.load(name)()
-    config = family.import_config(json.loads(json.dumps({"num_labels": 5, **fields})))
+    family: Family = FAMILIES.load(name.split()[0])()
+    config = family.import_config(json.loads(json.dumps({"num_labels": 5, "architectures": [CLASSES[name]], **fields})))
     model: Architecture = config.build()
     model.initialise(0)
     ours, lines = model.theta(), family.lines(config)
@@ -150,6 +163,7 @@ PRESETS = Path(str(resources.files("ftheta.architectures"))) / "presets"
 NAMED = {
     **{f"convnet/efficientnet-b{i}": "efficientnet" for i in range(8)}, "convnet/mobilenet-v2": "mobilenet_v2", "vit/base-16": "vit", "vit/deit-tiny-16": "deit",
     **{f"convnet/convnext-{size}": "convnext" for size in ("tiny", "small", "base", "large")}, "resnet/50": "resnet",
+    **{f"convnet/mit-b{i}": "segformer" for i in range(6)}, **{f"segmenter/segformer-b{i}": "segformer pixels" for i in range(6)},
     "convnet/vgg-16-bn": None, "convnet/mobilenet-v3-small": None, "convnet/efficientnet-lite0": None, "convnet/lenet-5": None, "vit/digits": None,
     "resnet/resnext-50-32x4d": None, "resnet/cifar-20": None,
 }
@@ -157,11 +171,14 @@ NAMED = {
 
 @pytest.mark.parametrize("preset", NAMED)
 def test_presets_have_the_names_that_the_ecosystem_has(preset: str) -> None:
-    config = Slot(ARCHITECTURES).parse({**YAML(typ="safe").load(PRESETS / f"{preset}.yaml"), "channels": 3, "classes": 1000})
+    fields = YAML(typ="safe").load(PRESETS / f"{preset}.yaml")
+    sizes = {"channels": 3, "classes": 1000}
+    config = Slot(ARCHITECTURES).parse({**fields, "trunk": {**fields["trunk"], **sizes}} if "trunk" in fields else {**fields, **sizes})
     found = expressed(config)                                                             # type: ignore[arg-type]
-    assert (found[0] if found else None) == NAMED[preset]
-    if found:
-        cls = getattr(transformers, {**CLASSES, "resnet": "ResNetForImageClassification"}[found[0]])
+    named = NAMED[preset]
+    assert (found[0] if found else None) == (named and named.split()[0])
+    if found and named:
+        cls = getattr(transformers, {**CLASSES, "resnet": "ResNetForImageClassification"}[named])
         with torch.device("meta"):
             theirs, ours = cls(cls.config_class.from_dict(found[1])), config.build()      # type: ignore[union-attr]
         assert sum(p.numel() for p in theirs.parameters()) == sum(p.numel() for p in ours.parameters())
@@ -173,6 +190,8 @@ def test_presets_have_the_names_that_the_ecosystem_has(preset: str) -> None:
         ("vit", {"patch_size": [16, 8]}, "patch_size"), ("vit", {"architectures": ["ViTModel"]}, "architectures"), ("vit", {"hidden_act": "quick_gelu"}, "hidden_act"),
         ("deit", {"architectures": ["DeiTForImageClassification"]}, "architectures"), ("convnext", {"num_stages": 3}, "num_stages"),
         ("mobilenet_v2", {"output_stride": 16}, "output_stride"), ("mobilenet_v2", {"depth_multiplier": 0.25}, "depth_multiplier"),
+        ("segformer", {"strides": [4, 2, 1, 2]}, "strides"), ("segformer", {"architectures": ["SegformerModel"]}, "architectures"),
+        ("segformer", {"num_encoder_blocks": 3}, "num_encoder_blocks"), ("segformer", {"reshape_last_stage": False}, "reshape_last_stage"),
         ("efficientnet", {"pooling_type": "max"}, "pooling_type"), ("efficientnet", {"hidden_dim": 100}, "hidden_dim"),
         ("efficientnet", {"out_channels": [32, 24, 40, 80, 112, 192, 320], "in_channels": [32, 32, 24, 40, 80, 112, 192]}, "out_channels"),
     ],

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ftheta.data.boxes import overlap
+from ftheta.core.boxes import overlap
 from ftheta.objectives.detection import Detection
 from ftheta.objectives.objective import Phase
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ftheta.core.contract import Loss
 from ftheta.core.errors import ConfigError
+from ftheta.core.random import Draws
 from ftheta.objectives.objective import Phase
 from ftheta.objectives.segmentation import Segmentation
 
@@ -72,5 +73,33 @@ def test_a_picture_without_any_known_pixel_counts_for_nothing() -> None:
 
 
 def test_something_must_be_learned() -> None:
-    with pytest.raises(ConfigError, match="leaves nothing to learn"):
+    with pytest.raises(ConfigError, match="leaves too little"):
         Segmentation.parse({"kind": "segmentation", "cross_entropy": 0.0})
+
+
+def naive_distances(classes: Tensor, k: int) -> list[list[float]]:
+    """Every pixel against every other."""
+    places = [(r, c, int(classes[r, c]) == k) for r in range(classes.shape[0]) for c in range(classes.shape[1])]
+    found = [[0.0] * classes.shape[1] for _ in range(classes.shape[0])]
+    if len({inside for *_, inside in places}) == 2:
+        for r, c, mine in places:
+            nearest = min(math.hypot(r - i, c - j) for i, j, inside in places if inside != mine)
+            found[r][c] = 1 - nearest if mine else nearest
+    return found
+
+
+def test_the_boundary_loss_equals_distances_to_every_pixel() -> None:
+    mask = MASK.clone()
+    mask[1], mask[2] = 2, (mask[2] > 1).long()                                            # one class alone, and classes that are not there
+    objective = Segmentation(boundary=0.3)
+    batch = objective.prepare({"mask": mask}, Draws(torch.arange(3), 3, "x"))
+    found = objective.loss(nn.Identity(), lambda batch: {"logits": LOGITS}, batch, Phase("main"))
+    p, known = LOGITS.softmax(1), mask >= 0
+    expected = float(loss(mask=mask).total)
+    for i in range(3):
+        for k in range(4):
+            expected += 0.3 * float((p[i, k] * torch.tensor(naive_distances(mask[i], k)).double() * known[i]).sum())
+    assert float(found.total) == pytest.approx(expected, rel=1e-6)
+    parts = [objective.prepare({"mask": mask[i : i + 1]}, Draws(torch.arange(1), 3, "x")) for i in range(3)]
+    each = [objective.loss(nn.Identity(), lambda batch, i=i: {"logits": LOGITS[i : i + 1]}, part, Phase("main")) for i, part in enumerate(parts)]
+    assert float(sum(part.total for part in each)) == pytest.approx(float(found.total), rel=1e-6)

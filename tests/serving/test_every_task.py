@@ -82,6 +82,8 @@ SUBJECTS: dict[str, tuple[Callable[[], tuple[Architecture, Processor]], list[dic
     "image-feature-extraction": (lambda: (tiny.fitted("resnet"), ImageProcessor((8, 8), 1)), [{"pixels": each} for each in PIXELS]),
     "image-segmentation": (lambda: (tiny.fitted("unet"), ImageProcessor((8, 8), 1)), [{"pixels": each} for each in PIXELS]),
     "marked-token-classification": (lambda: reading("tag"), [{"text": "the ▁cat▁ sat."}, {"text": "▁dog▁"}]),
+    "multi-label-image-classification": (lambda: (tiny.fitted("resnet"), ImageProcessor((8, 8), 1)), [{"pixels": each, "least": 0.2} for each in PIXELS]),
+    "multi-label-text-classification": (lambda: reading("classify"), [{"text": text, "least": 0.4} for text in WORDS]),
     "multiple-choice": (lambda: reading("choose"), [{"question": "the cat?", "choices": ["dog", "sat", "cat."]}, {"question": "dog?", "choices": ["a", "the"]}]),
     "node-classification": (
         lambda: (tiny.fitted("graph"), GraphProcessor(7)),

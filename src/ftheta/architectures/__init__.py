@@ -20,6 +20,7 @@ ARCHITECTURES = Catalogue(
         "linear": "ftheta.architectures.classical:LinearConfig",
         "prompted": "ftheta.architectures.prompted:PromptedConfig",
         "resnet": "ftheta.architectures.resnet:ResNetConfig",
+        "segmenter": "ftheta.architectures.segmenter:SegmenterConfig",
         "unet": "ftheta.architectures.unet:UNetConfig",
         "vit": "ftheta.architectures.vit:ViTConfig",
     },

@@ -1,6 +1,6 @@
 """Convolutional network, image → class logits, whose stages are data. LeNet-5 (LeCun et al. 1998), AlexNet (Krizhevsky 2014, arXiv:1404.5997), VGG (Simonyan
-& Zisserman 2014, arXiv:1409.1556), MobileNet v2 and v3 (arXiv:1801.04381, arXiv:1905.02244), EfficientNet (Tan & Le 2019, arXiv:1905.11946) and ConvNeXt
-(Liu et al. 2022, arXiv:2201.03545) are presets of this file.
+& Zisserman 2014, arXiv:1409.1556), MobileNet v2 and v3 (arXiv:1801.04381, arXiv:1905.02244), EfficientNet (Tan & Le 2019, arXiv:1905.11946), ConvNeXt
+(Liu et al. 2022, arXiv:2201.03545) and, its layers being those of a transformer, SegFormer's trunk (Xie et al. 2021, arXiv:2105.15203) are presets of this file.
 
 Notable: a stage says how it makes maps smaller and what its layers are, both slots; norm and activation are the network's. The last maps are averaged to
 a grid, normed if so said, and go through dense layers. Residual networks with a stem and bottlenecks are `resnet`.
@@ -25,11 +25,15 @@ from ftheta.blocks.convolution import PaddedConv2d
 from ftheta.blocks.feedforward import ActivationName, activate
 from ftheta.blocks.initialise import kaiming, normal
 from ftheta.blocks.linear import Conv2d, Linear
+from ftheta.blocks.map_attention import MapAttention
 from ftheta.blocks.reduction import MaxPool
 from ftheta.blocks.residual import LayerScale, rising
 from ftheta.core.config import Config, Part, Slot, from_data, slot
 from ftheta.core.contract import Ports
 from ftheta.core.errors import DataError
+
+LOOKS = 0.02
+"""Standard deviation of the maps of attention at first."""
 
 
 class Stage(Config):
@@ -47,6 +51,8 @@ class Stage(Config):
     """What a layer computes."""
     activation: ActivationName | None = None
     """What its layers apply; none: what the network does."""
+    last_norm: Annotated[Part, Slot(MAP_NORMS)] = slot("none")
+    """The norm of what the last layer gives."""
 
 
 class ConvNetConfig(ImageTrunkConfig):
@@ -99,9 +105,10 @@ class ConvNetConfig(ImageTrunkConfig):
 
     def ports(self) -> Ports:
         random = {"dropout"} if self.dropout or self.skipped else set()
+        norms = self.norm.traits.union(*(stage.last_norm.traits for stage in self.stages))
         return Ports(
             takes={"image": "image B C H W"}, gives={"features": "real B D", "logits": "logits B K"},
-            sizes={"C": self.channels, "K": self.classes, "D": self.features}, traits=self.norm.traits | {"gradients"} | random,
+            sizes={"C": self.channels, "K": self.classes, "D": self.features}, traits=norms | {"gradients"} | random,
         )
 
     def build(self) -> ConvNet:
@@ -127,9 +134,10 @@ class StageLayers(nn.Module):
         if (channels, stride) != (stage.width, 1):
             raise ValueError(f"without layers it gives {channels} channels and leaves a stride of {stride}: give it a depth, or width {channels} and another 'by'")
         self.layers = nn.Sequential(*layers)
+        self.last_norm = stage.last_norm.build(dim=stage.width)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.layers(x if self.reduction is None else self.reduction(x))
+        return self.last_norm(self.layers(x if self.reduction is None else self.reduction(x)))
 
 
 class ConvNet(MapTrunk):
@@ -176,7 +184,9 @@ class ConvNet(MapTrunk):
         return Outputs({"features": features, "logits": self.head(dropped)})              # (B, D), (B, K)
 
     def initialise(self, seed: int) -> None:
-        """Convolutions N(0, 2 / fan_out), dense layers N(0, 2 / fan_in), norms 1 and 0, layer scales as said, head N(0, 0.01 / D): the first loss is about ln K."""
+        """Convolutions N(0, 2 / fan_out), dense layers N(0, 2 / fan_in), those of attention N(0, 0.02²), norms 1 and 0, layer scales as said, head N(0, 0.01 / D): the
+        first loss is about ln K."""
+        looking = {part for whole in self.modules() if isinstance(whole, MapAttention) for part in whole.modules()}
         places: dict[str, nn.Module] = {f"{name}.weight": part for name, part in self.named_modules()}
         for name, parameter in self.named_parameters():
             part = places.get(name)
@@ -184,6 +194,8 @@ class ConvNet(MapTrunk):
                 normal(parameter, 0.1 / math.sqrt(parameter.shape[1]), seed, name)
             elif isinstance(part, Conv2d):
                 kaiming(parameter, seed, name, groups=part.groups)
+            elif isinstance(part, Linear) and part in looking:
+                normal(parameter, LOOKS, seed, name)
             elif isinstance(part, Linear):
                 normal(parameter, math.sqrt(2.0 / parameter.shape[1]), seed, name)
             elif isinstance(part, LayerScale):

@@ -11,7 +11,7 @@ from ftheta.architectures import PICTURE_TRUNKS
 from ftheta.architectures.architecture import Architecture, ArchitectureConfig
 from ftheta.architectures.image_trunk import ImageTrunkConfig, Level
 from ftheta.blocks.convolution import ConvNorm
-from ftheta.blocks.initialise import kaiming
+from ftheta.blocks.initialise import kaiming, normal
 from ftheta.blocks.linear import Conv2d
 from ftheta.core.config import Slot, slot
 
@@ -49,7 +49,7 @@ class Dense(Architecture, ABC):
         return self.trunk.maps(image)
 
     def initialise(self, seed: int) -> None:
-        """The trunk as it says itself; on top of it convolutions N(0, 2 / fan_out), norms 1 and 0, biases 0."""
+        """The trunk as it says itself; on top of it convolutions N(0, 2 / fan_out), linear maps N(0, 1 / fan_in), norms 1 and 0, biases 0."""
         self.trunk.initialise(seed)
         groups = {f"{name}.weight": part.groups for name, part in self.named_modules() if isinstance(part, Conv2d)}
         for name, parameter in self.named_parameters():
@@ -57,6 +57,8 @@ class Dense(Architecture, ABC):
                 continue
             if parameter.ndim == 4:
                 kaiming(parameter, seed, name, groups=groups[name])
+            elif parameter.ndim == 2:
+                normal(parameter, parameter.shape[1] ** -0.5, seed, name)
             else:
                 parameter.data.fill_(1.0 if name.endswith("weight") else 0.0)
         for name, buffer in self.named_buffers():

@@ -9,6 +9,7 @@ CONVOLUTION_LAYERS = Catalogue(
         "convolution": "ftheta.blocks.map_layers:Convolution",
         "convnext": "ftheta.blocks.map_layers:ConvNeXt",
         "inverted": "ftheta.blocks.map_layers:Inverted",
+        "mix_transformer": "ftheta.blocks.map_attention:MixTransformer",
     },
 )
 MAP_NORMS = Catalogue(
@@ -18,7 +19,16 @@ REDUCTIONS = Catalogue(
     "reduction", {"max_pool": "ftheta.blocks.reduction:MaxPool", "patches": "ftheta.blocks.reduction:Patches", "stride": "ftheta.blocks.reduction:Stride"},
 )
 SHORTCUTS = Catalogue("shortcut", {"pad": "ftheta.blocks.shortcut:Pad", "projection": "ftheta.blocks.shortcut:Projection"})
-NECKS = Catalogue("neck", {"fpn": "ftheta.blocks.neck:FPN", "pan": "ftheta.blocks.neck:PAN"})
+DETECTION_HEADS = Catalogue(
+    "detection head",
+    {
+        "anchors": "ftheta.blocks.anchor_head:Anchors",
+        "places": "ftheta.blocks.detection_head:Places",
+        "queries": "ftheta.blocks.query_head:Queries",
+        "regions": "ftheta.blocks.region_head:Regions",
+    },
+)
+NECKS = Catalogue("neck", {"fpn": "ftheta.blocks.neck:FPN", "pan": "ftheta.blocks.neck:PAN", "projection": "ftheta.blocks.neck:Projection"})
 MIXERS = Catalogue(
     "mixer",
     {

@@ -1,7 +1,7 @@
 """Between a trunk of pictures and what answers at its maps: every map learns of the coarser ones, and of the finer ones, and comes out equally wide.
 
 FPN (Lin et al. 2016, arXiv:1612.03144): from coarse to fine, P_i = conv(lateral(C_i) + up(P_{i+1})). PAN (Liu et al. 2018, arXiv:1803.01534) goes on
-from fine to coarse: N_i = conv(P_i + down(N_{i-1})).
+from fine to coarse: N_i = conv(P_i + down(N_{i-1})). A projection lets every map keep to itself: P_i = W_i C_i + b_i.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from ftheta.blocks.convolution import ConvNorm
 from ftheta.blocks.feedforward import ActivationName
+from ftheta.blocks.linear import Conv2d
 from ftheta.core.config import Part
 
 
@@ -47,3 +48,14 @@ class PAN(FPN):
                 lower = F.interpolate(lower, found[i].shape[2:], mode="nearest")
             found[i] = again(found[i] + lower)
         return found
+
+
+class Projection(nn.Module):
+    """As `FPN`, every map by itself, without norm and activation."""
+
+    def __init__(self, channels: Sequence[int], width: int, norm: Part, activation: ActivationName):
+        super().__init__()
+        self.lateral = nn.ModuleList(Conv2d(inputs, width, 1) for inputs in channels)
+
+    def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
+        return [lateral(found) for lateral, found in zip(self.lateral, maps, strict=True)]

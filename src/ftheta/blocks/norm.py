@@ -101,7 +101,7 @@ class BatchNorm2d(nn.BatchNorm2d):
         mean, square = (sums[:-1] / total).chunk(2)
         var = square - mean.square()
         with torch.no_grad():
-            rate = self.momentum if self.momentum is not None else 0.1
+            rate = 1 / (1 + int(self.num_batches_tracked)) if self.momentum is None else self.momentum
             self.running_mean.lerp_(mean.detach(), rate)
             self.running_var.lerp_(var.detach() * total / (total - 1), rate)
             self.num_batches_tracked.add_(1)

@@ -1,5 +1,5 @@
 """How a stage of a convolutional network makes maps smaller than it was given them: through the stride of its first layer, by keeping the largest of some
-pixels, or by a convolution of patches that do not overlap (ConvNeXt, Liu et al. 2022, arXiv:2201.03545).
+pixels, or by a convolution of patches (ConvNeXt, Liu et al. 2022, arXiv:2201.03545), which may overlap (SegFormer, Xie et al. 2021, arXiv:2105.15203).
 """
 
 from __future__ import annotations
@@ -53,16 +53,17 @@ class MaxPool(Reduction):
 
 
 class Patches(Reduction):
-    """A convolution whose kernel is its stride, and a norm before or after it."""
+    """A convolution and a norm before or after it; unless a kernel is given, it is as large as its stride."""
 
     def __init__(
         self, inputs: int, outputs: int, factor: int, norm: Part, *,
         norm_place: Annotated[Literal["before", "after"], Field(description="Where the norm stands.")] = "before",
+        kernel: Annotated[int | None, Field(gt=0, description="Height and width of a patch, padded by half of it; none: patches do not overlap.")] = None,
     ):
         super().__init__()
         self.channels, self.stride, self.first = outputs, 1, norm_place == "before"
         self.norm = norm.build(dim=inputs if self.first else outputs)
-        self.convolution = PaddedConv2d(inputs, outputs, factor, factor, 0, bias=True)
+        self.convolution = PaddedConv2d(inputs, outputs, kernel or factor, factor, 0 if kernel is None else "half", bias=True)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.convolution(self.norm(x)) if self.first else self.norm(self.convolution(x))

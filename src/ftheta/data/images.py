@@ -121,6 +121,24 @@ class ImageDataset(Pictures):
         return type(self)(chosen(self.images, rows), self.labels[rows], self.names, self.processor)
 
 
+class LabelsDataset(Pictures):
+    """Pictures with any number of classes each: `labels` (B, K), whether it has the class."""
+
+    answers: ClassVar[dict[str, str]] = {"labels": "mask B K"}
+
+    def __init__(self, images: Values, labels: Tensor, names: Sequence[str], processor: ImageProcessor | None = None):
+        super().__init__(images, names, processor)
+        if labels.dtype != torch.bool or tuple(labels.shape) != (images.shape[0], len(names)):
+            raise DataError(f"labels must be bool {(images.shape[0], len(names))}, got {labels.dtype} {tuple(labels.shape)}")
+        self.labels = labels
+
+    def columns(self) -> dict[str, Values]:
+        return {"labels": self.labels}
+
+    def subset(self, rows: Tensor) -> Self:
+        return type(self)(chosen(self.images, rows), self.labels[rows], self.names, self.processor)
+
+
 class BoxDataset(Pictures):
     """Pictures with boxes: `boxes` (B, N, 4), x₁ y₁ x₂ y₂ in pixels of the image, and `box_label` (B, N), -1 where there is none."""
 

@@ -1,4 +1,4 @@
-"""Texts, or pairs of texts, with a class or a number each: a tokenizer made from the training texts, batches padded to their longest row."""
+"""Texts, or pairs of texts, with a class, several classes or a number each: a tokenizer made from the training texts, batches padded to their longest row."""
 
 from __future__ import annotations
 
@@ -14,22 +14,25 @@ from torch import Tensor
 from ftheta.core.contract import Batch, Ports
 from ftheta.data.kept import KeepsApart
 from ftheta.data.processors.text import TextProcessor
+from ftheta.data.several import many_hot
 from ftheta.data.source import Dataset
 from ftheta.data.sources.source_config import Prepared, Sections, in_memory
 from ftheta.data.stages import digest
 from ftheta.data.text import made_processor
 
 TEXTS = {"tokens": "ids B T", "documents": "ids B T", "segments": "ids B T"}
-ANSWERS = {"label": "label B", "target": "real B"}
+ANSWERS = {"label": "label B", "labels": "mask B K", "target": "real B"}
 
 
 @dataclass(frozen=True)
 class Example:
-    """A text, or a pair of texts, and its class, or number, as it was written."""
+    """A text, or a pair of texts, and its class, classes or number, as they were written."""
 
     text: str
     second: str | None
-    answer: str
+    answer: str | tuple[str, ...]
+    place: str = ""
+    """Where it stands."""
 
 
 class LabelledTextSource(KeepsApart):
@@ -39,6 +42,7 @@ class LabelledTextSource(KeepsApart):
 
     longest: int
     predict: Literal["class", "number"]
+    separator: str | None
 
     @abstractmethod
     def parts(self, seed: int) -> dict[str, list[Example]]:
@@ -51,7 +55,7 @@ class LabelledTextSource(KeepsApart):
     @property
     def answer(self) -> str:
         """What a batch calls the answers."""
-        return "label" if self.predict == "class" else "target"
+        return "target" if self.predict == "number" else "label" if self.separator is None else "labels"
 
     def ports(self) -> Ports:
         return Ports(gives={**TEXTS, self.answer: ANSWERS[self.answer]}, sizes={"T": self.longest})
@@ -61,7 +65,7 @@ class LabelledTextSource(KeepsApart):
 
 
 class LabelledTexts(Dataset):
-    """Encoded texts and, called `label` or `target`, the class or the number of each."""
+    """Encoded texts and, called `label`, `labels` or `target`, the class, the classes (N, K) or the number of each."""
 
     def __init__(self, encodings: Sequence[Encoding], name: str, answers: Tensor, processor: TextProcessor, longest: int):
         self.encodings = list(encodings)
@@ -72,7 +76,7 @@ class LabelledTexts(Dataset):
 
     @property
     def ports(self) -> Ports:
-        classes = {"K": len(self.processor.labels)} if self.name == "label" else {}
+        classes = {} if self.name == "target" else {"K": len(self.processor.labels)}
         return Ports(gives={**TEXTS, self.name: ANSWERS[self.name]}, sizes={"V": self.processor.vocab, "T": self.longest, **classes})
 
     @property
@@ -94,9 +98,17 @@ def prepare_labelled(parts: Mapping[str, Sequence[Example]], source: LabelledTex
     splits: dict[str, Dataset] = {}
     for name, examples in parts.items():
         encodings = [processor.frame(example.text, example.second, source.longest) for example in examples]
-        found = [classes.index(example.answer) if classes else float(example.answer) for example in examples]
-        splits[name] = LabelledTexts(encodings, source.answer, torch.tensor(found), processor, source.longest)
+        splits[name] = LabelledTexts(encodings, source.answer, numbers(examples, classes), processor, source.longest)
     return in_memory(splits, processor)
+
+
+def numbers(examples: Sequence[Example], classes: Sequence[str]) -> Tensor:
+    """The answers of examples, (N,) numbers or classes or (N, K) which classes there are."""
+    answers = [example.answer for example in examples]
+    several = [answer for answer in answers if isinstance(answer, tuple)]
+    if several:
+        return many_hot(several, classes, [example.place for example in examples])
+    return torch.tensor([classes.index(answer) if classes else float(answer) for answer in answers if isinstance(answer, str)])
 
 
 def trained(texts: Sequence[str], sections: Sections) -> TextProcessor:

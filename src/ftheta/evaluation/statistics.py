@@ -49,19 +49,19 @@ class Paired(NamedTuple):
     """`A is better`, `B is better` or `no detectable difference`; `A is higher`, `B is higher` where neither direction is better."""
 
 
-def proportion(successes: int, n: int) -> Interval:
+def proportion(successes: int, n: int, tail: float = TAIL) -> Interval:
     """Successes out of n, exact interval (Blaker 2000, doi:10.2307/3315916): every p under which something at least as far out in its
     tail as what was seen has a probability above 5 %.
 
     Counts are discrete, so coverage cannot be 95 % everywhere: it is never below, and above 97 % only where fewer than ten successes
-    or failures are expected. The interval always lies inside that of Clopper and Pearson.
+    or failures are expected. The interval always lies inside that of Clopper and Pearson. `tail` is the probability outside on each side.
     """
     if not 0 <= successes <= n or n == 0:
         raise ValueError(f"{successes} successes of {n}")
-    return Interval(successes / n, lowest(successes, n), 1 - lowest(n - successes, n), "exact binomial (Blaker)")
+    return Interval(successes / n, lowest(successes, n, tail), 1 - lowest(n - successes, n, tail), "exact binomial (Blaker)")
 
 
-def lowest(successes: int, n: int) -> float:
+def lowest(successes: int, n: int, tail: float = TAIL) -> float:
     """The lower end of Blaker's interval.
 
     With c the most successes whose lower tail is no larger than the upper tail P(X ≥ s), it is the least p with
@@ -81,10 +81,10 @@ def lowest(successes: int, n: int) -> float:
         mass = np.exp(ways + k * math.log(p) + (n - k) * math.log1p(-p))
         return mass[:less].cumsum(), float(mass[less:].sum())
 
-    start = bisect(lambda p: tails(p)[1] >= TAIL, 0.0, successes / n)
-    c = int((tails(start)[0] <= TAIL).sum())
+    start = bisect(lambda p: tails(p)[1] >= tail, 0.0, successes / n)
+    c = int((tails(start)[0] <= tail).sum())
     jump = bisect(lambda p: tails(p)[0][c] <= tails(p)[1], start, successes / n)
-    return bisect(lambda p: tails(p)[1] + (tails(p)[0][c - 1] if c else 0.0) > 2 * TAIL, start, jump) - 1e-12              # never rounded inwards
+    return bisect(lambda p: tails(p)[1] + (tails(p)[0][c - 1] if c else 0.0) > 2 * tail, start, jump) - 1e-12              # never rounded inwards
 
 
 def bisect(passed: Callable[[float], Any], low: float, high: float) -> float:

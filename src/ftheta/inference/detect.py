@@ -1,18 +1,13 @@
-"""From what a detector says at every place to the boxes it found: the surest ones, without those that show what a surer one of the same class shows already.
-
-Non-maximum suppression, greedy: from the surest on a box stays unless its IoU with one of its class that stays is above `overlap`. All pictures of a batch
-go through it together.
-"""
+"""From what a detector says at every place to the boxes it found: the surest ones, without those that show what a surer one of the same class shows already."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
-from ftheta.data.boxes import pairwise
+from ftheta.core.boxes import stays
 
 CANDIDATES = 300
 """The surest boxes of a picture that are looked at."""
@@ -27,16 +22,6 @@ class Found(NamedTuple):
     """(n,)"""
     labels: Tensor
     """(n,)"""
-
-
-def stays(boxes: Tensor, labels: Tensor, overlap: float) -> Tensor:
-    """(B, n): which of boxes (B, n, 4) of classes (B, n), surest first, non-maximum suppression leaves."""
-    hides = (pairwise(boxes, boxes) > overlap) & (labels[:, :, None] == labels[:, None, :])
-    hides = hides.triu(1)                                                                 # a box only hides those after it
-    keep = torch.ones_like(labels, dtype=torch.bool)
-    for i in range(labels.shape[1]):
-        keep &= ~(hides[:, i] & keep[:, i, None])
-    return keep
 
 
 def detections(outputs: Mapping[str, Tensor], least: float, overlap: float = 0.6, most: int = 100) -> list[Found]:

@@ -15,7 +15,7 @@ from ftheta.core.errors import FolderError
 
 class Line(NamedTuple):
     """Our tensors and the one outside tensor they are: stacked along the first dimension if several, then transposed if so stored,
-    or, a vector, made a matrix of one row."""
+    or, a vector, made a matrix of one row. Empty: they keep no such tensor, and when read it is 0."""
 
     ours: tuple[str, ...]
     theirs: str
@@ -64,6 +64,8 @@ def to_theirs(lines: Sequence[Line], values: Mapping[str, Tensor]) -> dict[str, 
     """Our named tensors under their names and layouts. Every tensor must have a line."""
     result = {}
     for line in lines:
+        if not line.theirs:
+            continue
         value = values[line.ours[0]] if len(line.ours) == 1 else torch.cat([values[name] for name in line.ours])
         value = value[None] if line.row else value
         result[line.theirs] = value.t().contiguous() if line.transpose and value.ndim == 2 else value
@@ -77,6 +79,9 @@ def to_ours(lines: Sequence[Line], values: Mapping[str, Tensor], wanted: Mapping
     result: dict[str, Tensor] = {}
     used = set()
     for line in lines:
+        if not line.theirs:
+            result.update({name: torch.zeros(wanted[name].shape, dtype=wanted[name].dtype) for name in line.ours})
+            continue
         if line.theirs not in values:
             continue
         used.add(line.theirs)

@@ -24,12 +24,14 @@ from ftheta.objectives import OBJECTIVES, TAUGHT
 EXAMPLES: dict[str, list[dict[str, Any]]] = {
     "chat": [{"path": "talks.jsonl"}], "preferences": [{"path": "pairs.jsonl"}], "prompts": [{"path": "questions.jsonl"}], "tagged_text": [{"path": "names.conll"}],
     "coco": [{"path": "boxes.json", "pictures": "pictures"}], "coco_masks": [{"path": "shapes.json", "pictures": "pictures"}],
-    "image_folder": [{"path": "pictures"}], "image_shards": [{"path": "shards"}], "image_table": [{"path": "pictures.csv"}], "voc": [{"path": "VOC2012"}],
+    "image_folder": [{"path": "pictures"}], "image_shards": [{"path": "shards"}], "image_table": [{"path": "pictures.csv"}, {"path": "pictures.csv", "separator": ","}],
+    "voc": [{"path": "VOC2012"}],
     "masks": [{"path": "slices", "classes": {"membrane": 0, "cell": 255}}],
     "csv": [{"path": "table.csv", "target": "kind"}, {"path": "table.csv", "target": "price", "predict": "number"}], "planetoid": [{"name": "cora"}],
     "judged": [{"path": "judged.jsonl"}], "mixture": [{"sources": {"library": {"source": {"kind": "text_files", "path": "python:stdlib"}}}}],
     "sklearn_table": [{"name": "digits"}, {"name": "diabetes"}], "text_files": [{"path": "python:stdlib"}],
-    "text_table": [{"path": "reviews.csv"}, {"path": "pairs.csv", "second": "other", "predict": "number"}], "choices": [{"path": "quiz.jsonl"}],
+    "text_table": [{"path": "reviews.csv"}, {"path": "pairs.csv", "second": "other", "predict": "number"}, {"path": "topics.csv", "separator": ","}],
+    "choices": [{"path": "quiz.jsonl"}],
     "pairs": [{"path": "sts"}], "parallel": [{"path": "train.{}", "languages": ["en", "de"]}], "questions": [{"path": "questions.json"}],
 }
 """What a source must be told before it can answer for its ports, in each way that changes them; nothing is read."""
@@ -40,6 +42,7 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
         {"readout": "follows", "trunk": {"kind": "encoder", "segments": 2, "head": "linear"}}, {"readout": "values", "trunk": {"kind": "decoder", "head": "linear"}},
     ],
     "contrastive": [{"form": form} for form in ("in_batch", "simcse", "views", "cosent", "cosine")],
+    "detector": [{}, {"head": "anchors"}, {"head": "regions"}, {"head": "queries", "neck": "projection", "depth": 2}],
     "distillation": [{"teacher": "teacher", "of": name} for name in TAUGHT.names()],
     "vit": [{"stem": {"kind": "patches", "size": 2}}, {"stem": {"kind": "patches", "size": 2}, "pixels": True}],
 }

@@ -232,7 +232,9 @@ def load_foreign(folder: Path, provenance: Mapping[str, Any]) -> Model:
 def usual_task(ports: Ports, sentences: bool) -> str:
     """What a model that takes and gives this is used for; `sentences` says that its vectors are meant to be compared."""
     if "tokens" not in ports.takes:
-        return "image-classification"
+        if "boxes" in ports.gives:
+            return "object-detection"
+        return "image-segmentation" if "H" in ports.gives["logits"].split() else "image-classification"
     if "embedding" in ports.gives:
         return "sentence-similarity" if sentences else "feature-extraction"
     if "span" in ports.gives:

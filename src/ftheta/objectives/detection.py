@@ -22,8 +22,8 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ftheta.core.boxes import Overlap, area, overlap, pairwise
 from ftheta.core.contract import PADDED, Batch, Loss, Needs
-from ftheta.data.boxes import Overlap, area, overlap, pairwise
 from ftheta.objectives.objective import NO_GRADIENTS, Objective, Phase, Run
 
 NEAREST, FARTHEST = 4.0, 8.0

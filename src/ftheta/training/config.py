@@ -83,6 +83,8 @@ class TrainConfig(Config):
     """Largest norm of the gradient; larger ones are scaled down."""
     average: Average | None = None
     """Running average of the parameters."""
+    statistics: int | None = Field(default=None, gt=0)
+    """Batches of training data, as they are in training, over which batch norm's running statistics are worked out anew at the end; none: they stay as they are."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Type of activations and products; parameters stay float32. `auto` measures both and takes the faster."""
     compile: Literal["auto", "always", "never"] = "auto"

@@ -35,6 +35,7 @@ from ftheta.training.config import TrainConfig
 from ftheta.training.events import Events
 from ftheta.training.optimizers.optimizer import restore_state, set_factor, state_tensors
 from ftheta.training.precision import TYPES, choose
+from ftheta.training.statistics import re_estimate
 from ftheta.training.stopping import StopRequest
 
 Ramp = Callable[[Batch, float], Batch]
@@ -92,6 +93,8 @@ class Trainer:
     ):
         if source.live and config.on_nonfinite == "rollback":
             raise UsageError("train.on_nonfinite: rollback leaves out the data of a bad step, and experience cannot be left out: use stop or skip")
+        if source.live and config.statistics:
+            raise UsageError("train.statistics: experience is made by acting, and there are no batches to go through again: leave it out")
         self.device = pick(config.device)
         self.model = model.to(self.device)
         self.objective = objective
@@ -192,7 +195,17 @@ class Trainer:
                 self.average.restore(state.groups["average"])
         if self.average:
             self.average.put(self.average.values)
+        if self.config.statistics:
+            self.events.event("statistics", batches=self.config.statistics, norms=re_estimate(self.model, self.passes(self.config.statistics)))
         return self.progress
+
+    def passes(self, count: int) -> Iterator[Callable[[], object]]:
+        """Forward passes over the first batches of training."""
+        for step in range(count):
+            batch = self.to_device(self.source.batch(step, self.slots, self.model))
+            for phase in self.phases:
+                parts = [self.begin(part, "statistics", step, phase.name, first) for first, part in self.micro_batches(batch)]
+                yield lambda phase=phase, parts=parts: accumulate(self.objective, self.model, self.run, phase, parts, self.slots, self.source.batch_size)
 
     def prepare(self) -> None:
         """Choose the precision (or take the resumed run's) and compile."""

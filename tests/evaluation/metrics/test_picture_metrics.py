@@ -16,11 +16,13 @@ from ftheta.architectures.encoder import EncoderConfig
 from ftheta.architectures.resnet import ResNetConfig
 from ftheta.architectures.vit import ViTConfig
 from ftheta.core.contract import Ports
+from ftheta.core.errors import UsageError
 from ftheta.data.images import ImageDataset, image_ports
 from ftheta.data.processors.image import ImageProcessor
 from ftheta.evaluation.metrics.calibration import Calibration, binned, calibration_error
 from ftheta.evaluation.metrics.confusion import Confusion, counts, mistakes
 from ftheta.evaluation.metrics.evidence import Evidence, grad_cam, rollout
+from ftheta.evaluation.metrics.gaps import Gaps, by_chance, largest_gap
 from ftheta.evaluation.metrics.metric import Subject
 from ftheta.evaluation.metrics.robustness import Robustness, blurred, moved, noisy, stored
 from ftheta.evaluation.probes.small import scatter
@@ -57,6 +59,30 @@ def test_confusion() -> None:
         assert measurement.name == f"accuracy of {'abc'[k]}" and measurement.n == int((data.labels == k).sum())
         assert abs(measurement.value - float(right[data.labels == k].double().mean())) < 1e-12
     assert Image.open(io.BytesIO(found.pictures["confusion.png"])).size[0] > 100
+
+
+def test_the_gap_of_classes() -> None:
+    found = Gaps(least=1).measure(subject(made(ResNetConfig.parse(RESNET))))
+    shares = [m.value for m in Confusion().measure(subject(made(ResNetConfig.parse(RESNET)))).measurements]
+    (gap,) = found.measurements
+    assert gap.value == pytest.approx(max(shares) - min(shares), abs=1e-12) and gap.low <= gap.value <= gap.high and 0 < gap.baselines["all classes alike"] < 1
+    best, worst = found.texts["Classes named best and worst"].split("), ")
+    assert best.startswith(f"{'abc'[int(np.argmax(shares))]} {max(shares):.4f}") and worst.startswith(f"{'abc'[int(np.argmin(shares))]} {min(shares):.4f}")
+    with pytest.raises(UsageError, match="0 classes have 30 test examples"):
+        Gaps(least=30).measure(subject(made(ResNetConfig.parse(RESNET))))
+
+
+@pytest.mark.parametrize("shares", [[0.9, 0.9, 0.9, 0.9, 0.9], [0.6, 0.8, 0.9, 0.95]])
+def test_the_gap_holds_the_truth(shares: list[float]) -> None:
+    draws, there = np.random.default_rng(0), np.full(len(shares), 60)
+    found = [largest_gap(draws.binomial(there, shares), there) for _ in range(60)]
+    assert np.mean([f.low <= np.ptp(shares) <= f.high for f in found]) >= 0.95
+
+
+def test_the_gap_by_chance_is_what_equal_classes_show() -> None:
+    draws, there = np.random.default_rng(1), np.array([40, 50, 60])
+    seen = np.mean([largest_gap(draws.binomial(there, 0.8), there).value for _ in range(60)])
+    assert by_chance(np.array([32, 40, 48]), there, 4000, 0) == pytest.approx(seen, abs=0.02)
 
 
 def naive_error(confidence: np.ndarray, hits: np.ndarray, bins: int) -> float:

@@ -62,6 +62,18 @@ def test_a_class_that_is_only_guessed_counts_as_in_scikit_learn():
     assert found["macro F1"] == pytest.approx(theirs.f1_score(truth, guess, average="macro")) and found["F1 of 2"] == 0
 
 
+def test_f1_of_several_classes_is_that_of_scikit_learn():
+    draws = np.random.default_rng(1)
+    truth = draws.random((80, 4)) < [0.5, 0.2, 0.1, 0.0]
+    guess = np.where(draws.random((80, 4)) < 0.8, truth, draws.random((80, 4)) < 0.3)
+    found = {m.name: m for m in measurements(guess, truth, list("abcd"), 0)}
+    assert found["macro F1"].value == pytest.approx(theirs.f1_score(truth, guess, average="macro", zero_division=0), abs=1e-12)
+    assert found["micro F1"].value == pytest.approx(theirs.f1_score(truth, guess, average="micro"), abs=1e-12)
+    assert found["micro F1"].low < found["micro F1"].value < found["micro F1"].high
+    for name, value in zip("abcd", theirs.f1_score(truth, guess, average=None, zero_division=0), strict=True):
+        assert found[f"F1 of {name}"].value == pytest.approx(value, abs=1e-12)
+
+
 def test_f1_of_one_has_an_honest_interval():
     truth = np.repeat([0, 1], [40, 60])
     found = {m.name: m for m in measurements(truth, truth, [], 0)}

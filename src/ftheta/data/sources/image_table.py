@@ -1,19 +1,25 @@
-"""Labelled pictures from the rows of a table: the path of a picture, or its bytes, and a class."""
+"""Labelled pictures from the rows of a table: the path of a picture, or its bytes, and a class or several."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import Field
 
+from ftheta.core.contract import Ports
 from ftheta.core.errors import DataError
 from ftheta.data.catalogue import place_of
+from ftheta.data.images import LabelsDataset, Pictures
 from ftheta.data.pictures.found import Found
 from ftheta.data.pictures.reader import Item, Role
 from ftheta.data.pictures.source import Example
+from ftheta.data.processors.image import ImageProcessor
 from ftheta.data.read.account import Account, Bad
 from ftheta.data.read.archives import entries, unsafe
 from ftheta.data.read.bad import BadFile
@@ -24,7 +30,9 @@ from ftheta.data.read.stores import store
 from ftheta.data.read.streams import head
 from ftheta.data.read.tables import brief, values_of
 from ftheta.data.read.walk import File
+from ftheta.data.several import apart, many_hot
 from ftheta.data.sources.pictures import LabelledPictures
+from ftheta.data.sources.tables import by_size
 
 PARQUET = b"PAR1"
 TABLES = ("csv", "tsv", "jsonl", "json", "parquet", "arrow")
@@ -50,10 +58,15 @@ class ImageTable(LabelledPictures):
     """The column of paths, or of bytes (also as the `bytes` of a struct, as data sets on the hub have them)."""
     label: str = "label"
     """The column of classes."""
+    separator: str | None = Field(default=None, min_length=1)
+    """What stands between the classes of a picture that may have none, one or several (a list may stand there as well); none: every picture has one."""
     root: str | None = None
     """The folder that paths are relative to; none: that of the table."""
     header: bool = True
     """Whether the first line names the columns; if not they are called 1, 2, 3, ..."""
+
+    def ports(self) -> Ports:
+        return super().ports() if self.separator is None else self.sized_ports(LabelsDataset.answers)
 
     def files(self) -> list[File]:
         """The table if it holds the pictures, else those that it names."""
@@ -128,7 +141,7 @@ class ImageTable(LabelledPictures):
                         if not isinstance(data, bytes) or label is None:
                             account.refuse(Bad(file.name, number, 0, 0, "a row without a picture's bytes, or without a class"), self.on_bad)
                             continue
-                        yield Item(name, "text", str(label).encode())
+                        yield Item(name, "text", str(json.dumps(label) if isinstance(label, list) else label).encode())
                         yield Item(name, "picture", data)
         except BadFile as reason:
             account.refuse(Bad(file.name, None, 0, 0, str(reason)), self.on_bad)
@@ -140,7 +153,7 @@ class ImageTable(LabelledPictures):
 
     def examples(self, found: Found, account: Account) -> list[Example]:
         if self.holds_bytes():
-            return super().examples(found, account)
+            return self.grouped(super().examples(found, account))
         rows = {name: row for row, name in enumerate(found.pictures.names)}
         seen: dict[str, Example] = {}
         for named in self.rows(account):
@@ -155,4 +168,22 @@ class ImageTable(LabelledPictures):
                 reason = f"names a picture that is not there ({named.picture})"
             if reason:
                 account.refuse(Bad(self.path, named.number, 0, 0, reason), self.on_bad)
-        return list(seen.values())
+        return self.grouped(list(seen.values()))
+
+    def grouped(self, examples: Sequence[Example]) -> list[Example]:
+        """The examples, split class by class only where a picture has one."""
+        return [example if self.separator is None else replace(example, group="") for example in examples]
+
+    def names(self, examples: Sequence[Example]) -> list[str]:
+        if self.separator is None:
+            return super().names(examples)
+        names = sorted({name for example in examples for name in apart(example.answer, self.separator)}, key=by_size)
+        if not names:
+            raise DataError(f"{self.path}: no picture to train on has a class in column '{self.label}'")
+        return names
+
+    def dataset(self, examples: Sequence[Example], names: Sequence[str], processor: ImageProcessor) -> Pictures:
+        if self.separator is None:
+            return super().dataset(examples, names, processor)
+        labels = many_hot([apart(example.answer, self.separator) for example in examples], names, [example.name for example in examples])
+        return LabelsDataset(examples[0].found.pictures.stored([example.row for example in examples]), labels, names, processor)

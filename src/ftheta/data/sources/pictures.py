@@ -13,7 +13,7 @@ import torch
 
 from ftheta.core.contract import Ports
 from ftheta.core.errors import DataError, suggest
-from ftheta.data.images import ImageDataset, picture_ports
+from ftheta.data.images import ImageDataset, Pictures, picture_ports
 from ftheta.data.kept import Kept
 from ftheta.data.pictures.found import Found
 from ftheta.data.pictures.reader import Role
@@ -61,7 +61,7 @@ class LabelledPictures(PictureSource):
     def names(self, examples: Sequence[Example]) -> list[str]:
         return sorted({example.answer for example in examples}, key=by_size)
 
-    def dataset(self, examples: Sequence[Example], names: Sequence[str], processor: ImageProcessor) -> ImageDataset:
+    def dataset(self, examples: Sequence[Example], names: Sequence[str], processor: ImageProcessor) -> Pictures:
         numbers = {name: number for number, name in enumerate(names)}
         for example in examples:
             if example.answer not in numbers:

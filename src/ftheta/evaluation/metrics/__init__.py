@@ -21,6 +21,7 @@ METRICS = Catalogue(
         "evidence": "ftheta.evaluation.metrics.evidence:Evidence",
         "exact_match": "ftheta.evaluation.metrics.matches:ExactMatch",
         "f1": "ftheta.evaluation.metrics.f1:F1",
+        "gaps": "ftheta.evaluation.metrics.gaps:Gaps",
         "generated": "ftheta.evaluation.metrics.images:Generated",
         "loss": "ftheta.evaluation.metrics.loss:MeanLoss",
         "mean_return": "ftheta.evaluation.metrics.control:MeanReturn",

@@ -16,9 +16,9 @@ from pydantic import Field
 from torch import Tensor
 
 from ftheta.architectures.architecture import call
+from ftheta.core.boxes import pairwise
 from ftheta.core.contract import PADDED
 from ftheta.core.errors import UsageError
-from ftheta.data.boxes import pairwise
 from ftheta.data.images import Pictures
 from ftheta.evaluation.metrics.labels import split_of
 from ftheta.evaluation.metrics.metric import Measurement, Metric, Result, Subject

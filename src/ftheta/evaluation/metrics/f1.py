@@ -2,6 +2,8 @@
 
     F1_k = 2·right_k / (guessed_k + there_k),    macro = mean of F1_k over the classes that are guessed or there,
     micro = 2·Σ right / Σ (guessed + there), which with one class an example is the accuracy
+
+Where an example may have several classes, those with a probability above one half are guessed.
 """
 
 from __future__ import annotations
@@ -11,11 +13,14 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
-from ftheta.evaluation.metrics.labels import answered
+from ftheta.architectures.architecture import ArchitectureConfig
+from ftheta.core.contract import Ports, check
+from ftheta.core.errors import UsageError
+from ftheta.evaluation.metrics.labels import answered, guessed
 from ftheta.evaluation.metrics.metric import Measurement, Metric, Result, Subject
 from ftheta.evaluation.statistics import Interval, mean_ratio, proportion, ratio
 from ftheta.objectives.classification import Classification
-from ftheta.objectives.objective import Objective
+from ftheta.objectives.multi_label import MultiLabel
 
 MOST_CLASSES = 30
 """More classes than these are not listed one by one."""
@@ -36,30 +41,36 @@ class F1(Metric):
     def needs(self) -> dict[str, str]:
         return {"logits": "logits * K"}
 
-    def objectives(self) -> tuple[Objective, ...]:
-        return (Classification(),)
+    def misfits(self, data: Ports, model: ArchitectureConfig) -> list[str]:
+        objective = MultiLabel() if "labels" in data.gives else Classification()
+        return super().misfits(data, model) + [f"evaluate: '{self.name}': {reason}" for reason in check(data, model.ports(), objective.needs())]
 
     def measure(self, subject: Subject) -> Result:
         logits, truth = answered(subject, "f1", self.batch)
         names = subject.model.processor.dump().get("labels", [])
-        return Result(measurements(logits.argmax(-1).numpy(), truth.numpy(), names, subject.seed))
+        return Result(measurements(guessed(logits, truth).numpy(), truth.numpy(), names, subject.seed))
 
 
 def measurements(guess: np.ndarray, truth: np.ndarray, names: list[str], seed: int) -> list[Measurement]:
-    """Macro, micro and every class, from classes (N,)."""
-    classes = np.union1d(guess, truth)
-    right = ((guess == truth) & (truth == classes[:, None])).astype(float)                   # (K, N)
-    below = (guess == classes[:, None]).astype(float) + (truth == classes[:, None])
+    """Macro, micro and every class, from classes (N,), or from which classes there are (N, K) bool."""
+    several = truth.ndim > 1
+    classes = np.flatnonzero((guess | truth).any(0)) if several else np.union1d(guess, truth)
+    if not len(classes):
+        raise UsageError("f1: no test example has a class, and none is guessed")
+    said, there = ((side[:, classes].T if several else side == classes[:, None]).astype(float) for side in (guess, truth))       # (K, N)
+    right, below = said * there, said + there
     each = [one_class(2 * right[k], below[k], seed) for k in range(len(classes))]
     found = mean_ratio(2 * right, below, seed)
     if not found.low < found.high:
         found = Interval(found.value, float(np.mean([e.low for e in each])), float(np.mean([e.high for e in each])), "mean of the classes' intervals")
-    hits = (guess == truth).astype(float)
-    micro = proportion(int(hits.sum()), len(hits))
+    if several:
+        micro, units = one_class(2 * right.sum(0), below.sum(0), seed), {"numerator": 2 * right.sum(0), "denominator": below.sum(0)}
+    else:
+        micro, units = proportion(int(right.sum()), len(truth)), {"value": right.sum(0)}
     n = len(truth)
     result = [
         Measurement("macro F1", found.value, max(0.0, found.low), min(1.0, found.high), n, "example", "higher", found.method, seed),
-        Measurement("micro F1", micro.value, micro.low, micro.high, n, "example", "higher", micro.method, seed, {"value": hits}),
+        Measurement("micro F1", micro.value, micro.low, micro.high, n, "example", "higher", micro.method, seed, units),
     ]
     for k, e in enumerate(each if len(classes) <= MOST_CLASSES else ()):
         name = names[classes[k]] if classes[k] < len(names) else str(classes[k])

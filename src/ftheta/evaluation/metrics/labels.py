@@ -30,13 +30,19 @@ def run_all(model: Model, dataset: Dataset, batch: int) -> list[tuple[Batch, Out
 
 
 def answered(subject: Subject, metric: str, batch: int) -> tuple[Tensor, Tensor]:
-    """Logits (N, K) and classes (N,) of the test examples, or of the nodes of the test mask."""
+    """Logits (N, K) and classes (N,) of the test examples, or of the nodes of the test mask; where an example may have several, which ones (N, K)."""
     logits, truth = [], []
     for examples, outputs in run_all(subject.model, split_of(subject, metric), batch):
-        counted = examples.get("mask", torch.ones_like(examples["label"], dtype=torch.bool))
+        answers = examples["labels"] if "labels" in examples else examples["label"]
+        counted = examples.get("mask", torch.ones(len(answers), dtype=torch.bool))
         logits.append(outputs["logits"][counted])
-        truth.append(examples["label"][counted])
+        truth.append(answers[counted])
     return torch.cat(logits), torch.cat(truth)
+
+
+def guessed(logits: Tensor, truth: Tensor) -> Tensor:
+    """The likeliest class (N,); where an example may have several, those that are likelier there than not (N, K)."""
+    return logits > 0 if truth.ndim > 1 else logits.argmax(-1)
 
 
 def split_of(subject: Subject, metric: str) -> Dataset:
@@ -46,7 +52,8 @@ def split_of(subject: Subject, metric: str) -> Dataset:
 
 
 class Accuracy(Metric):
-    """Share of test examples (or nodes of the test mask) whose likeliest class is the right one."""
+    """Share of test examples (or nodes of the test mask) whose likeliest class is the right one; where an example may have several, of those all of
+    whose classes are found, and no other."""
 
     kind: Literal["accuracy"] = "accuracy"
     batch: int = Field(default=256, gt=0)
@@ -57,7 +64,8 @@ class Accuracy(Metric):
 
     def measure(self, subject: Subject) -> Result:
         logits, truth = answered(subject, "accuracy", self.batch)
-        hits = (logits.argmax(-1) == truth).numpy()
+        right = guessed(logits, truth) == truth
+        hits = (right.all(1) if right.ndim > 1 else right).numpy()
         found = proportion(int(hits.sum()), len(hits))
         return Result([Measurement("accuracy", found.value, found.low, found.high, len(hits), "example", "higher", found.method, subject.seed, {"value": hits.astype(float)})])
 

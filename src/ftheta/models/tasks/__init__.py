@@ -12,6 +12,8 @@ TASKS = Catalogue(
         "image-segmentation": "ftheta.models.tasks.images:ImageSegmentation",
         "image-feature-extraction": "ftheta.models.tasks.images:ImageFeatureExtraction",
         "marked-token-classification": "ftheta.models.tasks.tokens:MarkedTokenClassification",
+        "multi-label-image-classification": "ftheta.models.tasks.images:MultiLabelImageClassification",
+        "multi-label-text-classification": "ftheta.models.tasks.sentences:MultiLabelTextClassification",
         "multiple-choice": "ftheta.models.tasks.choices:MultipleChoice",
         "node-classification": "ftheta.models.tasks.graphs:NodeClassification",
         "object-detection": "ftheta.models.tasks.detection:ObjectDetection",

@@ -17,7 +17,7 @@ from ftheta.core.errors import UsageError
 from ftheta.core.random import generator
 from ftheta.data.frame import Frame
 from ftheta.data.processors.image import ImageProcessor
-from ftheta.models.tasks.answers import Labelled, labelled
+from ftheta.models.tasks.answers import Labelled, SeveralLabels, labelled, several_labels
 from ftheta.models.tasks.task import O, Task
 
 
@@ -35,6 +35,8 @@ P = TypeVar("P", bound=Picture)
 
 class OfPictures(Task[P, O, ImageProcessor], ABC, Generic[P, O]):
     """What is in a picture."""
+
+    files = ("path",)
 
     def read(self, text: str) -> dict[str, Any]:
         return super().read(text) if text.lstrip().startswith(("{", "[")) else {"path": text}
@@ -55,12 +57,32 @@ class ImageClassification(OfPictures[Picture, Labelled]):
     name = "image-classification"
     input = Picture
     output = Labelled
-    files = ("path",)
 
     def run(self, inputs: Sequence[Picture]) -> list[Labelled]:
         return labelled(self.look(inputs)[0]["logits"], self.processor)
 
     def show(self, output: Labelled) -> str:
+        return output.line()
+
+
+class PictureOfSeveral(Picture):
+    """A picture, and how likely a class must be."""
+
+    least: float = Field(default=0.5, ge=0, le=1)
+    """The lowest probability of a class that is named."""
+
+
+class MultiLabelImageClassification(OfPictures[PictureOfSeveral, SeveralLabels]):
+    """Name all that is in a picture."""
+
+    name = "multi-label-image-classification"
+    input = PictureOfSeveral
+    output = SeveralLabels
+
+    def run(self, inputs: Sequence[PictureOfSeveral]) -> list[SeveralLabels]:
+        return several_labels(self.look(inputs)[0]["logits"], [picture.least for picture in inputs], self.processor)
+
+    def show(self, output: SeveralLabels) -> str:
         return output.line()
 
 

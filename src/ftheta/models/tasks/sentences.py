@@ -9,7 +9,7 @@ from pydantic import Field
 from torch.nn import functional as F
 
 from ftheta.core.config import Config
-from ftheta.models.tasks.answers import Labelled, labelled
+from ftheta.models.tasks.answers import Labelled, SeveralLabels, labelled, several_labels
 from ftheta.models.tasks.reading import ReadingTask
 
 
@@ -34,6 +34,28 @@ class TextClassification(ReadingTask[Text, Labelled]):
         return labelled(torch.stack([given["logits"] for given in found]), self.processor) if found else []
 
     def show(self, output: Labelled) -> str:
+        return output.line()
+
+
+class TextOfSeveral(Text):
+    """A text, or a pair of texts, and how likely a class must be."""
+
+    least: float = Field(default=0.5, ge=0, le=1)
+    """The lowest probability of a class that is named."""
+
+
+class MultiLabelTextClassification(ReadingTask[TextOfSeveral, SeveralLabels]):
+    """Name all the classes of a text or of a pair of texts."""
+
+    name = "multi-label-text-classification"
+    input = TextOfSeveral
+    output = SeveralLabels
+
+    def run(self, inputs: Sequence[TextOfSeveral]) -> list[SeveralLabels]:
+        found = self.outputs(self.frame([(item.text, item.second) for item in inputs]))
+        return several_labels(torch.stack([given["logits"] for given in found]), [item.least for item in inputs], self.processor) if found else []
+
+    def show(self, output: SeveralLabels) -> str:
         return output.line()
 
 
