@@ -11,10 +11,10 @@ from ftheta.architectures.architecture import ArchitectureConfig
 from ftheta.architectures.detector import DetectorConfig
 from ftheta.architectures.resnet import ResNetConfig
 from ftheta.core.errors import FolderError
-from ftheta.interop.huggingface.encoder_decoders import ACTIVATIONS, activation_of, pairs
+from ftheta.interop.huggingface.activations import ACTIVATIONS, activation_of
 from ftheta.interop.huggingface.pictures import classes_of, named_classes, refuse
 from ftheta.interop.huggingface.resnet import ResNet
-from ftheta.interop.mapping import Family, Line
+from ftheta.interop.mapping import Family, Line, pairs
 
 ATTENTION = {"query": "q_proj", "key": "k_proj", "value": "v_proj", "output": "out_proj"}
 LAYER = {

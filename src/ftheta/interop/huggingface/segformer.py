@@ -9,9 +9,9 @@ from ftheta.architectures.architecture import ArchitectureConfig
 from ftheta.architectures.convnet import ConvNetConfig
 from ftheta.architectures.segmenter import SegmenterConfig
 from ftheta.core.errors import FolderError
-from ftheta.interop.huggingface.encoder_decoders import ACTIVATIONS, activation_of, pairs
+from ftheta.interop.huggingface.activations import ACTIVATIONS, activation_of
 from ftheta.interop.huggingface.pictures import classes_of, named_classes, normed, refuse
-from ftheta.interop.mapping import Family, Line
+from ftheta.interop.mapping import Family, Line, pairs
 
 EPS = 1e-5
 """Of every norm, whatever `layer_norm_eps` says."""
