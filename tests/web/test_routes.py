@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
+import jsonschema
 import pytest
+from tests.serving.test_every_task import SUBJECTS
 
 from ftheta.core.errors import DataError, FolderError
 from ftheta.lifecycle.checking import alternatives, compatibility
@@ -17,12 +19,14 @@ from ftheta.lifecycle.plan import Plan
 from ftheta.lifecycle.recipe import load as load_recipe
 from ftheta.lifecycle.schema import recipe_schema
 from ftheta.models.folder import load
+from ftheta.models.model import Model
 from ftheta.training.events import read_lines
 from listening import get, post, send, started, until
 
 pytest.importorskip("uvicorn")
 
 from ftheta.serving.http.page import assets
+from ftheta.serving.http.served import Served
 from ftheta.serving.settings import Settings
 from ftheta.web.routes import add_routes
 from ftheta.web.runs import Runs
@@ -148,6 +152,11 @@ def test_a_run_that_cannot_begin_says_what_it_printed(here, folder):
     assert asked(here, "/ui/runs", {"name": "wrong", "recipe": "extends: digits-convnet\nobjective: next_token\n"})[0] == 200
     until(lambda: state(here, "wrong") == "failed", 60)
     assert "next_token" in asked(here, "/ui/runs/wrong")[1]["recipe"] and "the objective" in asked(here, "/ui/runs/wrong")[1]["printed"]
+    assert asked(here, "/ui/runs", {"name": "wrong", "recipe": "extends: nothing\n"})[0] == 200                # nothing came of it: it may be mended
+    until(lambda: state(here, "wrong") == "failed", 60)
+    assert "nothing" in asked(here, "/ui/runs/wrong")[1]["printed"] and "the objective" not in asked(here, "/ui/runs/wrong")[1]["printed"]
+    (folder / "mine.yaml").write_text("a recipe of somebody")
+    assert asked(here, "/ui/runs", {"name": "mine", "recipe": RECIPE})[0] == 400 and (folder / "mine.yaml").read_text() == "a recipe of somebody"
 
 
 def test_compare_is_compare(here, folder, tmp_path):
@@ -183,6 +192,29 @@ def test_check_says_every_problem_by_field(here):
     assert set(wrong) == {"train.optimizer.rate", "train.optimizer.bettas", "seed"} and "betas" in wrong["train.optimizer.bettas"]
     assert "line 1" in problems("a: [1")[""] and problems("- 1")[""] and problems("a: &a [*a]")[""] and problems("a: 2026-01-01")[""]
     assert asked(here, "/ui/check", {"recipe": "extends: digits-convnet\nobjective: next_token\n"})[1]["reasons"]
+
+
+BODIES = {
+    "nothing": b"", "no object": b"[]", "null": b"null", "half": b'{"recipe": ', "bytes": bytes(range(256)), "other field": b'{"recipe": "", "name": "a", "runs": [], "x": 1}',
+    "numbers": b'{"recipe": 1, "name": 2, "runs": 3}', "nan": b'{"recipe": NaN, "name": NaN, "runs": NaN}', "surrogate": b'{"recipe": "\\udfff", "name": "\\udfff"}',
+    "deep": b'{"recipe":' * 5_000, "long": b'{"name": "' + b"a" * 100_000 + b'"}',
+}
+
+
+@pytest.mark.parametrize("path", ["/ui/runs", "/ui/compare", "/ui/check", "/ui/plan", "/ui/models"])
+def test_bodies_that_are_none(here, folder, path):
+    before = sorted(folder.iterdir())
+    for body in BODIES.values():
+        status, found = post(here, path, body)
+        assert status in (400, 404) and set(found["error"]) == {"message", "type", "param", "code"}, body[:40]
+    assert post(here, path, b"{}", "Content-Type: text/plain\r\n")[0] == 415 and sorted(folder.iterdir()) == before
+
+
+def test_recipes_that_are_none(here):
+    for text in ("[" * 100_000, "\0", "a: !!python/object:os.system x", "\t- a", "&a " * 100, "a: &a [*a]", "? [1]\n: 2", "1: 2", "data: {source: {kind: digits}}"):
+        status, found = asked(here, "/ui/check", {"recipe": text})
+        assert status == 200 and found["problems"], text[:20]
+        assert asked(here, "/ui/plan", {"recipe": text})[0] == 400
 
 
 def test_alternatives_are_those_of_the_matrix():
@@ -247,3 +279,17 @@ def test_a_file_is_no_folder(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(FolderError, match="is not a folder"):
         ui(tmp_path / "file")
+
+
+@pytest.mark.parametrize("task", SUBJECTS)
+def test_every_task_can_be_asked_by_a_form(task):
+    """What a form is made of says what may be put into it."""
+    make, given = SUBJECTS[task]
+    architecture, processor = make()
+    for here in started([Served("it", Model(architecture, processor, task), Settings(together=2))], page=assets()):
+        (about,) = asked(here, "/ui/models")[1]
+        assert about["task"] == task and about["input"]["properties"] and about["output"]["properties"]
+        for item in given:
+            jsonschema.validate(item, about["input"])
+        assert set(about["files"]) <= about["input"]["properties"].keys()
+        assert about["known"].items() <= json.loads(json.dumps(processor.dump())).items()
