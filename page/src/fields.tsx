@@ -107,7 +107,7 @@ function Single({ schema, value, change, place, around, id }: Field & { id: stri
       id={id}
       class="mono"
       aria-invalid={wrong || broken}
-      placeholder={placeholder || "JSON"}
+      placeholder={placeholder || (ways(schema, around.root).some((way) => way.type === "array") ? "[ … ]" : "{ … }")}
       value={now}
       spellcheck={false}
       onBlur={() => !broken && setTyped(null)}
