@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from ftheta.lifecycle.recipe import parse_yaml, shipped
+from ftheta.web.recipes import recipe_named
 from listening import until
 
 pytest.importorskip("uvicorn")
@@ -113,6 +115,16 @@ def test_a_form_says_what_is_wrong_and_what_does_not_fit(seen):
     assert unfit.is_disabled() and fit.is_enabled() and "'tokens'" in unfit.get_attribute("title")
     page.locator("textarea.yaml").fill("format: 1\nname: [")
     playwright.expect(page.locator(".problems")).to_contain_text("line 2")
+
+
+def test_every_shipped_recipe_has_a_form_and_yaml_that_says_the_same(seen):
+    page = seen.page
+    page.goto(f"{seen.server.address}/#/build")
+    for name in shipped():
+        page.get_by_label("Start from").select_option(name)
+        playwright.expect(page.locator("textarea.yaml")).to_have_value(re.compile(f"^name: {re.escape(name)}$", re.MULTILINE))
+        assert parse_yaml(page.locator("textarea.yaml").input_value(), name) == recipe_named(name)
+        assert page.locator(".form .field").count() > 10
 
 
 def test_a_digit_is_learned_and_drawn(seen):
