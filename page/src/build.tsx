@@ -174,7 +174,7 @@ export function BuildView() {
                 <pre class="plan">{plan.shown}</pre>
               </>
             ) : (
-              <p class="muted">{planning && whole ? t("estimating") : t("noEstimate")}</p>
+              <p class="muted">{!whole ? t("noEstimate") : planning ? t("estimating") : "–"}</p>
             )}
           </div>
           <Trouble failed={failed} />
