@@ -21,7 +21,8 @@ import torch
 
 from benchmarks.common import Row, alternate, arguments, arm, publish, ratio
 from ftheta.architectures.decoder import DecoderConfig
-from ftheta.blocks.quantised import Quantisation, keep_in_few_bits
+from ftheta.blocks.few_bits import keep_all_in_few_bits
+from ftheta.blocks.quantised import Quantisation
 from ftheta.core.device import matmul_rate
 from ftheta.data.processors.text import TextProcessor
 from ftheta.data.tokenizers.trained import Bytes
@@ -67,7 +68,7 @@ def ours(kept: str, depth: int, most: int) -> dict[str, Any]:
     """One text in this precision."""
     model = model_of(depth)
     if kept == "int8":
-        keep_in_few_bits(model.architecture, Quantisation(bits=8))
+        keep_all_in_few_bits(model.architecture, Quantisation(bits=8))
     model.compute_in("float32" if kept == "float32" else "bfloat16")
 
     def write() -> list[int]:

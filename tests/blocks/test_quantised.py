@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from ftheta.blocks.linear import Linear
-from ftheta.blocks.quantised import NF4, Quantisation, QuantisedLinear
+from ftheta.blocks.quantised import NF4, Quantisation, QuantisedLinear, whole_products
 from ftheta.core.errors import ConfigError
 
 PUBLISHED = """-1.0 -0.6961928009986877 -0.5250730514526367 -0.39491748809814453 -0.28444138169288635 -0.18477343022823334 -0.09105003625154495 0.0
@@ -90,17 +90,33 @@ def test_settings_that_do_not_go_together() -> None:
         Quantisation.parse({"bits": 8, "double": True})
 
 
-@pytest.mark.parametrize("rows", [1, 4, 5])
-@pytest.mark.parametrize("bias", [True, False])
-def test_few_rows_in_bfloat16_are_multiplied_as_whole_numbers(rows: int, bias: bool) -> None:
+@torch.no_grad()
+@pytest.mark.parametrize("rows", [1, 4, 70])
+@pytest.mark.parametrize(("inputs", "outputs", "bias"), [(96, 40, True), (96, 40, False), (33, 7, True), (1, 1, False)])
+def test_products_in_bfloat16_are_those_of_whole_numbers(rows: int, inputs: int, outputs: int, bias: bool) -> None:
+    """No weight is rounded, and a row gives what it gives alone, to the last bit."""
     torch.manual_seed(3)
-    plain = Linear(96, 40, bias=bias)
+    plain = Linear(inputs, outputs, bias=bias)
     part = QuantisedLinear(plain, Quantisation(bits=8))
-    x = torch.randn(rows, 1, 96).bfloat16()
-    expected = torch.nn.functional.linear(x.double(), part.weight.double(), None if part.bias is None else part.bias.double())
-    with torch.no_grad():
-        found = part(x)
-    assert found.dtype == torch.bfloat16 and found.shape == (rows, 1, 40)
-    assert float((found - expected).abs().max()) < 0.02 * float(expected.abs().max())
-    if rows <= 4:                                                                          # only the sums and the result are rounded, no weight
-        assert float((found - expected).norm() / expected.norm()) < 0.004
+    x = torch.randn(rows, 1, inputs).bfloat16()
+    x[0, 0, 0] = 30.0                                                                      # one value far from the others
+    products = torch.nn.functional.linear(x.double(), part.weight.double())
+    expected = products if part.bias is None else products + part.bias.double()
+    found, exact = part(x), whole_products(x, *part.parts())
+    assert found.dtype == torch.bfloat16 and found.shape == (rows, 1, outputs)
+    assert float((found - expected).norm() / expected.norm()) < 0.003                      # only the result is rounded: by 2⁻⁹ at most
+    step = x.double().abs().amax(-1, keepdim=True) / (127 * 254)
+    assert bool(((exact - products).abs() <= step * part.weight.double().abs().sum(1) + 1e-6 * products.abs()).all())
+    for row in range(rows):
+        assert torch.equal(whole_products(x[row : row + 1], *part.parts())[0], exact[row])
+
+
+@torch.no_grad()
+def test_rows_that_are_no_numbers_or_nothing() -> None:
+    part = QuantisedLinear(linear(), Quantisation(bits=8))
+    assert part.bias is not None
+    x = torch.zeros(4, 30, dtype=torch.bfloat16)
+    x[1, 0], x[2, 3] = torch.nan, torch.inf
+    found = part(x)
+    assert torch.equal(found[0], found[3]) and torch.equal(found[0], part.bias.bfloat16())
+    assert bool(found[1].isnan().all()) and bool(found[2].isnan().all())

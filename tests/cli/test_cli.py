@@ -10,14 +10,25 @@ import time
 import pytest
 from tests.tiny import language, write_texts
 
+import forked
+
 FTHETA = [sys.executable, "-c", "from ftheta.cli import main; main()"]
 
 
-def ftheta(*arguments, cwd, code=0, stdin=None):
-    done = subprocess.run([*FTHETA, *map(str, arguments)], cwd=cwd, capture_output=True, text=True, input=stdin, env={**os.environ, "OMP_NUM_THREADS": "1"})
-    assert done.returncode == code, done.stdout + done.stderr
-    assert "Traceback" not in done.stderr
-    return done.stdout + done.stderr
+@pytest.fixture(scope="module")
+def ftheta():
+    """The command in a process of its own, which says what it printed."""
+    environment: dict[str, str] = {}
+
+    def carried_out(*arguments, cwd, code=0, stdin=""):
+        done = subprocess.run(["ftheta", *map(str, arguments)], cwd=cwd, capture_output=True, text=True, input=stdin, env=environment)
+        assert done.returncode == code, done.stdout + done.stderr
+        assert "Traceback" not in done.stderr
+        return done.stdout + done.stderr
+
+    for found in forked.commands():
+        environment.update(found)
+        yield carried_out
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +40,7 @@ def place(tmp_path_factory):
     return folder
 
 
-def test_a_run_from_start_to_use(place):
+def test_a_run_from_start_to_use(place, ftheta):
     shown = ftheta("run", "tiny.yaml", cwd=place)
     assert "bits per byte: " in shown and "95 % interval" in shown and "ftheta generate runs/tiny-language/model" in shown
     assert "is done" in ftheta("run", "tiny.yaml", cwd=place)
@@ -80,11 +91,11 @@ def test_a_run_from_start_to_use(place):
         (["run"], 2, "Missing argument"),
     ],
 )
-def test_mistakes_get_one_clear_message(place, arguments, code, message):
+def test_mistakes_get_one_clear_message(place, ftheta, arguments, code, message):
     assert message in ftheta(*arguments, cwd=place, code=code)
 
 
-def test_yaml_mistakes_name_the_line(place):
+def test_yaml_mistakes_name_the_line(place, ftheta):
     (place / "twice.yaml").write_text("format: 1\nname: a\nname: b\n")
     assert "line 3" in ftheta("run", "twice.yaml", cwd=place, code=2)
     (place / "list.yaml").write_text("- 1\n")
@@ -93,7 +104,7 @@ def test_yaml_mistakes_name_the_line(place):
     assert "not UTF-8 at byte 6" in ftheta("run", "latin.yaml", cwd=place, code=2)
 
 
-def test_a_folder_that_cannot_be_a_run_folder(place):
+def test_a_folder_that_cannot_be_a_run_folder(place, ftheta):
     (place / "file").write_text("x")
     assert "cannot be written" in ftheta("run", "tiny.yaml", "--out", "file", cwd=place, code=1)
 

@@ -4,7 +4,7 @@ A fenced block marked `sh` or `python` is run, `yaml` that begins with `format:`
 A comment `<!-- test: ... -->` on the line before a block, or anywhere for the whole page, says more:
 
     needs NAME     the page's folder starts with runs/NAME, as a short `ftheta run NAME` leaves it (whole page)
-    data NAME      needs the data set NAME: run only where FTHETA_MIRROR is set, in a folder of its own
+    data NAME      needs the data set NAME: run by `make test-all` and in CI only, where FTHETA_MIRROR is set, in a folder of its own
     slow           run by `make test-all` only, in a folder of its own
     exact          (before `text`) the output of the block above it, to the letter
 """

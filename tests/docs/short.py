@@ -11,12 +11,14 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import ftheta
 from ftheta.architectures import ARCHITECTURES
 from ftheta.core.config import merge
 from ftheta.core.errors import FthetaError
 from ftheta.lifecycle.recipe import load
 from ftheta.training.config import BUDGETS
 
+REAL_RUN = ftheta.run
 FEW = {"limit": 4, "prompts": 4}
 """Test examples of metrics that write texts."""
 TEXT: dict[str, dict[str, Any]] = {
@@ -59,3 +61,15 @@ def flat(changes: Mapping[str, Any], path: str = "") -> list[str]:
         place = f"{path}.{key}" if path else key
         found += flat(value, place) if isinstance(value, Mapping) else [f"{place}={json.dumps(value)}"]
     return found
+
+
+def change(program: str, arguments: list[str]) -> list[str]:
+    """What forked/server.py carries out instead."""
+    ftheta.run = shortened_run
+    return short_arguments(arguments) if program == "ftheta" else arguments
+
+
+def shortened_run(recipe: Any, *, changes: Any = (), **others: Any) -> Any:
+    """`ftheta.run` with the tests' budget."""
+    budget = short(recipe, changes)
+    return REAL_RUN(recipe, changes=merge(changes, budget) if isinstance(changes, dict) else [*changes, *flat(budget)], **others)

@@ -10,14 +10,13 @@ import os
 import re
 import shutil
 import subprocess
-import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from ruamel.yaml import YAML
 
+import forked
 from ftheta.lifecycle.recipe import load
 
 from .pages import ROOT, Snippet, name, needs, pages, snippets
@@ -29,21 +28,8 @@ SECONDS = 300
 
 @pytest.fixture(scope="module")
 def commands() -> Iterator[dict[str, str]]:
-    """An environment whose PATH has `ftheta` and `python` that start in milliseconds."""
-    with tempfile.TemporaryDirectory(prefix="ftheta-docs-") as folder:
-        place, bin_ = Path(folder) / "socket", Path(folder) / "bin"
-        bin_.mkdir()
-        for program in ("ftheta", "python"):
-            (bin_ / program).write_text(f'#!/bin/sh\nexec "{sys.executable}" -I -S "{HERE / "client.py"}" {program} "$@"\n')
-            (bin_ / program).chmod(0o755)
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "COLUMNS": "120", "TERM": "dumb"}
-        server = subprocess.Popen([sys.executable, HERE / "server.py", place], stdout=subprocess.PIPE, env=environment, text=True)
-        try:
-            assert server.stdout is not None and server.stdout.readline() == "ready\n"
-            yield {**environment, "PATH": f"{bin_}:{Path(sys.executable).parent}:{os.environ['PATH']}", "FTHETA_DOCS_SERVER": str(place)}
-        finally:
-            server.kill()
-            server.wait()
+    """An environment whose PATH has `ftheta` and `python`, which make runs short."""
+    yield from forked.commands(HERE / "short.py")
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +89,7 @@ def cases() -> Iterator[object]:
         for kind in ("quick", "data", "slow"):
             mine = [snippet for snippet in found if snippet.kind == kind]
             if mine:
-                yield pytest.param(page, mine, id=f"{name(page)}-{kind}", marks=[pytest.mark.slow] if kind == "slow" else [])
+                yield pytest.param(page, mine, id=f"{name(page)}-{kind}", marks=[pytest.mark.slow] if kind != "quick" else [])
 
 
 @pytest.mark.parametrize(("page", "mine"), cases())

@@ -215,8 +215,7 @@ def test_who_waits_builds_it_if_the_first_dies(texts: Path, golden: dict[str, by
     assert kept(home) == golden and not leftovers(home)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize(("number", "workers"), [(signal.SIGTERM, 2), (signal.SIGINT, 1)])
 def test_a_signal_ends_all_processes_and_the_run_can_be_continued(number: signal.Signals, workers: int, texts: Path, golden: dict[str, bytes], tmp_path: Path) -> None:
     home, there = tmp_path / "home", tmp_path / "there"
     held = HELD.format(there=there)

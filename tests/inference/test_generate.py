@@ -120,7 +120,7 @@ def test_guessing_ahead_changes_nothing(name, monkeypatch):
 def test_a_draft_changes_nothing(name, drafted):
     model = made(MODELS[name])
     guessing = model if drafted == "same" else made(MODELS[drafted], seed=1)
-    for prompt, temperature in itertools.product(PROMPTS, (0.0, 0.7)):
+    for prompt, temperature in zip(PROMPTS[:3], (0.0, 0.7, 0.0), strict=True):
         asked = {"prompt": prompt, "most": 60, "temperature": temperature, "seed": 2, "bias": {97: 2.0, 98: 2.0}}     # beyond the 48 tokens it looks at
         plain = "".join(model.stream(asked))
         guessed = "".join(model.draft(guessing, 3).stream(asked))

@@ -220,7 +220,7 @@ def test_what_they_have_no_name_for_is_not_exported() -> None:
     changes: list[dict[str, Any]] = [
         {"norm_place": "before"}, {"tie": False}, {"softcap": 5.0}, {"embed_norm": False}, {"head": "linear"}, {"head": None}, {"segments": 0},
         {"positions": "rotary"}, {"norm": "rmsnorm"}, {"mixer": {"kind": "attention", "heads": 3, "causal": False}}, {"value_embed": True},
-        {"feedforward": {"kind": "mlp", "bias": True, "activation": "relu2"}}, {"embed_dim": 20},
+        {"feedforward": {"kind": "gated", "bias": True}}, {"embed_dim": 20},
     ]
     for change in changes:
         assert family.export_config(config.replace(**change)) is None, change

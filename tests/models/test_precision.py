@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
 from ftheta.architectures import ARCHITECTURES
-from ftheta.blocks.quantised import Quantisation, keep_in_few_bits
+from ftheta.blocks.few_bits import keep_in_few_bits
+from ftheta.blocks.quantised import Quantisation
 from ftheta.core.errors import UsageError
 from ftheta.data.processors.text import TextProcessor
 from ftheta.data.tokenizers.trained import Bytes
+from ftheta.export import FORMATS
+from ftheta.models.folder import load, save
 from ftheta.models.model import Model
 from tiny import GPT2, LLAMA
 
@@ -49,6 +54,19 @@ def test_eight_bits_in_bfloat16_write_what_the_weights_they_stand_for_write() ->
     tokens = torch.tensor([[5]])
     few = model.compute_in("bfloat16").architecture(tokens=tokens)["hidden"].float()
     assert float((few - plain.architecture(tokens=tokens)["hidden"]).norm() / few.norm()) < 0.02
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("precision", ["int8", "int4"])
+def test_few_bits_are_those_of_the_export(precision: str, tmp_path: Path) -> None:
+    model = made(LLAMA)
+    kept = FORMATS.load(f"safetensors-{precision}")(precision).quantised(model)
+    exported = load(save(kept, tmp_path / "few")).compute_in("bfloat16")
+    tokens = torch.randint(260, (2, 12), generator=torch.Generator().manual_seed(1))
+    before = model.architecture(tokens=tokens)["hidden"]
+    after = model.compute_in(precision).architecture(tokens=tokens)["hidden"]
+    assert torch.equal(after, exported.architecture(tokens=tokens)["hidden"])
+    assert 0 < float((after - before).norm() / before.norm()) < {"int8": 0.03, "int4": 0.3}[precision]
 
 
 @torch.no_grad()

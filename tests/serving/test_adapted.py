@@ -11,8 +11,8 @@ from ftheta.models.adapters import PREFIX, Adapter, save_adapter
 from ftheta.models.folder import load, save
 from ftheta.models.model import Model
 from ftheta.serving.engine import Engine
+from ftheta.serving.http.order import attach
 from ftheta.serving.http.served import Served
-from ftheta.serving.http.server import attach
 from ftheta.serving.settings import Settings
 from listening import started
 from served import MODELS, TEXTS, engine_of, made

@@ -2,6 +2,7 @@
 
 import random
 
+import pytest
 import torch
 
 from ftheta.architectures.decoder import DecoderConfig
@@ -35,13 +36,17 @@ def write(engine: Engine, lengths: list[int], most: int) -> None:
     engine.finish()
 
 
-def test_no_more_than_was_said():
-    opened = model()
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", "int8", "int4"])
+def test_no_more_than_was_said(precision):
+    opened = model().compute_in(precision)
+    lengths = [5, 300, 500, 20, 500, 500, 450, 500, 500, 5, 400, 500]
     write(Engine(opened, Settings(memory=40 << 20, chunk=32, together=2)), [40, 40], 3)       # what the libraries take when they are first used
+    if precision != "float32":                                                            # and when they compile a kernel for a shape
+        write(Engine(opened, Settings(memory=64 << 20, chunk=256, together=8)), lengths, 4)
     before = PeakMemory(torch.device("cpu"))
     engine = Engine(opened, Settings(memory=64 << 20, chunk=256, together=8))
-    pool = 2 * 2 * 64 * engine.capacity.tokens * 4
-    write(engine, [5, 300, 500, 20, 500, 500, 450, 500, 500, 5, 400, 500], 4)
+    pool = 2 * 2 * 64 * engine.capacity.tokens * opened.architecture.compute_dtype.itemsize
+    write(engine, lengths, 4)
     taken = before.bytes()
     if taken is not None:
         assert pool < taken < engine.capacity.bytes <= 64 << 20

@@ -314,14 +314,16 @@ def test_an_answer_that_takes_too_long():
         assert status == 504 and found["error"]["code"] == "deadline"
 
 
-def test_the_command_serves_until_it_is_told_to_stop(tmp_path):
+@pytest.mark.parametrize("options", [["--precision", "int8"], ["--draft", "tiny/model", "--ahead", "2"]], ids=["int8", "draft"])
+def test_the_command_serves_until_it_is_told_to_stop(tmp_path, monkeypatch, options):
     """An answer under way when SIGTERM comes is written to its end."""
     model = made("llama")
     save(model, tmp_path / "tiny" / "model")
+    monkeypatch.chdir(tmp_path)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "-c", "import ftheta.cli; ftheta.cli.main()", "serve", str(tmp_path / "tiny" / "model"), "--port", str(port)]
+    command = [sys.executable, "-c", "import ftheta.cli; ftheta.cli.main()", "serve", str(tmp_path / "tiny" / "model"), "--port", str(port), *options]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None
@@ -329,8 +331,11 @@ def test_the_command_serves_until_it_is_told_to_stop(tmp_path):
         client = openai.OpenAI(base_url=f"http://127.0.0.1:{port}/v1", api_key="any", max_retries=20, timeout=60)
         pieces = iter(client.completions.create(model="tiny", prompt="a", max_tokens=150, seed=1, logit_bias=ENDLESS, stream=True))
         text = next(pieces).choices[0].text
+        figures = dict(line.rsplit(" ", 1) for line in get(SimpleNamespace(port=port), "/metrics")[1].splitlines() if not line.startswith("#"))
+        assert (int(figures['ftheta_guesses_right_total{model="tiny"}']) > 0) == ("--draft" in options)
         process.send_signal(signal.SIGTERM)
         text += "".join(piece.choices[0].text for piece in pieces)
+        model.compute_in("int8" if "int8" in options else "float32")
         expected = model.predict({"prompt": "a", "most": 150, "seed": 1, "temperature": 1.0, "top_p": 1.0, "bias": ENDLESS})
         assert text == expected.text and process.wait(60) in (0, -signal.SIGTERM)
     finally:

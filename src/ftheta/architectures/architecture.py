@@ -51,9 +51,9 @@ class Architecture(nn.Module, ABC):
         return self.config.ports().sizes.get("T")
 
     def theta(self) -> dict[str, Tensor]:
-        """θ: every parameter and saved buffer once, by name (tied parameters under their first name)."""
+        """θ: every parameter and saved buffer once, by name (tied ones under their first name)."""
         saved = self.state_dict(keep_vars=True)
-        first = {id(parameter): name for name, parameter in self.named_parameters()}
+        first = {id(value): name for name, value in (*self.named_parameters(), *self.named_buffers())}
         return {name: value.detach() for name, value in saved.items() if first.get(id(value), name) == name}
 
     @torch.no_grad()

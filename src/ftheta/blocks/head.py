@@ -20,6 +20,7 @@ from torch.utils.checkpoint import checkpoint
 from ftheta.blocks.feedforward import ActivationName, activate
 from ftheta.blocks.linear import Linear
 from ftheta.blocks.norm import Eps, LayerNorm
+from ftheta.blocks.quantised import QuantisedTable
 
 
 class Head(nn.Module):
@@ -37,16 +38,34 @@ class Head(nn.Module):
         self.factor = dim**-0.5 if shrink else 1.0
         self.tied = weight is not None
         self.weight: Tensor = nn.Parameter(torch.empty(vocab, dim)) if weight is None else weight
+        self.kept: QuantisedTable | None = None
+        """The table in 8 bits, from when it is kept so; then there is no other."""
         self.bias = nn.Parameter(torch.zeros(vocab)) if bias else None
         self.softcap = softcap
+
+    def keep(self, table: QuantisedTable) -> None:
+        """Make logits with this table, which nothing can be learned of, from now on."""
+        del self.weight
+        self.kept = table
+
+    def table(self, dtype: torch.dtype) -> Tensor:
+        """What hidden states are multiplied with (V, D)."""
+        return (self.weight if self.kept is None else self.kept.weight).to(dtype)
+
+    def affine(self, hidden: Tensor) -> Tensor:
+        """h Wᵀ + b: (..., D) → (..., V)"""
+        bias = None if self.bias is None else self.bias.to(hidden.dtype)
+        if self.kept is None:
+            return F.linear(hidden, self.weight.to(hidden.dtype), bias)
+        products = self.kept.product(hidden)
+        return products if bias is None else products + bias
 
     def change(self, hidden: Tensor) -> Tensor:
         """What is done to hidden states (..., D) before they meet the table: nothing, or they are made smaller."""
         return hidden if self.factor == 1.0 else hidden * self.factor
 
     def forward(self, hidden: Tensor) -> Tensor:
-        hidden = self.change(hidden)
-        logits = F.linear(hidden, self.weight.to(hidden.dtype), None if self.bias is None else self.bias.to(hidden.dtype))
+        logits = self.affine(self.change(hidden))
         logits = logits if logits.dtype == torch.float64 else logits.float()
         return logits if self.softcap is None else self.softcap * torch.tanh(logits / self.softcap)
 
@@ -58,7 +77,7 @@ class Head(nn.Module):
         if weights is None:
             weights = torch.ones(len(targets), device=targets.device)
         hidden = self.change(hidden)
-        weight, bias = self.weight.to(hidden.dtype), None if self.bias is None else self.bias.to(hidden.dtype)
+        weight, bias = self.table(hidden.dtype), None if self.bias is None else self.bias.to(hidden.dtype)
         result = LinearCrossEntropy.apply(hidden, weight, bias, targets, weights, self.softcap, chunk, smoothing)
         assert isinstance(result, Tensor)
         return result

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 import ftheta
-from ftheta.cli.arguments import AcceptOption
+from ftheta.cli.arguments import AcceptOption, PrecisionOption
 
 
 def serve(
@@ -20,6 +20,10 @@ def serve(
     together: Annotated[int, typer.Option(min=1, help="Sequences written at a time.")] = 32,
     queue: Annotated[int, typer.Option(min=0, help="Sequences that wait at most; further ones are refused.")] = 256,
     adapter: Annotated[list[str], typer.Option(metavar="MODEL:NAME=DIR", help="A PEFT folder that answers as MODEL:NAME; may be given several times.")] = [],  # noqa: B006
+    draft: Annotated[str | None, typer.Option(metavar="DIR", help="A smaller model with the same tokenizer that guesses ahead: the same texts, sooner.")] = None,
+    ahead: Annotated[int, typer.Option(min=1, help="With --draft: tokens guessed before each look of the larger model.")] = 4,
+    precision: PrecisionOption = "float32",
+    apart: Annotated[bool, typer.Option("--apart", help="Models in a process of their own, which is started again when it dies.")] = False,
     accept: AcceptOption = None,
 ) -> None:
     """Serve models over HTTP: OpenAI's routes, every task, health and figures.
@@ -27,4 +31,4 @@ def serve(
     Example: ftheta serve runs/python-lm/model
     """
     fields = {"memory": None if memory is None else memory << 20, "together": together, "queue": queue}
-    ftheta.serve(models, host=host, port=port, key=key, hosts=name, settings=fields, accept=accept, adapters=adapter)
+    ftheta.serve(models, host=host, port=port, key=key, hosts=name, settings=fields, accept=accept, adapters=adapter, precision=precision, draft=draft, ahead=ahead, apart=apart)

@@ -1,4 +1,5 @@
-"""A model folder whose linear maps are kept in 8 or 4 bits (`blocks/quantised.py`); embeddings, norms and the head stay as they are. This package opens it."""
+"""A model folder whose linear maps are kept in 8 or 4 bits (`blocks/quantised.py`); the table of a vocabulary that logits are made with in 8; norms and other
+embeddings stay as they are. This package opens it."""
 
 from __future__ import annotations
 
@@ -6,8 +7,9 @@ import copy
 from pathlib import Path
 from typing import ClassVar
 
+from ftheta.blocks.few_bits import few_bits, keep_all_in_few_bits, tables
 from ftheta.blocks.linear import Linear
-from ftheta.blocks.quantised import Quantisation, QuantisedLinear, few_bits, keep_in_few_bits
+from ftheta.blocks.quantised import Quantisation, QuantisedLinear, QuantisedTable
 from ftheta.core.atomic import Attempt
 from ftheta.export.format import Consumer, Format, Ours
 from ftheta.models.folder import load, write_model
@@ -28,7 +30,7 @@ class FewBits(Format):
 
     def quantised(self, model: Model) -> Model:
         architecture = copy.deepcopy(model.architecture)
-        keep_in_few_bits(architecture, self.how)
+        keep_all_in_few_bits(architecture, self.how)
         return Model(architecture, model.processor, model.task.name, model.provenance, model.place)
 
     def expected(self, model: Model) -> Model:
@@ -37,6 +39,8 @@ class FewBits(Format):
         for part in architecture.modules():
             if type(part) is Linear:
                 part.weight.data.copy_(QuantisedLinear(part, self.how).weight)
+        for head in tables(architecture).values():
+            head.weight.data.copy_(QuantisedTable(head.weight).weight)
         return Model(architecture, model.processor, model.task.name, model.provenance, model.place)
 
     def write(self, model: Model, attempt: Attempt) -> None:

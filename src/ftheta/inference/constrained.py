@@ -18,19 +18,21 @@ from ftheta.core.errors import MissingExtraError, UsageError
 
 
 def form(
-    tokenizer: Tokenizer, end: int | None, *, regex: str | None = None, schema: Mapping[str, Any] | None = None,
+    tokenizer: Tokenizer, end: int | None, *, regex: str | None = None, schema: Mapping[str, Any] | None = None, lark: str | None = None,
 ) -> Callable[[Sequence[int]], Sequence[int]]:
-    """New tokens → the tokens that may come next, `end` among them where the text is complete.
+    """New tokens → the tokens that may come next, `end` among them where the text is complete; `lark` is a call of a tool, as `Calling.grammar` gives it.
 
-    Raises UsageError for an expression or schema that cannot be read, MissingExtraError without llguidance.
+    Raises UsageError for an expression, schema or tool that cannot be read, MissingExtraError without llguidance.
     """
     llguidance = library()
     if end is None:
-        raise UsageError("regex, json_schema: this model has no token that ends a text, so it cannot say that the form is complete")
-    field = "regex" if regex is not None else "json_schema"
+        raise UsageError("regex, json_schema, must_call: this model has no token that ends a text, so it cannot say that the form is complete")
+    field = "regex" if regex is not None else "json_schema" if lark is None else "must_call"
     try:
         if regex is not None:
             grammar = llguidance.LLMatcher.grammar_from_regex(regex)
+        elif lark is not None:
+            grammar = llguidance.LLMatcher.grammar_from_lark(lark)
         else:
             grammar = llguidance.LLMatcher.grammar_from_json_schema(json.dumps(schema), overrides={"whitespace_flexible": False})
         matcher = llguidance.LLMatcher(known_tokens(tokenizer.to_str(), end), grammar)

@@ -18,7 +18,7 @@ from ftheta.architectures.architecture import Architecture
 from ftheta.inference.memory import Memory
 from ftheta.inference.request import Request
 from ftheta.inference.sampling import NEVER, adjusted, choose, without
-from ftheta.inference.speculative import Draft, lookup
+from ftheta.inference.speculative import Draft, lookup, room_ahead
 
 
 class Generation:
@@ -88,9 +88,7 @@ class Generation:
     def guess(self) -> list[int]:
         """What may come next of a sequence by itself."""
         request = self.live[0]
-        most = request.most - len(request.new) - 1
-        if self.longest is not None:
-            most = min(most, self.longest - len(request.window))
+        most = room_ahead(request, self.longest)
         if len(self.live) > 1 or most < 1:
             return []
         if request.lookup and (found := lookup([*request.prompt, *request.new], min(request.lookup, most))):

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from torch import Tensor
+
 from ftheta.architectures.architecture import Architecture
 from ftheta.inference.memory import Memory
 from ftheta.inference.request import Request
@@ -31,6 +33,18 @@ def lookup(seen: Sequence[int], most: int) -> list[int]:
     return []
 
 
+def propose(request: Request, logits: Tensor, found: Sequence[int], end: int | None, banned: Sequence[int]) -> int:
+    """The token after those found so far that a request would choose from a draft's logits (V,)."""
+    logits = adjusted(without(logits, banned) if banned else logits, request.sampling, request.prompt, [*request.new, *found], end)
+    return choose(logits, request.sampling, len(request.new) + len(found), request.sample)
+
+
+def room_ahead(request: Request, longest: int | None) -> int:
+    """How many tokens it is of use to guess: one more is chosen with them, and a model looks at `longest`."""
+    most = request.most - len(request.new) - 1
+    return most if longest is None else min(most, longest - len(request.window))
+
+
 class Draft:
     """A smaller model that writes ahead of a larger one; `longest` is how many tokens it can look at (None: any number)."""
 
@@ -46,9 +60,7 @@ class Draft:
 
     def guess(self, request: Request, most: int, end: int | None, banned: Sequence[int]) -> list[int]:
         """At most so many tokens, chosen as the request's would be."""
-        most = min(most, self.ahead)
-        if self.longest is not None:
-            most = min(most, self.longest - len(request.window))
+        most = min(most, self.ahead, room_ahead(request, self.longest))
         if most < 1:
             return []
         row = self.catch_up(request.window)
@@ -57,9 +69,7 @@ class Draft:
         while True:
             logits = self.memory.read([row], 1, sources)[0, 0]
             self.known += row
-            logits = adjusted(without(logits, banned) if banned else logits, request.sampling, request.prompt, [*request.new, *found], end)
-            token = choose(logits, request.sampling, len(request.new) + len(found), request.sample)
-            if token == end:
+            if (token := propose(request, logits, found, end, banned)) == end:
                 return found
             found.append(token)
             if len(found) == most:

@@ -43,6 +43,11 @@ class Family(ABC):
         return dict(values)
 
 
+def pairs(names: Mapping[str, str], *parts: str) -> list[Line]:
+    """Lines of modules with these parameters."""
+    return [Line((f"{ours}.{part}",), f"{theirs}.{part}") for ours, theirs in names.items() for part in parts]
+
+
 def numbered(lines: Sequence[Line], depth: int) -> list[Line]:
     """Lines that mention `{i}`, once for every layer; the others once."""
     found: list[Line] = []

@@ -14,7 +14,8 @@ import torch
 
 from ftheta.architectures import ARCHITECTURES
 from ftheta.architectures.architecture import Architecture, ArchitectureConfig, Estimator
-from ftheta.blocks.quantised import Quantisation, few_bits, keep_in_few_bits
+from ftheta.blocks.few_bits import few_bits, keep_in_few_bits
+from ftheta.blocks.quantised import Quantisation
 from ftheta.core import tensors as tensor_files
 from ftheta.core.atomic import Attempt, commit, digest_file, verify
 from ftheta.core.config import Slot

@@ -6,9 +6,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
+import torch
 from torch import nn
 
 from ftheta.architectures.architecture import Architecture
+from ftheta.blocks.few_bits import keep_all_in_few_bits
+from ftheta.blocks.quantised import Quantisation
 from ftheta.core.errors import UsageError, suggest
 from ftheta.data.processors.processor import Processor
 from ftheta.models.adapters import Adapters, read_adapter
@@ -16,6 +19,9 @@ from ftheta.models.tasks import TASKS
 from ftheta.models.tasks.task import Task
 from ftheta.models.tasks.text import Prompt, TextGeneration, Writing
 from ftheta.training.precision import TYPES
+
+KEPT = {"int8": Quantisation(bits=8), "int4": Quantisation(bits=4)}
+"""How linear maps are kept, by what a model computes in; tables of a vocabulary have 8 bits."""
 
 
 class Model:
@@ -57,16 +63,20 @@ class Model:
         return self
 
     def compute_in(self, precision: str) -> Self:
-        """Compute in `float32` or `bfloat16` from now on, with the weights of maps and embeddings kept in it, so that nothing is cast at every use.
+        """Compute in `float32` or `bfloat16` from now on, with the weights of maps and embeddings kept in it, so that nothing is cast at every use; or in
+        bfloat16 with linear maps kept in 8 or 4 bits (`int8`, `int4`), as the exports of these names keep them.
 
-        For use, not for saving: weights are rounded to bfloat16. Raises UsageError for another name.
+        For use, not for saving: weights are rounded. Raises UsageError for another name.
         """
-        if precision not in TYPES:
-            raise UsageError(f"precision: '{precision}' is none{suggest(precision, TYPES, 'precisions')}")
+        if precision not in (*TYPES, *KEPT):
+            raise UsageError(f"precision: '{precision}' is none{suggest(precision, [*TYPES, *KEPT], 'precisions')}")
+        if precision in KEPT:
+            keep_all_in_few_bits(self.architecture, KEPT[precision])
+        computed = TYPES.get(precision, torch.bfloat16)
         for part in self.architecture.modules():
             if isinstance(part, nn.Linear | nn.Conv2d | nn.Embedding):
-                part.to(TYPES[precision])
-        self.architecture.compute_dtype = TYPES[precision]
+                part.to(computed)
+        self.architecture.compute_dtype = computed
         return self
 
     def used_for(self, task: str) -> Model:

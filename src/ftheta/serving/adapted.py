@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from ftheta.architectures.decoder import Decoder
 from ftheta.blocks.linear import Linear
 from ftheta.blocks.moe import MoE
+from ftheta.blocks.quantised import QuantisedLinear
 from ftheta.core.errors import UsageError, suggest
 from ftheta.models.adapters import Adapters, Change, changes
 
@@ -53,7 +54,7 @@ class Adapted:
         """Raise UsageError for a map that does not see every row in its order."""
         above = [".".join(place.split(".")[:i]) for i in range(1, place.count(".") + 1)]
         inside = any(isinstance(architecture.get_submodule(each), MoE) for each in above)
-        if inside or not place.startswith("layers.") or not isinstance(architecture.get_submodule(place), Linear):
+        if inside or not place.startswith("layers.") or not isinstance(architecture.get_submodule(place), Linear | QuantisedLinear):
             raise UsageError(f"adapter '{name}' changes {place}, which is not computed row by row: use the merged model")
 
     def ensure(self, name: str | None) -> None:
@@ -62,7 +63,7 @@ class Adapted:
             raise UsageError(f"adapter: none is called '{name}'{suggest(name, self.known, 'adapters')}")
 
     def hook(self, mine: Mapping[str, Change]) -> Any:
-        def add(part: Linear, inputs: tuple[Tensor], y: Tensor) -> Tensor | None:
+        def add(part: Linear | QuantisedLinear, inputs: tuple[Tensor], y: Tensor) -> Tensor | None:
             if not (rows := self.route.rows):
                 return None
             x = inputs[0].flatten(0, -2)

@@ -16,21 +16,24 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
 
+from torch import Tensor
+
 from ftheta.architectures.decoder import Decoder
-from ftheta.blocks.paged import paged
 from ftheta.core.errors import FthetaError, UsageError
 from ftheta.inference.generate import extend
 from ftheta.inference.request import Request
+from ftheta.inference.speculative import lookup, room_ahead
 from ftheta.inference.streaming import TextStream
 from ftheta.models.adapters import Adapters
 from ftheta.models.model import Model
 from ftheta.models.tasks.text import Continuation, Wanted, Writing
 from ftheta.serving.adapted import Adapted
-from ftheta.serving.capacity import paged_mixers, plan
+from ftheta.serving.capacity import cache_of, paged_mixers, plan
+from ftheta.serving.drafts import Drafts
 from ftheta.serving.pages import WHOLE, Pages
 from ftheta.serving.runner import Runner
 from ftheta.serving.scheduler import Scheduler
-from ftheta.serving.sequence import Sequence
+from ftheta.serving.sequence import Piece, Sequence
 from ftheta.serving.settings import Settings
 from ftheta.serving.slots import Slots
 
@@ -78,13 +81,15 @@ class Engine:
         self.model, self.task, self.settings, self.clock = model, model.task, settings, clock
         self.limits = self.task.limits()
         self.pages = Pages(self.capacity.pages, self.capacity.size, settings.reuse and self.capacity.size != WHOLE)
-        self.scheduler = Scheduler(self.pages, settings.together, settings.chunk, self.limits["longest"])
-        mixers, device = paged_mixers(model), next(model.architecture.parameters()).device
+        self.scheduler = Scheduler(self.pages, settings.together, settings.chunk, self.limits["longest"], self.capacity.asked)
+        mixers = paged_mixers(model.architecture)
         self.adapted = Adapted(model.architecture, model.adapters if mixers else Adapters(model.architecture))
         self.runner: Runner | Slots
+        self.drafts: Drafts | None = None
         if mixers:
-            cache = paged(mixers, self.capacity.pages, settings.page, model.architecture.compute_dtype, device)
-            self.runner = Runner(model.architecture, cache, self.adapted)
+            self.runner = Runner(model.architecture, cache_of(model.architecture, self.capacity.pages, settings.page), self.adapted)
+            if self.task.draft is not None:
+                self.drafts = Drafts(self.task.draft, self.capacity.pages, settings.page, self.limits)
         else:
             self.runner = Slots(model.architecture, self.capacity.pages, model.task.limited())
         self.lock = threading.Lock()
@@ -96,8 +101,8 @@ class Engine:
         """New pieces of text that nobody has been told yet."""
         self.ended: deque[Asked] = deque()
         """Answers that are complete, which nobody has been told yet."""
-        self.written = 0
-        """Tokens so far."""
+        self.written = self.guesses = self.right = 0
+        """Tokens so far, those that were guessed, and those that were guessed right."""
 
     def submit(
         self, prompt: Wanted | Mapping[str, Any], *, adapter: str | None = None, client: str = "", seconds: float | None = None,
@@ -168,40 +173,71 @@ class Engine:
             for sequence in [*self.scheduler.running, *self.scheduler.waiting]:
                 if sequence.deadline is not None and now >= sequence.deadline:
                     self.end(sequence, "deadline")
-            work = self.scheduler.plan()
+            pieces = [self.piece(sequence, count) for sequence, count in self.scheduler.plan(self.ahead).items()]
         self.tell()
-        if not work:
+        if not pieces:
             return False
         try:
-            logits = self.runner.run(work)
+            if self.drafts is not None:
+                self.drafts.guess(pieces)
+            logits = self.runner.run(pieces)
         except Exception as error:
             self.fail(error)
             raise
         with self.lock:
-            for sequence, count in work.items():
-                if sequence in self.asked:                                                # it may have been cancelled meanwhile
-                    self.scheduler.read(sequence, count)
-            for sequence, row in logits.items():
-                if sequence in self.asked:
-                    self.go_on(sequence, row)
+            for piece in pieces:
+                sequence = piece.sequence
+                if sequence not in self.asked:                                            # it may have been cancelled meanwhile
+                    continue
+                self.scheduler.read(sequence, min(len(piece.tokens), sequence.unseen))
+                if piece.last:
+                    self.go_on(sequence, logits[sequence], piece.tokens[len(piece.tokens) - piece.last + 1 :])
         self.tell()
         return True
 
-    def go_on(self, sequence: Sequence, logits: Any) -> None:
-        """The next token of a sequence, and the text it makes."""
+    def ahead(self, sequence: Sequence) -> int:
+        """How many tokens may be guessed of a sequence that is being written."""
+        if not isinstance(self.runner, Runner):
+            return 0
+        most = room_ahead(sequence.request, self.limits["longest"])
+        wanted = max(sequence.request.lookup, 0 if self.drafts is None else self.drafts.room(sequence))
+        return max(0, min(most, wanted))
+
+    def piece(self, sequence: Sequence, count: int) -> Piece:
+        """The next so many tokens; those beyond its window are guessed, where they have come before now, else by a draft."""
+        request, seen = sequence.request, sequence.seen
+        tokens = request.window[seen : seen + count]
+        piece = Piece(sequence, tokens, seen, sequence.pages, int(len(tokens) == sequence.unseen), count - len(tokens))
+        if piece.ahead and request.lookup:
+            piece.guess(lookup([*request.prompt, *request.new], min(piece.ahead, request.lookup)))
+            piece.ahead = 0 if len(piece.tokens) > len(tokens) else piece.ahead
+        if piece.ahead and self.drafts is not None:
+            piece.ahead = min(piece.ahead, self.drafts.room(sequence))
+        return piece
+
+    def go_on(self, sequence: Sequence, logits: Tensor, guessed: Iterable[int]) -> None:
+        """The next tokens of a sequence, one for each row of logits (n, V) as long as what was guessed is right, and the text they make."""
         request = sequence.request
         before = len(request.new)
         try:
-            extend(request, logits, self.limits["end"], self.limits["banned"])
-            if sequence.listen is not None or sequence.text.stop or request.finish is not None:
-                self.say(sequence, last=request.finish is not None)
+            for row, guess in zip(logits, [*guessed, None], strict=True):
+                extend(request, row, self.limits["end"], self.limits["banned"])
+                if sequence.listen is not None or sequence.text.stop or request.finish is not None:
+                    self.say(sequence, last=request.finish is not None)
+                if request.finish is not None or sequence.text.stopped or request.new[-1] != guess:
+                    break
+                self.right += 1
         except Exception as error:                                                        # what goes wrong with one text is no matter of the others
             sequence.error, request.finish = error, "error"
+        self.guesses += len(logits) - 1
         self.written += len(request.new) - before
         if sequence.first is None:
             sequence.first = self.clock()
         if request.finish is not None or sequence.text.stopped:
             self.end(sequence, "stop" if sequence.text.stopped else request.finish or "stop")
+        elif sequence.unseen > 1:                                                         # what was guessed right has been read
+            self.scheduler.read(sequence, sequence.unseen - 1)
+        sequence.drafted = min(sequence.drafted, sequence.seen)
 
     def say(self, sequence: Sequence, last: bool) -> None:
         """Note what is new in its text."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor
@@ -10,7 +10,7 @@ from torch import Tensor
 from ftheta.architectures.architecture import Architecture
 from ftheta.blocks.paged import Group, PagedCache
 from ftheta.serving.adapted import Adapted
-from ftheta.serving.sequence import Sequence
+from ftheta.serving.sequence import Piece, Sequence
 
 WASTE = 2
 """At most so many times as many pages and tokens are looked at as there are, since the sequences of a group are as long as its longest."""
@@ -26,54 +26,54 @@ class Runner:
         self.device = next(architecture.parameters()).device
 
     @torch.no_grad()
-    def run(self, work: Mapping[Sequence, int]) -> dict[Sequence, Tensor]:
-        """Read so many tokens of each sequence; logits (V,) of the next token of those whose window is read to its end."""
-        ordered = sorted(work, key=lambda sequence: (work[sequence], len(sequence.pages)))
-        parts, groups, start = self.grouped(ordered, work), [], 0
-        for part in parts:
-            groups.append(self.group(part, work, start))
-            start += sum(work[sequence] for sequence in part)
+    def run(self, pieces: Iterable[Piece]) -> dict[Sequence, Tensor]:
+        """Read these pieces; logits (last, V) after the last tokens of those of which that is asked."""
+        ordered = sorted(pieces, key=lambda piece: (len(piece.tokens), len(piece.pages)))
+        groups, start = [], 0
+        for part in self.grouped(ordered):
+            groups.append(self.group(part, start))
+            start += sum(len(piece.tokens) for piece in part)
         size = self.cache.size
-        tokens, places, slots, last = list[int](), list[int](), list[int](), list[int]()
-        for sequence in ordered:
-            seen, count = sequence.seen, work[sequence]
-            tokens += sequence.request.window[seen : seen + count]
-            places += range(seen, seen + count)
-            slots += [sequence.pages[place // size] * size + place % size for place in range(seen, seen + count)]
-            last.append(len(tokens) - 1)
-        done = [(sequence, at) for sequence, at in zip(ordered, last, strict=True) if work[sequence] == sequence.unseen]
-        self.adapted.choose((sequence.adapter for sequence in ordered for _ in range(work[sequence])), self.device)
+        tokens, places, slots, asked = list[int](), list[int](), list[int](), list[int]()
+        for piece in ordered:
+            reach = range(piece.seen, piece.seen + len(piece.tokens))
+            tokens += piece.tokens
+            places += reach
+            slots += [piece.pages[place // size] * size + place % size for place in reach]
+            asked += range(len(tokens) - piece.last, len(tokens))
+        self.adapted.choose((piece.sequence.adapter for piece in ordered for _ in piece.tokens), self.device)
         self.cache.expect(self.tensor(places)[None], self.tensor(slots), groups)
         hidden = self.architecture(tokens=self.tensor(tokens)[None], cache=self.cache)["hidden"]
         self.adapted.choose((), self.device)
-        if not done:
+        if not asked:
             return {}
-        logits = self.architecture.head(hidden[0, self.tensor([at for _, at in done])]).float()          # type: ignore[operator]
-        return {sequence: row for (sequence, _), row in zip(done, logits, strict=True)}
+        done = [piece for piece in ordered if piece.last]
+        logits = self.architecture.head(hidden[0, self.tensor(asked)]).float()                           # type: ignore[operator]
+        return {piece.sequence: rows for piece, rows in zip(done, logits.split([piece.last for piece in done]), strict=True)}
 
     def tensor(self, values: list[int] | list[list[int]]) -> Tensor:
         return torch.tensor(values, dtype=torch.long, device=self.device)
 
-    def grouped(self, ordered: list[Sequence], work: Mapping[Sequence, int]) -> list[list[Sequence]]:
-        """Sequences of about the same length together."""
-        groups: list[list[Sequence]] = []
+    def grouped(self, ordered: list[Piece]) -> list[list[Piece]]:
+        """Pieces of about the same length together."""
+        groups: list[list[Piece]] = []
         tokens = pages = 0
-        for sequence in ordered:
-            tokens, pages = tokens + work[sequence], pages + len(sequence.pages)
+        for piece in ordered:
+            tokens, pages = tokens + len(piece.tokens), pages + len(piece.pages)
             if groups:
-                wide = (len(groups[-1]) + 1) * max(work[each] for each in [*groups[-1], sequence])
-                long = (len(groups[-1]) + 1) * max(len(each.pages) for each in [*groups[-1], sequence])
+                wide = (len(groups[-1]) + 1) * max(len(each.tokens) for each in [*groups[-1], piece])
+                long = (len(groups[-1]) + 1) * max(len(each.pages) for each in [*groups[-1], piece])
             if not groups or wide > max(WASTE * tokens, SMALL) or long > max(WASTE * pages, SMALL):
                 groups.append([])
-                tokens, pages = work[sequence], len(sequence.pages)
-            groups[-1].append(sequence)
+                tokens, pages = len(piece.tokens), len(piece.pages)
+            groups[-1].append(piece)
         return groups
 
-    def group(self, part: list[Sequence], work: Mapping[Sequence, int], start: int) -> Group:
-        counts = [work[sequence] for sequence in part]
-        most, width = max(len(sequence.pages) for sequence in part), max(counts)
-        pages = self.tensor([[*sequence.pages, *[0] * (most - len(sequence.pages))] for sequence in part]) 
-        first = self.tensor([sequence.seen for sequence in part])
+    def group(self, part: list[Piece], start: int) -> Group:
+        counts = [len(piece.tokens) for piece in part]
+        most, width = max(len(piece.pages) for piece in part), max(counts)
+        pages = self.tensor([[*piece.pages, *[0] * (most - len(piece.pages))] for piece in part])
+        first = self.tensor([piece.seen for piece in part])
         steps = torch.arange(width, device=self.device)
         real = steps < self.tensor(counts)[:, None]
         return Group(start, counts, pages, torch.where(real, first[:, None] + steps, 0))

@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import bisect
 from collections import OrderedDict, deque
+from collections.abc import Callable
 
 from ftheta.serving.pages import WHOLE, Pages
 from ftheta.serving.sequence import Sequence
 
 
 class Scheduler:
-    """`together` sequences at most are written at a time, `chunk` tokens at most are read in a step, `longest` is how many tokens the model can look at."""
+    """`together` sequences at most are written at a time, `chunk` tokens at most are read in a step, after `asked` of them it is asked what comes next;
+    `longest` is how many tokens the model can look at."""
 
-    def __init__(self, pages: Pages, together: int, chunk: int, longest: int | None):
-        self.pages, self.together, self.chunk, self.longest = pages, together, chunk, longest
+    def __init__(self, pages: Pages, together: int, chunk: int, longest: int | None, asked: int):
+        self.pages, self.together, self.chunk, self.longest, self.asked = pages, together, chunk, longest, asked
         self.running: list[Sequence] = []
         """In order of arrival."""
         self.set_back: list[Sequence] = []
@@ -34,15 +36,23 @@ class Scheduler:
     def add(self, sequence: Sequence) -> None:
         self.clients.setdefault(sequence.client, deque()).append(sequence)
 
-    def plan(self) -> dict[Sequence, int]:
-        """How many tokens of which sequences are read in this step."""
+    def plan(self, ahead: Callable[[Sequence], int] = lambda sequence: 0) -> dict[Sequence, int]:
+        """How many tokens of which sequences are read in this step; of one that is being written also as many as may be guessed `ahead`, where they
+        take neither pages nor turns of others."""
         budget, work = self.chunk, dict[Sequence, int]()
         for sequence in self.running:
             if self.longest is not None and len(sequence.request.window) > self.longest:
                 self.start_over(sequence, self.longest)
+        spare = min(budget, self.asked) - len(self.running)
         for sequence in sorted(self.running, key=lambda each: each.unseen > 1):           # a stable order: of each sort, who came first
             if budget and sequence in self.running and self.make_room(sequence, min(sequence.unseen, budget), work):
                 work[sequence] = min(sequence.unseen, budget)
+                if sequence.unseen == 1 and spare > 0:
+                    more = min(ahead(sequence), spare)
+                    if self.pages.needed(sequence.seen + 1 + more) - len(sequence.pages) <= self.pages.available:
+                        self.extend(sequence, 1 + more)
+                        work[sequence] += more
+                        spare -= more
                 budget -= work[sequence]
         while budget and len(self.running) < self.together and (sequence := self.next()) is not None:
             if not self.admit(sequence):
@@ -71,6 +81,7 @@ class Scheduler:
         self.pages.hits += len(shared) * size
         self.pages.asked += length
         sequence.pages, sequence.seen = shared, len(shared) * size
+        sequence.drafted = sequence.seen
         self.leave_line(sequence)
         bisect.insort(self.running, sequence, key=lambda each: each.number)
         return True
@@ -110,7 +121,7 @@ class Scheduler:
 
     def give_up(self, sequence: Sequence) -> None:
         self.pages.release(sequence.pages)
-        sequence.pages, sequence.seen = [], 0
+        sequence.pages, sequence.seen, sequence.drafted = [], 0, 0
 
     def start_over(self, sequence: Sequence, longest: int) -> None:
         """Go on from the last half of what is longer than the model can look at."""

@@ -33,6 +33,8 @@ class Sequence:
     pages: list[int] = field(default_factory=list)
     seen: int = 0
     """Tokens of the window that the model has seen: their keys and values are in the pages."""
+    drafted: int = 0
+    """Tokens of the window that a draft has seen."""
     marks: list[bytes] = field(default_factory=list)
     """Of the window's full pages."""
     error: Exception | None = None
@@ -48,3 +50,24 @@ class Sequence:
         for start in range(len(self.marks) * size, len(window) - size + 1, size):
             self.marks.append(mark(self.marks[-1] if self.marks else (self.adapter or "").encode(), window[start : start + size]))
         return self.marks
+
+
+@dataclass(eq=False)
+class Piece:
+    """What is read of a sequence in a step."""
+
+    sequence: Sequence
+    tokens: list[int]
+    """Of its window, and behind them what is guessed to come next."""
+    seen: int
+    """Tokens before them."""
+    pages: list[int]
+    """The sequence's at the time: it may be given up while it is read."""
+    last: int = 0
+    """After so many of the last tokens it is asked what comes next."""
+    ahead: int = 0
+    """So many more tokens may be guessed."""
+
+    def guess(self, tokens: list[int]) -> None:
+        """Read these too."""
+        self.tokens, self.last, self.ahead = [*self.tokens, *tokens], self.last + len(tokens), self.ahead - len(tokens)

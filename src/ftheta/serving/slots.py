@@ -6,7 +6,7 @@ A slot is planned at its largest. Beginnings are not shared.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from collections.abc import Sequence as Several
 from typing import Any
 
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ftheta.architectures.architecture import Architecture
 from ftheta.blocks.context import Cache, Source
-from ftheta.serving.sequence import Sequence
+from ftheta.serving.sequence import Piece, Sequence
 
 
 class Slots:
@@ -27,15 +27,15 @@ class Slots:
         self.caches = [Cache() for _ in range(count)]
 
     @torch.no_grad()
-    def run(self, work: Mapping[Sequence, int]) -> dict[Sequence, Tensor]:
-        """Read so many tokens of each sequence; logits (V,) of the next token of those whose window is read to its end."""
-        alike: dict[Any, list[Sequence]] = {}
-        for sequence, count in work.items():
-            key: Any = sequence if sequence.seen == 0 else (count, self.shape(self.caches[sequence.pages[0]]))
-            alike.setdefault(key, []).append(sequence)
+    def run(self, pieces: Iterable[Piece]) -> dict[Sequence, Tensor]:
+        """Read these pieces; logits (1, V) after the last token of those of which that is asked."""
+        alike: dict[Any, list[Piece]] = {}
+        for piece in pieces:
+            key: Any = piece.sequence if piece.seen == 0 else (len(piece.tokens), self.shape(self.caches[piece.pages[0]]))
+            alike.setdefault(key, []).append(piece)
         found: dict[Sequence, Tensor] = {}
-        for sequences in alike.values():
-            found |= self.together(sequences, work[sequences[0]], work)
+        for each in alike.values():
+            found |= self.together(each)
         return found
 
     def shape(self, cache: Cache) -> tuple[Any, ...]:
@@ -43,23 +43,23 @@ class Slots:
         states = tuple(tuple(part.shape for part in state) for state in cache.states.values())
         return states, cache.length if self.placed else None, None if cache.source is None else cache.source.hidden.shape
 
-    def together(self, sequences: Several[Sequence], count: int, work: Mapping[Sequence, int]) -> dict[Sequence, Tensor]:
+    def together(self, pieces: Several[Piece]) -> dict[Sequence, Tensor]:
         """A pass over sequences that have read as much, or over one that begins."""
-        slots = [sequence.pages[0] for sequence in sequences]
-        request = sequences[0].request
-        fresh = sequences[0].seen == 0
+        slots, count = [piece.pages[0] for piece in pieces], len(pieces[0].tokens)
+        request = pieces[0].sequence.request
+        fresh = pieces[0].seen == 0
         cache = Cache() if fresh else joined([self.caches[slot] for slot in slots])
-        tokens = self.tensor([sequence.request.window[sequence.seen : sequence.seen + count] for sequence in sequences])
+        tokens = self.tensor([piece.tokens for piece in pieces])
         source = {"source": self.tensor([request.source])} if fresh and request.source is not None else {}
         hidden = self.architecture(tokens=tokens, cache=cache, **source)["hidden"][:, -1]
         lengths = [count if fresh else self.caches[slot].length + count for slot in slots]
         for row, slot in enumerate(slots):
             self.caches[slot] = cache if len(slots) == 1 else row_of(cache, row, lengths[row])
-        done = [row for row, sequence in enumerate(sequences) if work[sequence] == sequence.unseen]
+        done = [row for row, piece in enumerate(pieces) if piece.last]
         if not done:
             return {}
         logits = self.architecture.head(hidden[done]).float()                                # type: ignore[operator]
-        return {sequences[row]: each for row, each in zip(done, logits, strict=True)}
+        return {pieces[row].sequence: each[None] for row, each in zip(done, logits, strict=True)}
 
     def tensor(self, rows: list[list[int]]) -> Tensor:
         return torch.tensor(rows, dtype=torch.long, device=self.device)

@@ -15,8 +15,8 @@ from ftheta.core.config import Config
 from ftheta.core.errors import FthetaError, UsageError
 from ftheta.serving.http.app import read
 from ftheta.serving.http.errors import Refusal
+from ftheta.serving.http.order import Order
 from ftheta.serving.http.served import Models
-from ftheta.serving.http.server import opened
 from ftheta.serving.settings import Settings
 from ftheta.web.comparing import compared
 from ftheta.web.processes import Processes
@@ -133,7 +133,7 @@ def add_routes(app: FastAPI, models: Models, runs: Runs, settings: Settings) -> 
         folder = await plainly(lambda: runs.find(asked.name))
         async with loading:
             if asked.name not in models.named:
-                (served,) = await plainly(lambda: opened([folder / "model"], settings))
+                (served,) = await plainly(lambda: Order(models=(str(folder / "model"),), settings=settings).opened())
                 models.add(served)
         return {"name": asked.name}
 

@@ -6,14 +6,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ftheta.core.errors import FolderError, MissingExtraError
-from ftheta.serving.settings import Settings
 from ftheta.web.runs import Runs
 
 try:
-    from ftheta.serving.http.app import create
-    from ftheta.serving.http.page import assets
-    from ftheta.serving.http.served import Models
-    from ftheta.serving.http.server import allowed, listen, opened, tell
+    from ftheta.serving.http.order import Order
+    from ftheta.serving.http.server import allowed, listen
     from ftheta.web.routes import add_routes
 except ImportError:
     raise MissingExtraError("fastapi", "serve", "the page") from None
@@ -27,10 +24,9 @@ def ui(
     place = Path(folder)
     if place.exists() and not place.is_dir():
         raise FolderError(f"{place} is not a folder: give the folder that holds the runs")
-    key, settings = allowed(host, key), Settings()
-    served = Models(opened(models, settings))
-    app = create(served, key=key, hosts=hosts, page=assets())
-    add_routes(app, served, Runs(place), settings)
-    tell(served, show)
+    order = Order(models=tuple(map(str, models)), key=allowed(host, key), hosts=tuple(hosts))
+    served = order.opened()
+    app = order.app(show, served)
+    add_routes(app, served, Runs(place), order.settings)
     show(f"the page is at http://{host}:{port}/")
     listen(app, host, port)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ftheta.core.errors import DataError, UsageError, suggest
-from ftheta.core.template import Template
+from ftheta.core.template import Template, as_json
 from ftheta.data.chat.conversations import Message
 
 Tools = Sequence[Mapping[str, Any]]
@@ -42,24 +42,28 @@ class ChatTemplate:
         """The conversation in pieces; `ask` ends it where the assistant is to go on. `tools` are what may be called and `calls` what each message
         called, which the template writes in its own words. Raises DataError when the template cannot render it."""
         strip = "trim" in self.source                                                         # it strips contents: so do we, inside the markers
-        marked: list[dict[str, Any]] = [{"role": m.role, "content": f"{OPEN}{plain(m.content, strip)}{CLOSE}"} for m in messages]
-        for message, called in zip(marked, calls or [()] * len(marked), strict=True):
-            if called:
-                message["tool_calls"] = list(called)
+        marked: list[dict[str, Any]] = []
+        said = list[tuple[Message, str]]()
+        for message, called in zip(messages, calls or [()] * len(messages), strict=True):
+            content = plain(message.content, strip)
+            if content or not called:                                                     # who only calls says nothing, and some templates look whether he does
+                said.append((message, content))
+                content = f"{OPEN}{content}{CLOSE}"
+            marked.append({"role": message.role, "content": content, **({"tool_calls": list(called)} if called else {})})
         rendered = self.render(marked, ask, tools)
         pieces: list[Piece] = []
         place, seen = 0, 0
         learning = False
         while (start := rendered.find(OPEN, place)) >= 0:
             end = rendered.find(CLOSE, start)
-            if seen >= len(messages) or end < 0 or rendered[start + 1 : end] != plain(messages[seen].content, strip):
-                raise DataError(f"chat template: it changes, repeats or leaves out the content of message {min(seen, len(messages) - 1)}")
-            mine = messages[seen].role == "assistant"
+            if seen >= len(said) or end < 0 or rendered[start + 1 : end] not in (said[seen][1], as_json(said[seen][1])[1:-1]):   # some write what tools say as JSON
+                raise DataError(f"chat template: it changes, repeats or leaves out the content of message {messages.index(said[min(seen, len(said) - 1)][0])}")
+            mine = said[seen][0].role == "assistant"
             closing, opening = self.border(rendered[place:start], learning)
             pieces += [Piece(closing, False, learning), Piece(opening, False, False), Piece(rendered[start + 1 : end], True, mine)]
             place, seen, learning = end + 1, seen + 1, mine
-        if seen != len(messages):
-            raise DataError(f"chat template: it leaves out {len(messages) - seen} of {len(messages)} messages")
+        if seen != len(said):
+            raise DataError(f"chat template: it leaves out {len(said) - seen} of {len(messages)} messages")
         closing, opening = self.border(rendered[place:], learning)
         return merged([*pieces, Piece(closing, False, learning), Piece(opening, False, False)])
 

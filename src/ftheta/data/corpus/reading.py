@@ -30,10 +30,9 @@ BAD = "bad.jsonl"
 """Bad rows, if the source is to list them."""
 
 
-class Read(Step):
-    """Files → shards `documents-N.parquet`."""
+class FilesStep(Step):
+    """A step that reads files of a source."""
 
-    kind: Literal["read"] = "read"
     source: dict[str, Any]
     """The source, as the recipe says it."""
     files: tuple[File, ...]
@@ -46,18 +45,29 @@ class Read(Step):
         files = [[file.name, content.hash, file.start, file.end] for file, content in zip(self.files, self.contents, strict=True)]
         return {"source": self.source, "files": files}
 
+    def each(self) -> Iterator[File]:
+        """Every file, to be read before the next one is asked for. Raises DataError where one has changed meanwhile."""
+        for file, content in zip(self.files, self.contents, strict=True):
+            yield file
+            if stamp_of(file.path) != content.stamp:
+                raise DataError(f"{file.path} changed while it was read: run the same command again when it is whole")
+
+
+class Read(FilesStep):
+    """Files → shards `documents-N.parquet`."""
+
+    kind: Literal["read"] = "read"
+
     def build(self, attempt: Attempt, inputs: Sequence[Path]) -> None:
         source = Slot(SOURCES).parse(self.source)
         assert isinstance(source, DocumentSource)
         account, tally = Account(), Tally()
 
         def documents() -> Iterator[Document]:
-            for file, content in zip(self.files, self.contents, strict=True):
+            for file in self.each():
                 for document in source.read(file, account):
                     tally.add(document)
                     yield document
-                if stamp_of(file.path) != content.stamp:
-                    raise DataError(f"{file.path} changed while it was read: run the same command again when it is whole")
 
         number = 0
         for number, shard in enumerate(cut(documents())):

@@ -12,9 +12,12 @@ from ftheta.core.errors import DataError
 from ftheta.data.catalogue import place_of
 from ftheta.data.frame import Size
 from ftheta.data.pictures.found import Found
+from ftheta.data.pictures.reader import Role
+from ftheta.data.pictures.source import PictureSource
 from ftheta.data.read.account import Account, Bad, Policy
 from ftheta.data.read.bad import BadRow
 from ftheta.data.read.lines import Caps, parsed
+from ftheta.data.read.pictures import is_picture
 from ftheta.data.read.walk import ARCHIVES, File, walk
 
 MOST = 4 << 30
@@ -79,6 +82,21 @@ def tails_of(name: str) -> Iterator[str]:
     while name:
         yield name
         name = name.partition("/")[2]
+
+
+class CocoSource(PictureSource):
+    """A source whose pictures are those that a JSON file of COCO's names."""
+
+    path: str
+    """The JSON file."""
+    pictures: str
+    """The folder, or the archive, of the pictures that it names."""
+
+    def files(self) -> list[File]:
+        return named_files(self.pictures, {image.file for image in read_coco(self.path).images.values()})
+
+    def role(self, name: str) -> Role:
+        return "picture" if is_picture(name) else ""
 
 
 def named_files(pictures: str, names: set[str]) -> list[File]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,15 +12,12 @@ from ftheta.core.atomic import Attempt
 from ftheta.core.config import Slot
 from ftheta.core.errors import DataError
 from ftheta.data.corpus.comparing import write_array
-from ftheta.data.corpus.contents import Content, stamp_of
-from ftheta.data.corpus.reading import BAD, ROWS
-from ftheta.data.corpus.step import Step
+from ftheta.data.corpus.reading import BAD, ROWS, FilesStep
 from ftheta.data.pictures.reader import PictureReader
 from ftheta.data.read.account import Account, Bad
 from ftheta.data.read.bad import BadFile, BadRow
 from ftheta.data.read.lines import decoded as in_utf8
 from ftheta.data.read.pictures import decode
-from ftheta.data.read.walk import File
 from ftheta.data.sources import SOURCES
 
 HELD = 64 << 20
@@ -29,27 +26,17 @@ KEPT = "kept.json"
 """What is in the arrays, and what texts say."""
 
 
-class Decode(Step):
+class Decode(FilesStep):
     """Files → `pictures-N.npy` (n, C, H, W) and `masks-N.npy` (n, H, W), uint8."""
 
     kind: Literal["decode"] = "decode"
-    source: dict[str, Any]
-    """The source, as far as it decides how files are read."""
-    files: tuple[File, ...]
-    """What of it is read here."""
-    contents: tuple[Content, ...]
-    """What each file is recognised by."""
-
-    def key(self) -> Mapping[str, Any]:
-        """Where a file lies does not matter, what it holds does."""
-        return {"source": self.source, "files": [[file.name, content.hash] for file, content in zip(self.files, self.contents, strict=True)]}
 
     def build(self, attempt: Attempt, inputs: Sequence[Path]) -> None:
         source = Slot(SOURCES).parse(self.source)
         assert isinstance(source, PictureReader)
         processor, account, texts = source.laying(), Account(), dict[str, str]()
         pictures, masks = Arrays(attempt, "pictures"), Arrays(attempt, "masks")
-        for file, content in zip(self.files, self.contents, strict=True):
+        for file in self.each():
             for item in source.items(file, account):
                 try:
                     if item.role == "text":
@@ -63,8 +50,6 @@ class Decode(Step):
                     account.good += item.role != "text"
                 except (BadFile, BadRow) as reason:
                     account.refuse(Bad(item.name, None, 0, len(item.data), str(reason)), source.on_bad)
-            if stamp_of(file.path) != content.stamp:
-                raise DataError(f"{file.path} changed while it was read: run the same command again when it is whole")
         attempt.write_json(ROWS, account.dump())
         attempt.write(BAD, *account.lines())
         attempt.write_json(KEPT, {"pictures": pictures.close(), "masks": masks.close(), "texts": texts})

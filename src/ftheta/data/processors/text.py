@@ -12,6 +12,7 @@ from tokenizers import Encoding, Tokenizer
 from ftheta.core.contract import PADDING, Batch
 from ftheta.core.errors import DataError, FolderError, UsageError
 from ftheta.core.late import torch
+from ftheta.data.chat.calls import Calling, calling
 from ftheta.data.chat.conversations import Message
 from ftheta.data.chat.template import ChatTemplate, Piece
 from ftheta.data.processors.processor import Processor
@@ -209,6 +210,12 @@ class TextProcessor(Processor):
         if self.chat_template is None:
             raise UsageError("this model has no chat template: it was not trained on conversations; use generate")
         return ChatTemplate(self.chat_template, self.roles.get("bos", ""), self.roles.get("eos", ""))
+
+    def calling(self) -> Calling | None:
+        """How calls of tools are written; None where there is no template, or it writes none, or not as JSON."""
+        if self.chat_template is None:
+            return None
+        return calling(self.template(), [token.content for token in self.tokenizer.get_added_tokens_decoder().values() if token.special])
 
     def spoken(self, pieces: Iterable[Piece]) -> tuple[list[int], list[int]]:
         """Token ids of a rendered conversation and whether each is learned: contents as plain text, the template's own words with control tokens."""

@@ -15,14 +15,12 @@ from ftheta.core.contract import PADDED, Ports
 from ftheta.core.errors import DataError, suggest
 from ftheta.data.frame import Size
 from ftheta.data.images import BoxDataset
-from ftheta.data.pictures.coco import named_files, read_coco
+from ftheta.data.pictures.coco import CocoSource, read_coco
 from ftheta.data.pictures.found import Found
 from ftheta.data.pictures.reader import Role
 from ftheta.data.pictures.source import Example, FolderSource, PictureSource
 from ftheta.data.processors.image import ImageProcessor
 from ftheta.data.read.account import Account, Bad
-from ftheta.data.read.pictures import is_picture
-from ftheta.data.read.walk import File
 
 SLACK = 1.0
 """Pixels by which a box may stand out of its picture: coordinates begin with 0 in some files and with 1 in others."""
@@ -170,22 +168,12 @@ class VOC(BoxPictures, FolderSource):
             yield Box((x1 - self.first, y1 - self.first, x2, y2), name)
 
 
-class COCO(BoxPictures):
+class COCO(BoxPictures, CocoSource):
     """Microsoft COCO: one JSON file with `images`, `annotations` with a `bbox` each, and `categories`."""
 
     kind: Literal["coco"] = "coco"
-    path: str
-    """The JSON file."""
-    pictures: str
-    """The folder, or the archive, of the pictures that it names."""
     crowd: bool = False
     """Whether boxes around crowds (`iscrowd`) are taken too."""
-
-    def files(self) -> list[File]:
-        return named_files(self.pictures, {image.file for image in read_coco(self.path).images.values()})
-
-    def role(self, name: str) -> Role:
-        return "picture" if is_picture(name) else ""
 
     def examples(self, found: Found, account: Account) -> list[Example]:
         coco = read_coco(self.path)

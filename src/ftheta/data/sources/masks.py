@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 from ftheta.core.contract import Ports
 from ftheta.data.frame import Size, frame_of
 from ftheta.data.images import UNKNOWN, MaskDataset, Values
-from ftheta.data.pictures.coco import named_files, pixels, read_coco
+from ftheta.data.pictures.coco import CocoSource, pixels, read_coco
 from ftheta.data.pictures.found import Found
 from ftheta.data.pictures.reader import Role
 from ftheta.data.pictures.source import Example, FolderSource, PictureSource
@@ -20,7 +20,7 @@ from ftheta.data.processors.image import ImageProcessor
 from ftheta.data.read.account import Account, Bad
 from ftheta.data.read.bad import BadFile
 from ftheta.data.read.pictures import decode_values, is_picture
-from ftheta.data.read.walk import File, matches
+from ftheta.data.read.walk import matches
 
 BACKGROUND = "background"
 
@@ -103,20 +103,10 @@ class Masks(MaskPictures, FolderSource):
         return list(self.classes)
 
 
-class COCOMasks(MaskPictures):
+class COCOMasks(MaskPictures, CocoSource):
     """Microsoft COCO's shapes of things as the classes of pixels: `background`, then the categories; what comes later lies on top."""
 
     kind: Literal["coco_masks"] = "coco_masks"
-    path: str
-    """The JSON file."""
-    pictures: str
-    """The folder, or the archive, of the pictures that it names."""
-
-    def files(self) -> list[File]:
-        return named_files(self.pictures, {image.file for image in read_coco(self.path).images.values()})
-
-    def role(self, name: str) -> Role:
-        return "picture" if is_picture(name) else ""
 
     def examples(self, found: Found, account: Account) -> list[Example]:
         coco = read_coco(self.path)

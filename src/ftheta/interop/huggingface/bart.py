@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from ftheta.architectures.encoder_decoder import EncoderDecoderConfig
-from ftheta.interop.huggingface.encoder_decoders import ACTIVATIONS, EncoderDecoderFamily, activation_of, pairs, width
-from ftheta.interop.mapping import Line
+from ftheta.interop.huggingface.activations import ACTIVATIONS, activation_of
+from ftheta.interop.huggingface.encoder_decoders import EncoderDecoderFamily, width
+from ftheta.interop.mapping import Line, pairs
 
 ATTENTION = {"query": "q_proj", "key": "k_proj", "value": "v_proj", "output": "out_proj"}
 FEED = {"up": "fc1", "down": "fc2"}

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from ftheta.architectures.encoder import EncoderConfig
+from ftheta.interop.huggingface.activations import activation_of
 from ftheta.interop.huggingface.encoders import EncoderFamily
 
 
@@ -51,7 +52,8 @@ class BERT(EncoderFamily):
         offset = self.first(theirs)
         return {
             "dim": theirs.get("hidden_size", 768), "depth": theirs.get("num_hidden_layers", 12), "heads": theirs.get("num_attention_heads", 12),
-            "hidden": theirs.get("intermediate_size", 3072), "activation": theirs.get("hidden_act", "gelu"), "eps": theirs.get("layer_norm_eps", 1e-12),
+            "hidden": theirs.get("intermediate_size", 3072), "eps": theirs.get("layer_norm_eps", 1e-12),
+            "activation": activation_of(theirs.get("hidden_act", "gelu"), "hidden_act", self.kind),
             "dropout": theirs.get("hidden_dropout_prob", 0.1), "context": theirs.get("max_position_embeddings", 512) - offset,
             "positions": {"kind": "learned", "offset": offset}, "segments": theirs.get("type_vocab_size", 2),
         }

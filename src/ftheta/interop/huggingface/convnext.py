@@ -7,9 +7,9 @@ from typing import Any
 
 from ftheta.architectures.architecture import ArchitectureConfig
 from ftheta.architectures.convnet import ConvNetConfig
-from ftheta.interop.huggingface.encoder_decoders import ACTIVATIONS, activation_of, pairs
+from ftheta.interop.huggingface.activations import ACTIVATIONS, activation_of
 from ftheta.interop.huggingface.pictures import classes_of, named_classes, refuse
-from ftheta.interop.mapping import Family, Line
+from ftheta.interop.mapping import Family, Line, pairs
 
 EPS = 1e-6
 """Of every norm but the last."""

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from ftheta.architectures.encoder import EncoderConfig
+from ftheta.interop.huggingface.activations import activation_of
 from ftheta.interop.huggingface.encoders import EncoderFamily
 
 EPS = 1e-12
@@ -45,7 +46,7 @@ class DistilBERT(EncoderFamily):
     def read_trunk(self, theirs: Mapping[str, Any]) -> dict[str, Any]:
         return {
             "dim": theirs.get("dim", 768), "depth": theirs.get("n_layers", 6), "heads": theirs.get("n_heads", 12), "hidden": theirs.get("hidden_dim", 3072),
-            "activation": theirs.get("activation", "gelu"), "eps": EPS, "dropout": theirs.get("dropout", 0.1),
+            "activation": activation_of(theirs.get("activation", "gelu"), "activation", "distilbert"), "eps": EPS, "dropout": theirs.get("dropout", 0.1),
             "context": theirs.get("max_position_embeddings", 512), "positions": {"kind": "learned"},
         }
 

@@ -12,9 +12,9 @@ from ftheta.architectures.architecture import ArchitectureConfig
 from ftheta.architectures.convnet import ConvNetConfig
 from ftheta.blocks.map_layers import rounded
 from ftheta.core.errors import FolderError
-from ftheta.interop.huggingface.encoder_decoders import ACTIVATIONS, activation_of, pairs
+from ftheta.interop.huggingface.activations import ACTIVATIONS, activation_of
 from ftheta.interop.huggingface.pictures import classes_of, named_classes, normed, refuse
-from ftheta.interop.mapping import Family, Line
+from ftheta.interop.mapping import Family, Line, pairs
 
 STEM, TOP = 32, 1280
 ONLY = {"pooling_type": "mean", "depth_divisor": 8}

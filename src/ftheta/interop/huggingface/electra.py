@@ -11,8 +11,8 @@ from typing import Any, ClassVar
 from ftheta.architectures.architecture import ArchitectureConfig
 from ftheta.architectures.encoder import EncoderConfig
 from ftheta.core.errors import FolderError
+from ftheta.interop.huggingface.activations import activation_of
 from ftheta.interop.huggingface.bert import BERT
-from ftheta.interop.huggingface.encoders import READ
 
 SUMMARY = {"summary_type": "first", "summary_use_proj": True, "summary_activation": "gelu"}
 """What stands for a text among which one is chosen, as far as it can be said here."""
@@ -53,7 +53,7 @@ class ELECTRA(BERT):
 
     def read_head(self, suffix: str, theirs: Mapping[str, Any]) -> dict[str, Any]:
         if suffix == "ForPreTraining":
-            return {"kind": "replaced", "activation": READ[theirs.get("hidden_act", "gelu")]}
+            return {"kind": "replaced", "activation": activation_of(theirs.get("hidden_act", "gelu"), "hidden_act", "electra")}
         if suffix == "Model":
             return {"kind": "embed", "pooler": False}
         readout = super().read_head(suffix, theirs)

@@ -16,12 +16,10 @@ from torch import Tensor
 from ftheta.architectures.architecture import ArchitectureConfig
 from ftheta.architectures.encoder_decoder import EncoderDecoderConfig
 from ftheta.core.config import Part
-from ftheta.core.errors import FolderError, FthetaError, suggest
+from ftheta.core.errors import FolderError, FthetaError
 from ftheta.core.log import logger
 from ftheta.interop.mapping import Family, Line, numbered
 
-ACTIVATIONS = {"gelu": "gelu", "gelu_tanh": "gelu_new", "relu": "relu", "relu2": "relu2", "silu": "silu", "hard_silu": "hardswish", "relu6": "relu6", "tanh": "tanh"}
-READ = {theirs: ours for ours, theirs in ACTIVATIONS.items()} | {"gelu_pytorch_tanh": "gelu_tanh", "gelu_fast": "gelu_tanh", "swish": "silu"}
 INITIAL = ("kind", "std", "embed_std", "zero_outputs")
 """Fields that say how training starts, and nothing of what is computed."""
 
@@ -87,21 +85,9 @@ class EncoderDecoderFamily(Family):
         return {name: value for name, value in values.items() if name not in left}
 
 
-def activation_of(theirs: str, field: str, kind: str) -> str:
-    """Our name of their activation. Raises FolderError naming the field."""
-    if theirs not in READ:
-        raise FolderError(f"config.json: {field}: '{theirs}' is not supported for {kind}{suggest(theirs, READ)}")
-    return READ[theirs]
-
-
 def width(feed: Part, dim: int) -> int:
     """The width between a feedforward's layers."""
     return feed.arguments["hidden"] or (4 * dim if feed.kind == "mlp" else -(-8 * dim // 3 // 32) * 32)
-
-
-def pairs(names: Mapping[str, str], *parts: str) -> list[Line]:
-    """Lines of modules with these parameters."""
-    return [Line((f"{ours}.{part}",), f"{theirs}.{part}") for ours, theirs in names.items() for part in parts]
 
 
 def computed(config: EncoderDecoderConfig) -> dict[str, Any]:

@@ -18,10 +18,9 @@ from ftheta.architectures.encoder import EncoderConfig
 from ftheta.architectures.headed import HeadedConfig
 from ftheta.core.errors import FolderError
 from ftheta.core.log import logger
+from ftheta.interop.huggingface.activations import ACTIVATIONS
 from ftheta.interop.mapping import Family, Line, numbered
 
-ACTIVATIONS = {"gelu": "gelu", "gelu_tanh": "gelu_new", "relu": "relu", "silu": "silu", "hard_silu": "hardswish", "relu6": "relu6", "tanh": "tanh"}
-READ = {theirs: ours for ours, theirs in ACTIVATIONS.items()} | {"gelu_pytorch_tanh": "gelu_tanh", "gelu_fast": "gelu_tanh", "swish": "silu"}
 PRETRAINING = "ForPreTraining"
 SUFFIXES = {
     "classify": "ForSequenceClassification", "regress": "ForSequenceClassification", "choose": "ForMultipleChoice", "tag": "ForTokenClassification",
@@ -104,16 +103,14 @@ class EncoderFamily(Family):
             raise FolderError(f"config.json: architectures: '{self.classes}{suffix}' is not supported (supported: {', '.join(self.classes + name for name in known)})")
         read = self.read_trunk(theirs)
         activation, eps = read.pop("activation"), read.pop("eps")
-        if activation not in READ:
-            raise FolderError(f"config.json: activation: '{activation}' is not supported (choices: {', '.join(READ)})")
         trunk = {
             "kind": "encoder", "vocab": theirs["vocab_size"], "norm": {"kind": "layernorm", "eps": eps}, "norm_place": "after", "embed_norm": True,
             "mixer": {"kind": "attention", "heads": read.pop("heads"), "causal": False, "bias": True},
-            "feedforward": {"kind": "mlp", "hidden": read.pop("hidden"), "activation": READ[activation], "bias": True},
+            "feedforward": {"kind": "mlp", "hidden": read.pop("hidden"), "activation": activation, "bias": True},
             "tie": True, "std": theirs.get("initializer_range", 0.02), **read,
         }
         if self.keeps_head(suffix):
-            trunk["head"] = {"kind": "transformed", **self.masked_fields(READ[activation], eps)}
+            trunk["head"] = {"kind": "transformed", **self.masked_fields(activation, eps)}
         if suffix == "ForMaskedLM":
             return EncoderConfig.parse(trunk)
         labels = theirs.get("id2label") or {"0": "LABEL_0", "1": "LABEL_1"}

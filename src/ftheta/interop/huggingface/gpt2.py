@@ -10,9 +10,9 @@ from ftheta.architectures.decoder import DecoderConfig
 from ftheta.blocks import MIXERS
 from ftheta.core.config import Slot
 from ftheta.core.errors import FolderError
+from ftheta.interop.huggingface.activations import ACTIVATIONS, activation_of
 from ftheta.interop.mapping import Family, Line, numbered
 
-ACTIVATIONS = {"gelu_tanh": "gelu_new", "gelu": "gelu", "relu": "relu", "silu": "silu", "hard_silu": "hardswish", "relu6": "relu6", "tanh": "tanh"}
 NAMES = {
     "layers.{i}.mix.before": "transformer.h.{i}.ln_1", "layers.{i}.feed.before": "transformer.h.{i}.ln_2", "norm": "transformer.ln_f",
     "layers.{i}.mix.inner.output": "transformer.h.{i}.attn.c_proj", "layers.{i}.feed.inner.up": "transformer.h.{i}.mlp.c_fc",
@@ -49,15 +49,12 @@ class GPT2(Family):
         for field, supported in (("scale_attn_by_inverse_layer_idx", False), ("scale_attn_weights", True), ("add_cross_attention", False), ("tie_word_embeddings", True)):
             if theirs.get(field, supported) != supported:
                 raise FolderError(f"config.json: {field}: {theirs[field]} is not supported for gpt2")
-        back = {theirs_name: ours for ours, theirs_name in ACTIVATIONS.items()} | {"gelu_pytorch_tanh": "gelu_tanh"}
-        activation = theirs.get("activation_function", "gelu_new")
-        if activation not in back:
-            raise FolderError(f"config.json: activation_function: '{activation}' is not supported (choices: {', '.join(back)})")
+        activation = activation_of(theirs.get("activation_function", "gelu_new"), "activation_function", "gpt2")
         return DecoderConfig.parse({
             "kind": "decoder", "vocab": theirs["vocab_size"], "dim": theirs["n_embd"], "depth": theirs["n_layer"], "context": theirs["n_positions"],
             "positions": "learned", "norm": {"kind": "layernorm", "eps": theirs.get("layer_norm_epsilon", 1e-5)},
             "mixer": {"kind": "attention", "heads": theirs["n_head"], "bias": True},
-            "feedforward": {"kind": "mlp", "hidden": theirs.get("n_inner"), "activation": back[activation], "bias": True}, "tie": True,
+            "feedforward": {"kind": "mlp", "hidden": theirs.get("n_inner"), "activation": activation, "bias": True}, "tie": True,
         })
 
     def lines(self, config: ArchitectureConfig) -> Sequence[Line]:

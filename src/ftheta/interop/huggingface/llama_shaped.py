@@ -14,11 +14,13 @@ from ftheta.architectures.architecture import ArchitectureConfig
 from ftheta.architectures.decoder import DecoderConfig
 from ftheta.architectures.headed import HeadedConfig
 from ftheta.core.config import Part
-from ftheta.core.errors import FolderError, FthetaError, suggest
+from ftheta.core.errors import FolderError, FthetaError
+from ftheta.interop.huggingface.activations import ACTIVATIONS, activation_of
 from ftheta.interop.huggingface.rope import read_rope, write_rope
 from ftheta.interop.mapping import Family, Line, numbered
 
-ACTIVATIONS = {"silu": "silu", "gelu": "gelu", "gelu_tanh": "gelu_pytorch_tanh", "relu": "relu", "relu2": "relu2", "hard_silu": "hardswish", "relu6": "relu6", "tanh": "tanh"}
+HIDDEN_ACT = {**ACTIVATIONS, "gelu_tanh": "gelu_pytorch_tanh"}
+"""The usual names here; the same function goes by two."""
 LAYER, ATTENTION = "model.layers.{i}", "model.layers.{i}.self_attn"
 OURS = "layers.{i}.mix.inner"
 NAMES = {
@@ -79,7 +81,7 @@ class LlamaShaped(Family):
             "architectures": [self.classes + (CLASSIFIER if more else LANGUAGE)], "model_type": self.name, "vocab_size": trunk.vocab, "hidden_size": trunk.dim,
             "intermediate_size": hidden_width(feed, trunk.dim), "num_hidden_layers": trunk.depth, "num_attention_heads": heads,
             "num_key_value_heads": mixer.arguments["kv_heads"] or heads, "head_dim": mixer.arguments["head_dim"] or trunk.dim // heads,
-            "hidden_act": ACTIVATIONS[feed.arguments["activation"]], "max_position_embeddings": trunk.context, "rms_norm_eps": norm.arguments["eps"],
+            "hidden_act": HIDDEN_ACT[feed.arguments["activation"]], "max_position_embeddings": trunk.context, "rms_norm_eps": norm.arguments["eps"],
             **write_rope(trunk.positions, trunk.context), "tie_word_embeddings": trunk.tie, "initializer_range": trunk.std, "dtype": "float32",
             "bos_token_id": None, "eos_token_id": None, **more, **self.own(trunk),
         }
@@ -93,16 +95,13 @@ class LlamaShaped(Family):
         theirs = {**DEFAULTS, **self.defaults, **theirs}
         if theirs.get("quantization_config"):
             raise FolderError(f"config.json: quantization_config: quantised weights are not supported for {self.name}; use the model as it was before")
-        heads, dim, activation = theirs["num_attention_heads"], theirs["hidden_size"], theirs["hidden_act"]
-        back = {name: ours for ours, name in ACTIVATIONS.items()}
-        if activation not in back:
-            raise FolderError(f"config.json: hidden_act: '{activation}' is not supported for {self.name}{suggest(str(activation), back)}")
+        heads, dim, activation = theirs["num_attention_heads"], theirs["hidden_size"], activation_of(theirs["hidden_act"], "hidden_act", self.name)
         head_dim = theirs["head_dim"] if (theirs["head_dim"] or 0) * heads != dim else None
         mixer = {"kind": "attention", "heads": heads, "kv_heads": theirs["num_key_value_heads"], "head_dim": head_dim, **self.mixer(theirs)}
         trunk = {
             "kind": "decoder", "vocab": theirs["vocab_size"], "dim": dim, "depth": theirs["num_hidden_layers"], "context": theirs["max_position_embeddings"],
             "positions": read_rope(theirs, self.name, theirs["default_theta"]), "norm": {"kind": "rmsnorm", "eps": theirs["rms_norm_eps"]},
-            "mixer": mixer, "feedforward": {"kind": self.feedforward, "activation": back[activation], **self.feed(theirs)},
+            "mixer": mixer, "feedforward": {"kind": self.feedforward, "activation": activation, **self.feed(theirs)},
             "tie": theirs["tie_word_embeddings"], "std": theirs.get("initializer_range", 0.02) or 0.02,
         }
         if not str((theirs.get("architectures") or [""])[0]).endswith(CLASSIFIER):

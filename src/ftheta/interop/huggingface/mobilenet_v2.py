@@ -9,9 +9,9 @@ from ftheta.architectures.architecture import ArchitectureConfig
 from ftheta.architectures.convnet import ConvNetConfig
 from ftheta.blocks.map_layers import rounded
 from ftheta.core.errors import FolderError
-from ftheta.interop.huggingface.encoder_decoders import ACTIVATIONS, activation_of, pairs
+from ftheta.interop.huggingface.activations import ACTIVATIONS, activation_of
 from ftheta.interop.huggingface.pictures import classes_of, named_classes, normed, refuse
-from ftheta.interop.mapping import Family, Line
+from ftheta.interop.mapping import Family, Line, pairs
 
 STEM, FIRST, LAST = 32, 16, 1280
 STAGES = ((24, 2, 2), (32, 3, 2), (64, 4, 2), (96, 3, 1), (160, 3, 2), (320, 1, 1))

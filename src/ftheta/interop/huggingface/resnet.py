@@ -7,9 +7,8 @@ from typing import Any
 
 from ftheta.architectures.architecture import ArchitectureConfig
 from ftheta.architectures.resnet import ResNetConfig
-from ftheta.interop.huggingface.encoder_decoders import pairs
 from ftheta.interop.huggingface.pictures import classes_of, named_classes, normed, refuse
-from ftheta.interop.mapping import Family, Line
+from ftheta.interop.mapping import Family, Line, pairs
 
 
 class ResNet(Family):

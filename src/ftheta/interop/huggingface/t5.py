@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from ftheta.architectures.encoder_decoder import EncoderDecoderConfig
-from ftheta.interop.huggingface.encoder_decoders import ACTIVATIONS, EncoderDecoderFamily, activation_of, pairs, width
-from ftheta.interop.mapping import Line
+from ftheta.interop.huggingface.activations import ACTIVATIONS, activation_of
+from ftheta.interop.huggingface.encoder_decoders import EncoderDecoderFamily, width
+from ftheta.interop.mapping import Line, pairs
 
 ATTENTION = {"query": "q", "key": "k", "value": "v", "output": "o"}
 BIAS = "block.0.layer.0.SelfAttention.relative_attention_bias.weight"

@@ -9,9 +9,9 @@ from ftheta.architectures.architecture import ArchitectureConfig
 from ftheta.architectures.vit import ViTConfig
 from ftheta.core.config import Part
 from ftheta.core.errors import FolderError
-from ftheta.interop.huggingface.encoder_decoders import ACTIVATIONS, activation_of, pairs
+from ftheta.interop.huggingface.activations import ACTIVATIONS, activation_of
 from ftheta.interop.huggingface.pictures import classes_of, named_classes, refuse, sides
-from ftheta.interop.mapping import Family, Line, numbered
+from ftheta.interop.mapping import Family, Line, numbered, pairs
 
 LAYER = {
     "mix.before": "layernorm_before", "mix.inner.query": "attention.attention.query", "mix.inner.key": "attention.attention.key",

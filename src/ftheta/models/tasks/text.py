@@ -12,7 +12,8 @@ from pydantic import Field
 from ftheta.blocks.mixer import Mixer
 from ftheta.blocks.position import Positions
 from ftheta.core.config import Config
-from ftheta.core.errors import UsageError
+from ftheta.core.errors import UsageError, suggest
+from ftheta.data.chat.calls import named
 from ftheta.data.chat.conversations import Message
 from ftheta.data.processors.text import TextProcessor
 from ftheta.inference.beam import beam_search
@@ -73,6 +74,8 @@ class Prompt(Wanted):
     """Instead of a prompt: a conversation, in which the model is to speak next (models with a chat template)."""
     tools: tuple[dict[str, Any], ...] = ()
     """With a conversation: tools the model may call, as the chat template has them."""
+    must_call: tuple[str, ...] = ()
+    """With tools: names of those of which the model must call one, and says nothing else (needs the extra `constrained`)."""
 
 
 class Likely(Config):
@@ -139,6 +142,10 @@ class Writing(Task[W, Continuation, TextProcessor], Generic[W]):
     def beginning(self, prompt: W) -> Beginning:
         """What the text is written from. Raises UsageError when there is nothing."""
 
+    def grammar(self, prompt: W) -> str | None:
+        """What form the text has beside `regex` and `json_schema`."""
+        return None
+
     def run(self, inputs: Sequence[W]) -> list[Continuation]:
         found: list[list[Sample]] = [self.search(prompt) if prompt.beams > 1 else [] for prompt in inputs]
         asked = [(number, self.request(prompt, sample)) for number, prompt in enumerate(inputs) if prompt.beams == 1 for sample in range(prompt.samples)]
@@ -203,12 +210,14 @@ class Writing(Task[W, Continuation, TextProcessor], Generic[W]):
         known = self.architecture.config.ports().sizes["V"]
         if wrong := [token for token in prompt.bias if not 0 <= token < known]:
             raise UsageError(f"bias: {wrong[0]} is no token id; they go from 0 to {known - 1:,}")
-        if sum((prompt.regex is not None, prompt.json_schema is not None, prompt.beams > 1)) > 1:
-            raise UsageError("regex, json_schema, beams: only one of them at a time")
+        lark = self.grammar(prompt)
+        if sum((prompt.regex is not None, prompt.json_schema is not None, lark is not None, prompt.beams > 1)) > 1:
+            raise UsageError("regex, json_schema, must_call, beams: only one of them at a time")
         if prompt.alternatives and (not prompt.scores or prompt.beams > 1):
             raise UsageError("alternatives: with scores: true only, and without beams")
-        formed = prompt.regex is not None or prompt.json_schema is not None
-        allowed = form(self.processor.tokenizer, self.processor.id("eos"), regex=prompt.regex, schema=prompt.json_schema) if formed else None
+        formed = prompt.regex is not None or prompt.json_schema is not None or lark is not None
+        last = self.processor.id("eos") if end is None else end
+        allowed = form(self.processor.tokenizer, last, regex=prompt.regex, schema=prompt.json_schema, lark=lark) if formed else None
         sampling = Sampling(**{name: getattr(prompt, name) for name in Sampling.model_fields})
         return Request(start, sampling, prompt.most, sample, prompt.lookup, prompt.scores, allowed, end, source, prompt.alternatives)
 
@@ -257,6 +266,16 @@ class TextGeneration(Writing[Prompt]):
 
     def read(self, text: str) -> dict[str, Any]:
         return {"prompt": text}
+
+    def grammar(self, prompt: Prompt) -> str | None:
+        if not prompt.must_call:
+            return None
+        known = named(prompt.tools)
+        if wrong := [name for name in prompt.must_call if name not in known]:
+            raise UsageError(f"must_call: no tool is called '{wrong[0]}'{suggest(wrong[0], known, 'tools')}")
+        if (calling := self.processor.calling()) is None:
+            raise UsageError("must_call: this model's chat template writes no calls, or not as JSON, so none can be demanded")
+        return calling.grammar(prompt.tools, prompt.must_call)
 
     def beginning(self, prompt: Prompt) -> Beginning:
         if prompt.messages and prompt.prompt:

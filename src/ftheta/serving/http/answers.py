@@ -7,33 +7,41 @@ import itertools
 import json
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from typing import Any
 
 from fastapi import Request
 from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from ftheta.models.tasks.text import Sample, Wanted
+from ftheta.data.chat.calls import Call, CallReader
+from ftheta.models.tasks.text import Sample, Wanted, Writing
 from ftheta.serving.engine import Asked
 from ftheta.serving.http.errors import Refusal, refusal
 from ftheta.serving.http.served import Served
-from ftheta.serving.sequence import Sequence
+from ftheta.serving.sequence import Sequence as Written
 
 LOOK = 0.25
 """Seconds between looks whether the client is still there."""
 REASONS = {"stop": "stop", "length": "length"}
+CALLED = "tool_calls"
 
 
 class Reply:
-    """The answer to some prompts by a model: chat, or plain text."""
+    """The answer to some prompts by a model: chat, with calls of tools of these names where the model is known to write any, or plain text."""
 
-    def __init__(self, served: Served, chat: bool, usage: bool, adapter: str | None = None):
+    def __init__(self, served: Served, chat: bool, usage: bool, adapter: str | None = None, tools: Sequence[str] = ()):
         self.served, self.chat, self.usage_wanted, self.adapter = served, chat, usage, adapter
         name = served.name if adapter is None else f"{served.name}:{adapter}"
         self.facts = {"id": f"{'chatcmpl' if chat else 'cmpl'}-{secrets.token_hex(12)}", "created": int(time.time()), "model": name}
         self.asked: list[Asked] = []
         self.pieces: asyncio.Queue[tuple[int, str] | None] = asyncio.Queue()
+        self.tools = tools
+        self.calling = served.model.task.processor.calling() if tools and isinstance(served.model.task, Writing) else None
+
+    def reader(self) -> CallReader:
+        """What tells calls from text in one answer."""
+        return CallReader(self.calling, self.tools)
 
     async def ask(self, prompts: Iterable[Wanted], client: str, seconds: float, stream: bool) -> None:
         """Put the prompts to the engine, all or none. Raises what the engine raises."""
@@ -87,11 +95,14 @@ class Reply:
         sequences = [sequence for asked in self.asked for sequence in asked.sequences]
         choices = []
         for index, (sample, sequence) in enumerate(zip(samples, sequences, strict=True)):
-            said = {"message": {"role": "assistant", "content": sample.text}} if self.chat else {"text": sample.text}
-            choices.append({"index": index, **said, "logprobs": self.logprobs(sequence, 0, sample.tokens), "finish_reason": REASONS.get(sample.finish)})
+            text, calls = self.reader().add(sample.text, last=True)
+            message = {"role": "assistant", "content": text, **({"content": text or None, CALLED: called(calls)} if calls else {})}
+            said = {"message": message} if self.chat else {"text": text}
+            reason = CALLED if calls and sample.finish == "stop" else REASONS.get(sample.finish)
+            choices.append({"index": index, **said, "logprobs": self.logprobs(sequence, 0, sample.tokens), "finish_reason": reason})
         return {**self.facts, "object": "chat.completion" if self.chat else "text_completion", "choices": choices, "usage": self.usage()}
 
-    def logprobs(self, sequence: Sequence, start: int, stop: int) -> dict[str, Any] | None:
+    def logprobs(self, sequence: Written, start: int, stop: int) -> dict[str, Any] | None:
         """What is said of these new tokens of a sequence; None where it was not asked for."""
         request = sequence.request
         if not request.scored:
@@ -115,7 +126,20 @@ class Reply:
     async def events(self) -> AsyncIterator[str]:
         """The answer piece by piece."""
         sequences = [sequence for asked in self.asked for sequence in asked.sequences]
-        told = [0] * len(sequences)
+        told, readers = [0] * len(sequences), [self.reader() for _ in sequences]
+
+        def more(index: int, text: str, new: int, last: bool = False, reason: str | None = None) -> str:
+            """A piece of an answer, which has so many tokens by now; nothing while all of it may still become a call."""
+            reader = readers[index]
+            before = reader.calls
+            text, calls = reader.add(text, last)
+            if not text and not calls and not last:
+                return ""
+            said = {"delta": {**({"content": text} if text else {}), **({CALLED: called(calls, before)} if calls else {})}} if self.chat else {"text": text}
+            reason = CALLED if last and reader.calls and reason == "stop" else reason
+            scores, told[index] = self.logprobs(sequences[index], told[index], new), new
+            return self.chunk(index, said, scores, reason)
+
         try:
             if self.chat:
                 for index in range(len(sequences)):
@@ -126,12 +150,10 @@ class Reply:
                 left -= piece is None
                 if piece is not None:
                     index, text = piece
-                    new = len(sequences[index].request.scores)
-                    yield self.chunk(index, {"delta": {"content": text}} if self.chat else {"text": text}, self.logprobs(sequences[index], told[index], new))
-                    told[index] = new
+                    if shown := more(index, text, len(sequences[index].request.scores)):
+                        yield shown
             for index, sample in enumerate(self.samples()):
-                rest = self.logprobs(sequences[index], told[index], sample.tokens)
-                yield self.chunk(index, {"delta": {}} if self.chat else {"text": ""}, rest, REASONS.get(sample.finish))
+                yield more(index, "", sample.tokens, last=True, reason=REASONS.get(sample.finish))
             if self.usage_wanted:
                 yield event({**self.facts, "object": self.object, "choices": [], "usage": self.usage()})
             yield "data: [DONE]\n\n"
@@ -160,6 +182,15 @@ class Events(StreamingResponse):
             await super().__call__(scope, receive, send)
         finally:
             self.reply.cancel()
+
+
+def called(calls: Sequence[Call], first: int | None = None) -> list[dict[str, Any]]:
+    """Calls as OpenAI has them; numbered from `first` on where they come piece by piece."""
+    found = []
+    for number, call in enumerate(calls):
+        function = {"name": call.name, "arguments": json.dumps(call.arguments, ensure_ascii=False)}
+        found.append({**({} if first is None else {"index": first + number}), "id": f"call_{secrets.token_hex(12)}", "type": "function", "function": function})
+    return found
 
 
 def said(text: str, score: float) -> dict[str, Any]:

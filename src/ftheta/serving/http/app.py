@@ -24,7 +24,7 @@ from ftheta.models.tasks.text import TextGeneration
 from ftheta.serving.http.answers import LOOK, Events, Reply
 from ftheta.serving.http.bodies import CHOICES, ChatBody, CompletionBody, EmbeddingBody
 from ftheta.serving.http.errors import Refusal, invalid, refusal
-from ftheta.serving.http.guard import OPEN, Guard
+from ftheta.serving.http.guard import BODY, OPEN, SLOW, Guard
 from ftheta.serving.http.page import Asset, show
 from ftheta.serving.http.schema import describe
 from ftheta.serving.http.served import Models, Served, metrics
@@ -35,7 +35,7 @@ CHOSEN = {"parameters": [{"name": "model", "in": "query", "required": False, "de
 
 
 def create(
-    models: Models, *, key: str | None = None, hosts: Sequence[str] = (), body: int = 1 << 20, seconds: float = 600.0, slow: float = 30.0,
+    models: Models, *, key: str | None = None, hosts: Sequence[str] = (), body: int = BODY, seconds: float = 600.0, slow: float = SLOW,
     page: Mapping[str, Asset] = {},
 ) -> FastAPI:
     """The app. `key` is what clients must send, `hosts` are names the server goes by besides those of this machine, `page` is what a browser is
@@ -71,7 +71,8 @@ def create(
             raise Refusal(400, "model: this model does not continue texts here: use /predict", "model", "wrong_task")
         if asked.stream_options is not None and not asked.stream:
             raise Refusal(400, "stream_options: with stream: true only", "stream_options", "invalid_value")
-        reply = Reply(served, chat, asked.stream_options is not None and asked.stream_options.include_usage, adapter)
+        tools = asked.offered() if isinstance(asked, ChatBody) else []
+        reply = Reply(served, chat, asked.stream_options is not None and asked.stream_options.include_usage, adapter, tools)
         await told(reply.ask(asked.prompts(), asked.user or peer(request), seconds, asked.stream))
         if asked.stream:
             return Events(reply)

@@ -142,7 +142,7 @@ class Function(Config):
     parameters: dict[str, Any] | None = None
     """A JSON Schema of what it takes."""
     strict: bool | None = None
-    """Of no consequence here: calls are text of the model."""
+    """Of no consequence here: a call that is demanded is of the schema, one that is not is what the model makes it."""
 
 
 class Tool(Config):
@@ -151,6 +151,22 @@ class Tool(Config):
     type: Literal["function"]
     """Functions only."""
     function: Function
+    """The function."""
+
+
+class Chosen(Config):
+    """The name of a tool."""
+
+    name: str
+    """What it is called."""
+
+
+class Choice(Config):
+    """Which tool is to be called."""
+
+    type: Literal["function"] = "function"
+    """Functions only."""
+    function: Chosen
     """The function."""
 
 
@@ -215,19 +231,26 @@ class ChatBody(Writing):
     top_logprobs: int = Field(default=0, ge=0, le=20)
     """With logprobs: of how many of the likeliest tokens at its place too."""
     tools: list[Tool] | None = Field(default=None, max_length=CHOICES)
-    """What the model is told it may call, in the words of its chat template; what it answers is text."""
-    tool_choice: Literal["auto", "none"] = "auto"
-    """none: as if there were no tools."""
+    """What the model may call, told in the words of its chat template."""
+    tool_choice: Literal["auto", "none", "required"] | Choice = "auto"
+    """none: as if there were no tools; required: one is called for certain; or which one."""
     response_format: ResponseFormat | None = None
     """The form of the answer."""
+
+    def offered(self) -> list[str]:
+        """Names of the tools that may be called."""
+        return [] if self.tool_choice == "none" else [tool.function.name for tool in self.tools or ()]
 
     def prompts(self) -> list[Prompt]:
         if self.top_logprobs and not self.logprobs:
             raise Refusal(400, "top_logprobs: with logprobs: true only", "top_logprobs", "invalid_value")
         fields = self.fields(self.max_completion_tokens or self.max_tokens or 512)
-        tools = [tool.model_dump(exclude_none=True) for tool in self.tools or ()] if self.tool_choice == "auto" else []
+        tools = [] if self.tool_choice == "none" else [tool.model_dump(exclude_none=True) for tool in self.tools or ()]
+        must = [self.tool_choice.function.name] if isinstance(self.tool_choice, Choice) else self.offered() if self.tool_choice == "required" else []
+        if self.tool_choice not in ("auto", "none") and not set(must) & set(self.offered()):
+            raise Refusal(400, "tool_choice: there is no such tool among the tools", "tool_choice", "invalid_value")
         return [Prompt.parse({
-            "messages": [message.said().dump() for message in self.messages], "tools": tools, "scores": self.logprobs, "alternatives": self.top_logprobs,
+            "messages": [message.said().dump() for message in self.messages], "tools": tools, "must_call": must, "scores": self.logprobs, "alternatives": self.top_logprobs,
             "json_schema": self.response_format.schema_of() if self.response_format else None, **fields,
         })]
 

@@ -12,6 +12,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from ftheta.serving.http.errors import Refusal
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
+BODY, SLOW = 1 << 20, 30.0
+"""Bytes a body may have, and seconds that it, or the reading of a piece of an answer, may take."""
 OPEN = ("/health", "/ready")
 """Asked by machines that have no key."""
 

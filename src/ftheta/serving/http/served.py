@@ -84,6 +84,7 @@ class Served:
                 "waiting": len(engine.scheduler.waiting), "running": len(engine.scheduler.running), "pages": engine.pages.count,
                 "pages_used": engine.pages.count - engine.pages.available, "tokens_written_total": engine.written,
                 "tokens_reused_total": engine.pages.hits, "preemptions_total": engine.scheduler.preemptions,
+                "guesses_total": engine.guesses, "guesses_right_total": engine.right,
             }
 
     def close(self, seconds: float) -> None:

@@ -1,7 +1,7 @@
-"""Carries out `ftheta` and `python` for the snippets. Everything is imported once, then every command is a fork of this process.
+"""Carries out `ftheta` and `python` for tests. Everything is imported once, then every command is a fork of this process.
 
-Run as a program: `server.py SOCKET`. A client (client.py) sends arguments, folder, environment and its three standard files, and
-gets the exit code.
+Run as a program: `server.py SOCKET [MODULE]`. A client (client.py) sends arguments, folder, environment and its three standard files, and gets the
+exit code. `MODULE.change(program, arguments)` may change what is carried out, in the command's own process.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import signal
 import socket
 import sys
 import traceback
-from typing import Any
+from collections.abc import Callable
 
 import pyarrow.parquet  # noqa: F401  (this and the next four are imported late otherwise, by every command anew)
 import sklearn.cluster
@@ -22,35 +22,25 @@ import sklearn.datasets
 import sklearn.ensemble
 import sklearn.linear_model  # noqa: F401
 import torch
-from short import flat, short, short_arguments
 
 import ftheta
 import ftheta.cli
-from ftheta.core.config import merge
 from ftheta.lifecycle.pictures import curves
 
-REAL_RUN = ftheta.run
 
-
-def shortened_run(recipe: Any, *, changes: Any = (), **others: Any) -> Any:
-    """`ftheta.run` with the tests' budget."""
-    budget = short(recipe, changes)
-    return REAL_RUN(recipe, changes=merge(changes, budget) if isinstance(changes, dict) else [*changes, *flat(budget)], **others)
-
-
-def carry_out(command: dict) -> int:
+def carry_out(command: dict, change: Callable[[str, list[str]], list[str]]) -> int:
     """The exit code of one command, in this (forked) process."""
     os.chdir(command["folder"])
     os.environ.clear()
     os.environ.update(command["environment"])
     program, *arguments = command["arguments"]
     try:
+        arguments = change(program, arguments)
         if program == "ftheta":
-            sys.argv = ["ftheta", *short_arguments(arguments)]
+            sys.argv = ["ftheta", *arguments]
             ftheta.cli.main()
         else:
             sys.argv = arguments
-            ftheta.run = shortened_run
             with open(arguments[0], encoding="utf-8") as file:
                 exec(compile(file.read(), arguments[0], "exec"), {"__name__": "__main__"})
     except SystemExit as end:
@@ -61,7 +51,7 @@ def carry_out(command: dict) -> int:
     return 0
 
 
-def serve(place: str) -> None:
+def serve(place: str, change: Callable[[str, list[str]], list[str]]) -> None:
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(place)
     listener.listen()
@@ -78,7 +68,7 @@ def serve(place: str) -> None:
         for number, file in enumerate(files):
             os.dup2(file, number)
             os.close(file)
-        code = carry_out(json.loads(message))
+        code = carry_out(json.loads(message), change)
         sys.stdout.flush()
         sys.stderr.flush()
         connection.send(str(code).encode())
@@ -90,4 +80,4 @@ if __name__ == "__main__":
     for module in pkgutil.walk_packages(ftheta.__path__, "ftheta."):
         importlib.import_module(module.name)
     curves([{"step": 1, "loss": 1.0}], "fonts are found once")
-    serve(sys.argv[1])
+    serve(sys.argv[1], importlib.import_module(sys.argv[2]).change if sys.argv[2:] else lambda program, arguments: arguments)

@@ -1,0 +1,86 @@
+"""What a server serves. As JSON it is all that another process needs to serve the same."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+
+from fastapi import FastAPI
+from pydantic import Field
+
+from ftheta.core.config import Config
+from ftheta.core.errors import UsageError, suggest
+from ftheta.models.folder import load
+from ftheta.models.model import Model
+from ftheta.serving.http.app import create
+from ftheta.serving.http.page import assets
+from ftheta.serving.http.served import Models, Served, name_of
+from ftheta.serving.settings import Settings
+
+KERNELS = {"LRU_CACHE_CAPACITY": "64", "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "64"}
+"""How many compiled kernels of products in bfloat16 are kept, one for every number of rows: each takes half a megabyte, and a thousand are kept otherwise."""
+DRAIN = 30
+"""Seconds that answers have to come to an end."""
+
+
+class Order(Config):
+    """Models, and how they are to be served."""
+
+    models: tuple[str, ...]
+    """Model folders."""
+    key: str | None = None
+    """What clients must send."""
+    hosts: tuple[str, ...] = ()
+    """Names the server goes by besides those of this machine."""
+    settings: Settings = Settings()
+    """Sizes and bounds of every engine."""
+    accept: str | None = None
+    """As in `load`."""
+    adapters: tuple[str, ...] = ()
+    """PEFT folders, each as MODEL:NAME=FOLDER."""
+    precision: str = "float32"
+    """As in `Model.compute_in`."""
+    draft: str | None = None
+    """The folder of a model that guesses ahead for those that write."""
+    ahead: int = Field(default=4, gt=0)
+    """How many tokens it guesses."""
+
+    def check(self) -> None:
+        """Raise UsageError where two models have one name."""
+        names = [name_of(model) for model in self.models]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise UsageError(f"models: two are called '{twice[0]}': rename a folder")
+
+    def opened(self) -> Models:
+        """The models, ready to answer. Raises UsageError and what `load` raises."""
+        self.check()
+        for name, most in KERNELS.items():
+            os.environ.setdefault(name, most)
+        found = {name_of(model): load(model, accept=self.accept) for model in self.models}
+        for adapter in self.adapters:
+            attach(found, adapter)
+        guessing = None if self.draft is None else load(self.draft).compute_in(self.precision)
+        for model in found.values():
+            model.compute_in(self.precision)
+            if guessing is not None:
+                model.draft(guessing, self.ahead)
+        return Models(Served(name, model, self.settings) for name, model in found.items())
+
+    def app(self, show: Callable[[str], None], models: Models | None = None) -> FastAPI:
+        """The routes to these models, the ordered ones unless given; what there is to say of each is shown. Raises as `opened` does."""
+        models = self.opened() if models is None else models
+        for each in models:
+            capacity = "" if each.worker is None else f"; {each.worker.engine.capacity}"
+            show(f"{each.name}: {each.model.task.name}{capacity}")
+            for adapter in each.adapters:
+                show(f"{each.name}:{adapter}")
+        return create(models, key=self.key, hosts=self.hosts, page=assets())
+
+
+def attach(models: Mapping[str, Model], adapter: str) -> None:
+    """Give a model the adapter of `MODEL:NAME=FOLDER`. Raises UsageError."""
+    name, _, folder = adapter.partition("=")
+    model, _, short = name.partition(":")
+    if model not in models or not short or not folder:
+        raise UsageError(f"adapter: expected MODEL:NAME=FOLDER with one of the models {', '.join(models)}, got '{adapter}'{suggest(model, models, 'models')}")
+    models[model].attach(folder, short)
