@@ -20,7 +20,8 @@ pytest.importorskip("uvicorn")
 playwright = pytest.importorskip("playwright.sync_api", reason="no playwright: the page is not tried in a browser")
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FLAGS = [
-    "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync",
+    "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync",
 ]
 SECONDS = 90
 DIGITS = "extends: digits-convnet\nname: seven\ntrain: {epochs: null, minutes: 0.1, validation: {every: 20}}\n"
