@@ -101,7 +101,6 @@ function cell(value: Plain): string {
 function Value({ name, value, all }: { name: string; value: Plain; all: Record<string, Plain> }) {
   if (name === "mask" && matrix(value)) return <Mask mask={value} labels={(all.labels as string[]) ?? []} />;
   if (name === "pixels" && Array.isArray(value) && matrix(value[0])) return <Planes planes={value as number[][][]} title={name} />;
-  if (name === "labels" && "mask" in all) return null;
   if (value && typeof value === "object" && !Array.isArray(value)) {
     const entries = Object.entries(value);
     if (entries.every(([, each]) => typeof each === "number" && each >= 0 && each <= 1)) return <Bars shares={(entries as [string, number][]).sort((a, b) => b[1] - a[1])} />;
@@ -112,8 +111,33 @@ function Value({ name, value, all }: { name: string; value: Plain; all: Record<s
   return <span class="value">{cell(value)}</span>;
 }
 
+/** A picture with what was found in it: x₁ y₁ x₂ y₂ of each in its pixels. */
+export function Boxes({ rows, columns, colour, boxes, labels }: { rows: number; columns: number; colour: (row: number, column: number) => number[]; boxes: number[][]; labels: string[] }) {
+  const part = (value: number, whole: number) => `${(100 * value) / whole}%`;
+  return (
+    <div class="boxes">
+      <Pixels title={labels.join(", ")} rows={rows} columns={columns} colour={colour} />
+      {boxes.map(([left, top, right, bottom], i) => (
+        <i
+          title={labels[i]}
+          style={{ left: part(left, columns), top: part(top, rows), width: part(right - left, columns), height: part(bottom - top, rows), borderColor: `rgb(${HUES[[...new Set(labels)].indexOf(labels[i]) % HUES.length].join(",")})` }}
+        />
+      ))}
+    </div>
+  );
+}
+
+/** Lists that say something of the same things: as rows. */
+function together(answer: Record<string, Plain>): Record<string, Plain>[] | null {
+  const lists = Object.values(answer);
+  if (lists.length < 2 || !lists.every((list) => Array.isArray(list) && list.length === (lists[0] as Plain[]).length)) return null;
+  return (lists[0] as Plain[]).map((_, i) => Object.fromEntries(Object.entries(answer).map(([name, list]) => [name, (list as Plain[])[i]])));
+}
+
 export function Answer({ answer }: { answer: Record<string, Plain> }) {
-  const entries = Object.entries(answer).filter(([, value]) => value !== null && !(Array.isArray(value) && !value.length));
+  const rows = together(answer);
+  if (rows) return rows.length ? <Table rows={rows} /> : <p class="muted">–</p>;
+  const entries = Object.entries(answer).filter(([name, value]) => value !== null && !(Array.isArray(value) && !value.length) && !(name === "labels" && "mask" in answer));
   return (
     <dl class="answer">
       {entries.map(([name, value]) => (

@@ -58,17 +58,22 @@ export function BuildView() {
   }, [text]);
   useRested(text, 350, async (signal) => {
     if (!text.trim()) return;
-    const found = await ask<Checked>("/ui/check", { recipe: text }, { method: "POST", body: JSON.stringify({ recipe: text }), signal });
-    setChecked(found);
-    setLooking(false);
-    if (found.recipe) setRecipe(found.recipe);
+    try {
+      const found = await ask<Checked>("/ui/check", { recipe: text }, { signal });
+      setChecked(found);
+      setLooking(false);
+      setFailed(null);
+      if (found.recipe) setRecipe(found.recipe);
+    } catch (error) {
+      if (!signal.aborted) setFailed(error as Failed);
+    }
   });
   const whole = !!checked && !looking && !checked.problems.length && !checked.reasons.length && !!recipe;
   useRested(whole ? text : "", 600, async (signal) => {
     if (!whole) return;
     setPlanning(true);
     try {
-      setPlan(await ask<Planned>("/ui/plan", { recipe: text }, { method: "POST", body: JSON.stringify({ recipe: text }), signal }));
+      setPlan(await ask<Planned>("/ui/plan", { recipe: text }, { signal }));
       setFailed(null);
     } catch (error) {
       if ((error as Failed).code !== "outdated" && !signal.aborted) setFailed(error as Failed);
@@ -169,7 +174,7 @@ export function BuildView() {
                 <pre class="plan">{plan.shown}</pre>
               </>
             ) : (
-              <p class="muted">{planning && whole ? t("estimating") : t("noEstimate")}</p>
+              <p class="muted">{!whole ? t("noEstimate") : planning ? t("estimating") : "–"}</p>
             )}
           </div>
           <Trouble failed={failed} />

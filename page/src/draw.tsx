@@ -12,6 +12,13 @@ const STEP = SIDE / 32;
 /** Rows of columns (of channels) of whole numbers 0 to 255. */
 export type Grid = number[][] | number[][][];
 
+export function colourOf(grid: Grid): (row: number, column: number) => number[] {
+  return (row, column) => {
+    const value = grid[row][column];
+    return typeof value === "number" ? [value, value, value] : value;
+  };
+}
+
 /** What has ink, as a box; null where nothing has. */
 function box(pen: CanvasRenderingContext2D): [number, number, number, number] | null {
   const { data } = pen.getImageData(0, 0, SIDE, SIDE);
@@ -177,10 +184,7 @@ export function Drawing({ model, changed }: { model: ModelFacts; changed: (pixel
             title={t("sees")}
             rows={seen.length}
             columns={seen[0].length}
-            colour={(y, x) => {
-              const value = seen[y][x];
-              return typeof value === "number" ? [value, value, value] : value;
-            }}
+            colour={colourOf(seen)}
           />
         )}
       </figure>

@@ -62,7 +62,7 @@ function shape(schema: Schema, root: Schema): Shape {
   if (only.type === "array" && only.items && !only.prefixItems && ["part", "section"].includes(shape(only.items, root).is)) return { is: "list", items: only.items, optional };
   if (only.type === "boolean") return { is: "flag", optional };
   if (only.type === "number" || only.type === "integer") return { is: "number", optional };
-  if (only.type === "string") return { is: ["text", "prompt"].includes(only.title?.toLowerCase() ?? "") ? "long" : "text", optional };
+  if (only.type === "string") return { is: only.title ? "long" : "text", optional }; // a task's texts have titles, a recipe's names have none
   return { is: "raw", optional };
 }
 
@@ -94,7 +94,7 @@ function Single({ schema, value, change, place, around, id }: Field & { id: stri
     const now = typed !== null && read(typed.trim()) === value ? typed : shown(value);
     return <input id={id} aria-invalid={wrong} inputMode={form.is === "number" ? "decimal" : "text"} placeholder={placeholder} value={now} onInput={set} spellcheck={false} />;
   }
-  if (form.is === "long") return <textarea id={id} aria-invalid={wrong} rows={3} value={shown(value)} placeholder={placeholder} onInput={(event) => change(event.currentTarget.value || undefined)} />;
+  if (form.is === "long") return <textarea id={id} aria-invalid={wrong} rows={2} value={shown(value)} placeholder={placeholder} onInput={(event) => change(event.currentTarget.value || undefined)} />;
   const now = typed ?? shown(value);
   let broken = false;
   try {
@@ -107,7 +107,7 @@ function Single({ schema, value, change, place, around, id }: Field & { id: stri
       id={id}
       class="mono"
       aria-invalid={wrong || broken}
-      placeholder={placeholder || "JSON"}
+      placeholder={placeholder || (ways(schema, around.root).some((way) => way.type === "array") ? "[ … ]" : "{ … }")}
       value={now}
       spellcheck={false}
       onBlur={() => !broken && setTyped(null)}
@@ -212,7 +212,7 @@ function Control(props: Field & { id?: string }) {
 function Row({ name, field, required, ...props }: Field & { name: string; field: Schema; required: boolean }) {
   const id = useId();
   const form = shape(field, props.around.root);
-  const wide = ["part", "section", "list", "long"].includes(form.is);
+  const wide = ["part", "section", "list"].includes(form.is);
   const problem = props.around.problems.get(props.place.join("."));
   const about = resolved(field, props.around.root).description;
   return (

@@ -1,9 +1,9 @@
 /** Playing with the models that are loaded: each task's own way of asking where it has one, else a form made from its schema. */
 
 import { useEffect, useState } from "preact/hooks";
-import { ask, at, type Failed, type ModelFacts } from "./api";
-import { Answer, Bars } from "./answer";
-import { Drawing, type Grid } from "./draw";
+import { ask, at, type Failed, type ModelFacts, type Schema } from "./api";
+import { Answer, Bars, Boxes } from "./answer";
+import { colourOf, Drawing, type Grid } from "./draw";
 import { Section, type Around } from "./fields";
 import { useAgain } from "./hooks";
 import { Labelled, Tabs, Trouble } from "./parts";
@@ -72,9 +72,11 @@ function Fill({ model }: { model: ModelFacts }) {
         <Labelled title={t("maskHint")}>
           <textarea rows={3} value={text} onInput={(event) => setText(event.currentTarget.value)} />
         </Labelled>
-        <button type="button" onClick={() => setText(`${text}<mask>`)}>
-          + &lt;mask&gt;
-        </button>
+        <p>
+          <button type="button" onClick={() => setText(`${text}<mask>`)}>
+            + &lt;mask&gt;
+          </button>
+        </p>
       </Asking>
       <Trouble failed={failed} />
       <div class="grid" aria-live="polite">
@@ -114,7 +116,14 @@ function Look({ model }: { model: ModelFacts }) {
           </>
         )}
       </div>
-      <Given answer={answer} failed={failed} />
+      <div>
+        {pixels && answer && Array.isArray(answer.boxes) && (
+          <div class="panel">
+            <Boxes rows={pixels.length} columns={pixels[0].length} colour={colourOf(pixels)} boxes={answer.boxes as number[][]} labels={answer.labels as string[]} />
+          </div>
+        )}
+        <Given answer={answer} failed={failed} />
+      </div>
     </div>
   );
 }
@@ -148,16 +157,17 @@ function RowForm({ model, names }: { model: ModelFacts; names: string[] }) {
   );
 }
 
-/** Any task at all. */
+/** Any task at all; a label is one of those the model knows. */
 function Form({ model }: { model: ModelFacts }) {
   const [fields, setFields] = useState<Plain>({});
   const { answer, failed, busy, put } = useAsking(model);
   const around: Around = { root: model.input, problems: new Map(), unfit: {} };
+  const known: Record<string, Schema> = model.known.labels?.length && model.input.properties?.label ? { label: { ...model.input.properties.label, enum: model.known.labels } } : {};
   return (
     <div class="halves">
       <Asking put={() => put(fields)} ready={true} busy={busy}>
         <p class="about">{model.input.description}</p>
-        <Section schema={model.input} value={fields} change={(next) => setFields(next as Plain)} place={[]} around={around} hidden={model.files} />
+        <Section schema={{ ...model.input, properties: { ...model.input.properties, ...known } }} value={fields} change={(next) => setFields(next as Plain)} place={[]} around={around} hidden={model.files} />
       </Asking>
       <Given answer={answer} failed={failed} />
     </div>

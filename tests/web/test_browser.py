@@ -12,13 +12,16 @@ from typing import Any
 
 import pytest
 
+from ftheta.lifecycle.recipe import parse_yaml, shipped
+from ftheta.web.recipes import recipe_named
 from listening import until
 
 pytest.importorskip("uvicorn")
 playwright = pytest.importorskip("playwright.sync_api", reason="no playwright: the page is not tried in a browser")
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FLAGS = [
-    "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync",
+    "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync",
 ]
 SECONDS = 90
 DIGITS = "extends: digits-convnet\nname: seven\ntrain: {epochs: null, minutes: 0.1, validation: {every: 20}}\n"
@@ -115,6 +118,16 @@ def test_a_form_says_what_is_wrong_and_what_does_not_fit(seen):
     playwright.expect(page.locator(".problems")).to_contain_text("line 2")
 
 
+def test_every_shipped_recipe_has_a_form_and_yaml_that_says_the_same(seen):
+    page = seen.page
+    page.goto(f"{seen.server.address}/#/build")
+    for name in shipped():
+        page.get_by_label("Start from").select_option(name)
+        playwright.expect(page.locator("textarea.yaml")).to_have_value(re.compile(f"^name: {re.escape(name)}$", re.MULTILINE))
+        assert parse_yaml(page.locator("textarea.yaml").input_value(), name) == recipe_named(name)
+        assert page.locator(".form .field").count() > 10
+
+
 def test_a_digit_is_learned_and_drawn(seen):
     page = seen.page
     built(seen, DIGITS)
@@ -174,7 +187,8 @@ def test_two_runs_are_compared_and_the_page_speaks_two_languages(seen):
     for name in ("seven", "writer"):
         page.get_by_label(f"Compare: {name}").check()
     page.get_by_role("link", name="Compare").click()
-    playwright.expect(page.locator(".interval")).to_have_count(2)
+    page.locator(".interval").nth(1).wait_for()
+    assert {"seven", "writer"} == set(page.locator(".interval > span:first-child").all_inner_texts())
     playwright.expect(page.locator(".command code")).to_have_text(re.compile(r"^ftheta compare .*/(seven|writer) .*/(seven|writer)$"))
     page.get_by_role("button", name="中文").click()
     playwright.expect(page.get_by_role("link", name="训练", exact=True)).to_be_visible()

@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
+import jsonschema
 import pytest
+from tests.serving.test_every_task import SUBJECTS
 
 from ftheta.core.errors import DataError, FolderError
 from ftheta.lifecycle.checking import alternatives, compatibility
@@ -17,12 +19,14 @@ from ftheta.lifecycle.plan import Plan
 from ftheta.lifecycle.recipe import load as load_recipe
 from ftheta.lifecycle.schema import recipe_schema
 from ftheta.models.folder import load
+from ftheta.models.model import Model
 from ftheta.training.events import read_lines
 from listening import get, post, send, started, until
 
 pytest.importorskip("uvicorn")
 
 from ftheta.serving.http.page import assets
+from ftheta.serving.http.served import Served
 from ftheta.serving.settings import Settings
 from ftheta.web.routes import add_routes
 from ftheta.web.runs import Runs
@@ -61,6 +65,12 @@ def asked(here, path: str, body: object | None = None, method: str = "") -> tupl
     return int(head.split()[1]), json.loads(rest)
 
 
+def raw(here, path: str, headers: str = "") -> tuple[bytes, bytes]:
+    """Head and body of what is got."""
+    head, _, data = send(here, f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{headers}\r\n".encode()).partition(b"\r\n\r\n")
+    return head, data
+
+
 def state(here, name: str) -> str:
     return asked(here, f"/ui/runs/{name}")[1]["state"]
 
@@ -78,7 +88,7 @@ def test_a_run_is_all_it_left(here, folder):
     assert found["card"] == (folder / "first" / "report" / "card.md").read_text() and found["recipe"] == (folder / "first" / "recipe.yaml").read_text()
     assert found["events"] == read_lines(folder / "first" / "events.jsonl") and found["pictures"][0] == "report/curves.png"
     assert found["commands"] == {"run": f"ftheta run {folder}/first/recipe.yaml --out {folder}/first"}
-    head, _, data = send(here, b"GET /ui/runs/first/picture?which=report/curves.png HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").partition(b"\r\n\r\n")
+    head, data = raw(here, "/ui/runs/first/picture?which=report/curves.png")
     assert b"image/png" in head and data == (folder / "first" / "report" / "curves.png").read_bytes()
 
 
@@ -108,7 +118,8 @@ def test_lines_go_on_from_where_they_were(here, folder):
 @pytest.mark.parametrize("path", [
     "/ui/runs/..", "/ui/runs/%2e%2e", "/ui/runs/..%2foutside", "/ui/runs/notes", "/ui/runs/stray", "/ui/runs/first%2frecipe.yaml", "/ui/runs/outside",
     "/ui/runs/first/picture?which=../../outside/recipe.yaml", "/ui/runs/first/picture?which=report/card.md", "/ui/runs/first/picture",
-    "/ui/runs/first/lines/recipe.yaml", "/ui/recipes/..%2f..%2fetc%2fpasswd", "/ui/recipes/nothing", "/page/stamp.json", "/page/../routes.py", "/page/%2e%2e/ui.py",
+    "/ui/runs/first/lines/recipe.yaml", "/ui/recipes/..%2f..%2fetc%2fpasswd", "/ui/recipes/nothing",
+    "/page/stamp.json", "/page/../routes.py", "/page/%2e%2e/ui.py",
 ])
 def test_what_is_not_in_the_list_is_not_there(here, path):
     status, text = get(here, path)
@@ -148,14 +159,21 @@ def test_a_run_that_cannot_begin_says_what_it_printed(here, folder):
     assert asked(here, "/ui/runs", {"name": "wrong", "recipe": "extends: digits-convnet\nobjective: next_token\n"})[0] == 200
     until(lambda: state(here, "wrong") == "failed", 60)
     assert "next_token" in asked(here, "/ui/runs/wrong")[1]["recipe"] and "the objective" in asked(here, "/ui/runs/wrong")[1]["printed"]
+    assert asked(here, "/ui/runs", {"name": "wrong", "recipe": "extends: nothing\n"})[0] == 200                # nothing came of it: it may be mended
+    until(lambda: state(here, "wrong") == "failed", 60)
+    assert "nothing" in asked(here, "/ui/runs/wrong")[1]["printed"] and "the objective" not in asked(here, "/ui/runs/wrong")[1]["printed"]
+    (folder / "mine.yaml").write_text("a recipe of somebody")
+    assert asked(here, "/ui/runs", {"name": "mine", "recipe": RECIPE})[0] == 400 and (folder / "mine.yaml").read_text() == "a recipe of somebody"
 
 
 def test_compare_is_compare(here, folder, tmp_path):
     found = asked(here, "/ui/compare", {"runs": ["first", "second"]})[1]
     wanted = compare([folder / "first", folder / "second"], out=tmp_path / "c.png")
     text = wanted.show()
-    assert found["runs"] == ["first", "second"] and all(cell in text for section in found["sections"] for name, cells in section["rows"] for cell in (name, *cells))
-    assert [pair.get("difference") for pair in found["pairings"]] == [pair.found and pair.found.difference.value for pair in wanted.pairings] and found["pairings"]
+    assert found["runs"] == ["first", "second"]
+    assert all(cell in text for section in found["sections"] for name, cells in section["rows"] for cell in (name, *cells))
+    differences = [pair.found.difference.value for pair in wanted.pairings if pair.found is not None]
+    assert [pair["difference"] for pair in found["pairings"] if "difference" in pair] == differences != []
     assert {entry["low"] for entry in found["measurements"]} == {entry["low"] for each in wanted.runs for entry in each.measurements.values()}
     with pytest.raises(FolderError) as refused:
         compare([folder / "first", folder / "lost"])
@@ -169,8 +187,7 @@ def test_recipes_and_their_schema(here):
     names = [each["name"] for each in asked(here, "/ui/recipes")[1]]
     whole = asked(here, "/ui/recipes/digits-convnet")[1]
     assert "digits-convnet" in names and "extends" not in whole and load_recipe(whole) == load_recipe("digits-convnet")
-    _, _, data = send(here, b"GET /ui/schema HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").partition(b"\r\n\r\n")
-    assert json.loads(gzip.decompress(data)) == recipe_schema()
+    assert json.loads(gzip.decompress(raw(here, "/ui/schema")[1])) == recipe_schema()
 
 
 def test_check_says_every_problem_by_field(here):
@@ -183,6 +200,32 @@ def test_check_says_every_problem_by_field(here):
     assert set(wrong) == {"train.optimizer.rate", "train.optimizer.bettas", "seed"} and "betas" in wrong["train.optimizer.bettas"]
     assert "line 1" in problems("a: [1")[""] and problems("- 1")[""] and problems("a: &a [*a]")[""] and problems("a: 2026-01-01")[""]
     assert asked(here, "/ui/check", {"recipe": "extends: digits-convnet\nobjective: next_token\n"})[1]["reasons"]
+
+
+BODIES = {
+    "nothing": b"", "no object": b"[]", "null": b"null", "half": b'{"recipe": ', "bytes": bytes(range(256)),
+    "other field": b'{"recipe": "", "name": "a", "runs": [], "x": 1}',
+    "numbers": b'{"recipe": 1, "name": 2, "runs": 3}', "nan": b'{"recipe": NaN, "name": NaN, "runs": NaN}',
+    "surrogate": b'{"recipe": "\\udfff", "name": "\\udfff"}',
+    "deep": b'{"recipe":' * 5_000, "long": b'{"name": "' + b"a" * 100_000 + b'"}',
+}
+
+
+@pytest.mark.parametrize("path", ["/ui/runs", "/ui/compare", "/ui/check", "/ui/plan", "/ui/models"])
+def test_bodies_that_are_none(here, folder, path):
+    before = sorted(folder.iterdir())
+    for body in BODIES.values():
+        status, found = post(here, path, body)
+        assert status in (400, 404) and set(found["error"]) == {"message", "type", "param", "code"}, body[:40]
+    assert post(here, path, b"{}", "Content-Type: text/plain\r\n")[0] == 415 and sorted(folder.iterdir()) == before
+
+
+def test_recipes_that_are_none(here):
+    tagged, recursive = "a: !!python/object:os.system x", "a: &a [*a]"
+    for text in ("[" * 100_000, "\0", tagged, "\t- a", "&a " * 100, recursive, "? [1]\n: 2", "1: 2", "data: {source: {kind: digits}}"):
+        status, found = asked(here, "/ui/check", {"recipe": text})
+        assert status == 200 and found["problems"], text[:20]
+        assert asked(here, "/ui/plan", {"recipe": text})[0] == 400
 
 
 def test_alternatives_are_those_of_the_matrix():
@@ -210,7 +253,8 @@ def test_a_model_comes_and_goes(here, folder):
     assert asked(here, "/ui/models")[1] == [] and asked(here, "/predict/image-classification", {"pixels": [[0]]})[0] == 404
     assert asked(here, "/ui/models", {"name": "first"})[0] == 200 and asked(here, "/ui/runs/first")[1]["loaded"]
     (about,) = asked(here, "/ui/models")[1]
-    assert about["task"] == "image-classification" and about["known"]["size"] == [8, 8] and "pixels" in about["input"]["properties"] and about["files"] == ["path"]
+    assert about["task"] == "image-classification" and about["known"]["size"] == [8, 8]
+    assert "pixels" in about["input"]["properties"] and about["files"] == ["path"]
     pixels = [[(row * column) % 17 / 16 for column in range(8)] for row in range(8)]
     assert asked(here, "/predict/image-classification?model=first", {"pixels": pixels})[1] == load(folder / "first").predict({"pixels": pixels}).dump()
     assert "/predict/image-classification" in asked(here, "/openapi.json")[1]["paths"]
@@ -221,9 +265,9 @@ def test_a_model_comes_and_goes(here, folder):
 
 def test_the_page_itself(here):
     for address, asset in assets().items():
-        head, _, data = send(here, f"GET {address} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode()).partition(b"\r\n\r\n")
+        head, data = raw(here, address)
         assert data == asset.data and b"default-src 'self'" in head and b"nosniff" in head and b"unsafe" not in head
-        head, _, data = send(here, f"GET {address} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nIf-None-Match: {asset.tag}\r\n\r\n".encode()).partition(b"\r\n\r\n")
+        head, data = raw(here, address, f"If-None-Match: {asset.tag}\r\n")
         assert head.split()[1] == b"304" and not data
     assert {"/", "/page/page.js", "/page/page.css", "/page/licences.txt"} <= assets().keys()
 
@@ -247,3 +291,17 @@ def test_a_file_is_no_folder(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(FolderError, match="is not a folder"):
         ui(tmp_path / "file")
+
+
+@pytest.mark.parametrize("task", SUBJECTS)
+def test_every_task_can_be_asked_by_a_form(task):
+    """What a form is made of says what may be put into it."""
+    make, given = SUBJECTS[task]
+    architecture, processor = make()
+    for here in started([Served("it", Model(architecture, processor, task), Settings(together=2))], page=assets()):
+        (about,) = asked(here, "/ui/models")[1]
+        assert about["task"] == task and about["input"]["properties"] and about["output"]["properties"]
+        for item in given:
+            jsonschema.validate(item, about["input"])
+        assert set(about["files"]) <= about["input"]["properties"].keys()
+        assert about["known"].items() <= json.loads(json.dumps(processor.dump())).items()

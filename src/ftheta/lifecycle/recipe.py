@@ -280,6 +280,8 @@ def parse_yaml(text: str, origin: str) -> dict[str, Any]:
         place = f" line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         what = str(getattr(error, "problem", "") or error).splitlines()[0]
         raise ConfigError([Problem((), f"{what}{place}")], origin) from None
+    except RecursionError:
+        raise ConfigError([Problem((), "lists and mappings are nested too deeply")], origin) from None
     if not isinstance(data, dict):
         raise ConfigError([Problem((), f"expected a mapping of sections, got {describe(data)}")], origin)
     return data

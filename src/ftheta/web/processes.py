@@ -38,11 +38,15 @@ class Processes:
 
     def start(self, name: str, recipe: str) -> str:
         """Run a recipe into a new folder; the equal command. Raises UsageError for a name that is taken."""
-        if name in self.runs.names() or (self.runs.folder / name).exists():
+        place, file = self.runs.folder / name, self.runs.folder / f"{name}.yaml"
+        if place.exists() or self.starting(name):
             raise UsageError(f"name: there is a run '{name}' already: choose another name, or continue that one")
+        if file.exists() and not self.runs.begun_here(name):
+            raise UsageError(f"name: there is a file {file} already: choose another name")
         self.runs.folder.mkdir(parents=True, exist_ok=True)
-        write_file(self.runs.folder / f"{name}.yaml", recipe.encode())
-        return self.carry_out(name, self.runs.folder / f"{name}.yaml")
+        write_file(file, recipe.encode())
+        place.with_name(f"{name}.log").unlink(missing_ok=True)                            # of one that could not begin
+        return self.carry_out(name, file)
 
     def resume(self, name: str) -> str:
         """Let a run go on; the equal command. Raises UsageError for one that is running."""

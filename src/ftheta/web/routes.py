@@ -57,7 +57,7 @@ class Several(Config):
 def add_routes(app: FastAPI, models: Models, runs: Runs, settings: Settings) -> None:
     """Let the app show the runs of a folder, and load models from them."""
     processes = Processes(runs)
-    planning = Latest()
+    planning, loading = Latest(), asyncio.Lock()
 
     @app.get("/ui/folder", include_in_schema=False)
     async def folder() -> dict[str, str]:
@@ -131,9 +131,10 @@ def add_routes(app: FastAPI, models: Models, runs: Runs, settings: Settings) -> 
     async def load_model(request: Request) -> Any:
         asked = await read(request, Named)
         folder = await plainly(lambda: runs.find(asked.name))
-        if asked.name not in models.named:
-            (served,) = await plainly(lambda: Order(models=(str(folder / "model"),), settings=settings).opened())
-            models.add(served)
+        async with loading:
+            if asked.name not in models.named:
+                (served,) = await plainly(lambda: Order(models=(str(folder / "model"),), settings=settings).opened())
+                models.add(served)
         return {"name": asked.name}
 
     @app.delete("/ui/models/{name}", include_in_schema=False)

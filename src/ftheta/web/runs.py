@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -35,21 +34,23 @@ class Runs:
         self.folder = folder
 
     def names(self) -> list[str]:
-        """In the order of their names."""
-        return sorted(set(self.seen()))
+        """In their order."""
+        entries = [entry.name for entry in self.folder.iterdir()] if self.folder.is_dir() else []
+        return sorted({name for entry in entries for name in (entry, entry.removesuffix(".log")) if self.there(name)})
 
-    def seen(self) -> Iterator[str]:
-        """Folders with a recipe, and those that left no more than what they printed."""
-        entries = list(self.folder.iterdir()) if self.folder.is_dir() else []
-        for entry in entries:
-            if NAME.fullmatch(entry.name) and entry.is_dir() and ((entry / "recipe.yaml").is_file() or (entry / "events.jsonl").is_file()):
-                yield entry.name
-            elif entry.suffix == ".log" and NAME.fullmatch(entry.stem) and entry.is_file() and entry.with_suffix(".yaml").is_file():
-                yield entry.stem
+    def there(self, name: str) -> bool:
+        """Whether there is a run of this name: a folder with a recipe or events, or a recipe and what was printed before there was a folder."""
+        if not NAME.fullmatch(name):
+            return False
+        return any((self.folder / name / file).is_file() for file in ("recipe.yaml", LOGS["events"])) or self.begun_here(name)
+
+    def begun_here(self, name: str) -> bool:
+        """Whether it was started from the page."""
+        return all((self.folder / f"{name}{end}").is_file() for end in (".yaml", ".log"))
 
     def find(self, name: str) -> Path:
         """The folder of a run in the list. Raises Refusal."""
-        if name not in self.names():
+        if not self.there(name):
             raise Refusal(404, "there is no such run here", "name", "run_not_found")
         return self.folder / name
 
