@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 import torch
-from pictured import write_masks
 from tests import tiny
 
 import ftheta
 from ftheta.core.config import merge
 from ftheta.core.errors import ConfigError
 from ftheta.core.tensors import read
+from pictured import write_masks
 
 CLASSES = {"left": 0, "right": 255, "below": 7}
 
