@@ -73,6 +73,34 @@ def test_an_adapter_made_by_peft_is_read(family: str, tmp_path: Path) -> None:
     torch.testing.assert_close(back(tokens=torch.arange(20)[None])["logits"], theirs(torch.arange(20)[None]).logits, atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.parametrize("magnitude", [False, True])
+@pytest.mark.parametrize("ours_first", [False, True])
+def test_changes_of_convolutions_go_to_peft_and_come_back(magnitude: bool, ours_first: bool, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    config = transformers.ResNetConfig(embedding_size=8, hidden_sizes=[8, 12], depths=[1, 2], layer_type="basic", num_labels=3)
+    transformers.ResNetForImageClassification(config).eval().save_pretrained(tmp_path / "base")
+    plain, image = transformers.ResNetForImageClassification.from_pretrained(tmp_path / "base").eval(), torch.randn(2, 3, 40, 33)
+    if ours_first:
+        model, adapt = ftheta.load(tmp_path / "base").architecture, LoRA(rank=2, alpha=6.0, magnitude=magnitude, targets=("stages.*.convolution",))
+        adapt.apply(model, 0)
+        for name, parameter in model.named_parameters():
+            if parameter.requires_grad:
+                parameter.data.add_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(len(name))) * 0.1)
+        mine = model.eval()(image=image)["logits"].detach()
+        folder = save_adapter(model, adapt, tmp_path / "adapter", str(tmp_path / "base"))
+        found = peft.PeftModel.from_pretrained(plain, folder).eval()(image).logits.detach()
+        torch.testing.assert_close(found, mine, atol=1e-5, rtol=1e-5)
+    else:
+        fields = {"r": 2, "lora_alpha": 8, "target_modules": r".*stages.*convolution", "init_lora_weights": False, "use_dora": magnitude}
+        theirs = peft.get_peft_model(plain, peft.LoraConfig(**fields)).eval()             # type: ignore[arg-type]
+        theirs.save_pretrained(tmp_path / "adapter")
+        mine, folder = theirs(image).logits.detach(), tmp_path / "adapter"
+    back = ftheta.load(tmp_path / "base").architecture.eval()
+    assert (back(image=image)["logits"] - mine).abs().max() > 1e-3
+    merge_adapter(back, folder)
+    torch.testing.assert_close(back(image=image)["logits"], mine, atol=1e-5, rtol=1e-5)
+
+
 def test_a_composition_without_a_name_outside_round_trips_under_our_names(tmp_path: Path) -> None:
     config = DecoderConfig.parse({"kind": "decoder", "vocab": 260, "dim": 16, "depth": 1, "context": 8, "embed_norm": True, "mixer": {"kind": "attention", "heads": 2}})
     model, back = config.build(), config.build()

@@ -3,6 +3,9 @@
 DoRA (Liu et al. 2024, arXiv:2402.09353) learns the length of every row by itself: y = m · (W + s·B A) x / ||W + s·B A|| by row, where the
 norm is taken as a constant in the backward pass; m starts at the rows' norms.
 
+Of a convolution of k×k pixels A is a convolution of as many pixels, stride and padding to `rank` channels, and B one of 1×1: y = W ∗ x + s·B ∗ (A ∗ x), as PEFT
+has it; a row of W is then the filter of an output channel.
+
 The frozen W may be kept in few bits while the change is learned (`base`; QLoRA: Dettmers et al. 2023, arXiv:2305.14314). The model that comes of it
 is the original W and the change.
 """
@@ -23,13 +26,13 @@ from ftheta.adaptation.adaptation import Adaptation, freeze, release
 from ftheta.adaptation.freezing import HEADS
 from ftheta.architectures.architecture import Architecture
 from ftheta.blocks.initialise import uniform
-from ftheta.blocks.linear import Linear, put
+from ftheta.blocks.linear import Conv2d, Linear, put
 from ftheta.blocks.quantised import Quantisation, QuantisedLinear
 from ftheta.core.errors import ConfigError, Problem, suggest
 
 
 class LoRA(Adaptation):
-    """A low-rank change of chosen linear maps; everything else stays."""
+    """A low-rank change of chosen linear maps and convolutions; everything else stays."""
 
     kind: Literal["lora"] = "lora"
     rank: int = Field(default=8, gt=0)
@@ -37,7 +40,8 @@ class LoRA(Adaptation):
     alpha: float = Field(default=16.0, gt=0)
     """Changes are scaled by alpha / rank, so that the rank can be varied without another rate."""
     targets: tuple[str, ...] | None = None
-    """Which linear maps: last names (`query`) or patterns of whole names (`layers.3.*`); none: all but the head."""
+    """Which linear maps and convolutions: last names (`query`, `convolution`) or patterns of whole names (`layers.3.*`); none: all linear maps but the head, and in a
+    network without such all convolutions."""
     dropout: float = Field(default=0.0, ge=0, lt=1)
     """Share of the inputs of a change dropped in training."""
     magnitude: bool = False
@@ -50,23 +54,28 @@ class LoRA(Adaptation):
         return self.base is not None
 
     def apply(self, model: Architecture, seed: int) -> None:
-        maps = {name: part for name, part in model.named_modules() if isinstance(part, Linear) and name.split(".")[0] not in HEADS}
+        maps: dict[str, Linear | Conv2d] = {
+            name: part for name, part in model.named_modules()
+            if name.split(".")[0] not in HEADS and (isinstance(part, Linear) or (isinstance(part, Conv2d) and part.groups == 1))
+        }
+        usual = {name for name, part in maps.items() if isinstance(part, Linear)} or set(maps)
         for i, target in enumerate(self.targets or ()):
             if not any(matches(name, target) for name in maps):
+                or_convolution = " or whole convolution" if any(isinstance(part, Conv2d) for part in maps.values()) else ""
                 near = suggest(target, {name.rpartition(".")[2] for name in maps}, "maps")
-                raise ConfigError([Problem(("adapt", "targets", i), f"no linear map of '{model.config.name}' is called '{target}'{near}")])
-        chosen = {name for name in maps if self.targets is None or any(matches(name, target) for target in self.targets)}
+                raise ConfigError([Problem(("adapt", "targets", i), f"no linear map{or_convolution} of '{model.config.name}' is called '{target}'{near}")])
+        chosen = usual if self.targets is None else {name for name in maps if any(matches(name, target) for target in self.targets)}
         if not chosen:
-            raise ConfigError([Problem(("adapt",), f"'{model.config.name}' has no linear maps to adapt: choose last_layers or full")])
+            raise ConfigError([Problem(("adapt",), f"'{model.config.name}' has no linear maps or convolutions to adapt: choose last_layers or full")])
         freeze(model.parameters())
         release(parameter for name, parameter in model.named_parameters() if name.split(".")[0] == "readout")      # new with this model, so learned whole
         for name, part in sorted(maps.items()):
-            base = part if self.base is None else QuantisedLinear(part, self.base)
+            base = part if self.base is None or isinstance(part, Conv2d) else QuantisedLinear(part, self.base)
             if name in chosen:
                 change = LowRank(base, self.rank, self.alpha / self.rank, self.dropout, self.magnitude)
-                uniform(change.down, 1 / math.sqrt(base.in_features), seed, "lora", name)
+                uniform(change.down, 1 / math.sqrt(change.down[0].numel()), seed, "lora", name)
                 put(model, name, change)
-            elif self.base is not None:
+            elif base is not part:
                 put(model, name, base)
 
     def finish(self, model: Architecture, original: Callable[[], Architecture] | None = None) -> None:
@@ -82,41 +91,61 @@ class LoRA(Adaptation):
 
 
 class LowRank(nn.Module):
-    """A frozen linear map and its low-rank change: (..., inputs) → (..., outputs)."""
+    """A frozen linear map and its low-rank change: (..., inputs) → (..., outputs); or a convolution and its: (B, inputs, H, W) → (B, outputs, h, w)."""
 
-    def __init__(self, base: Linear | QuantisedLinear, rank: int, scale: float, dropout: float = 0.0, magnitude: bool = False):
+    def __init__(self, base: Linear | QuantisedLinear | Conv2d, rank: int, scale: float, dropout: float = 0.0, magnitude: bool = False):
         super().__init__()
         self.base = base
         self.scale = scale
         self.dropout = dropout
         like = base.weight
-        self.down = nn.Parameter(like.new_zeros(rank, base.in_features))                      # A
-        self.up = nn.Parameter(like.new_zeros(base.out_features, rank))                       # B
-        self.magnitude = nn.Parameter(like.detach().norm(dim=1)) if magnitude else None
+        self.down = nn.Parameter(like.new_zeros(rank, *like.shape[1:]))                       # A
+        self.up = nn.Parameter(like.new_zeros(len(like), rank))                               # B
+        self.magnitude = nn.Parameter(like.detach().flatten(1).norm(dim=1)) if magnitude else None
 
     def forward(self, x: Tensor) -> Tensor:
         dropped = F.dropout(x, self.dropout, self.training) if self.dropout else x
-        change = F.linear(F.linear(dropped, self.down.to(x.dtype)), self.up.to(x.dtype)) * self.scale
+        change = self.change(dropped)
         if self.magnitude is None:
             return self.base(x) + change
-        ratio = (self.magnitude / self.changed().detach().norm(dim=1)).to(x.dtype)
+        ratio = (self.magnitude / self.changed().detach().flatten(1).norm(dim=1)).to(x.dtype)
         bias = None if self.base.bias is None else self.base.bias.to(x.dtype)
+        if isinstance(self.base, Conv2d):
+            y = (self.base.convolved(x, self.base.weight) + change) * ratio[:, None, None]
+            return y if bias is None else y + bias[:, None, None]
         y = (F.linear(x, self.base.weight.to(x.dtype)) + change) * ratio
         return y if bias is None else y + bias
 
+    def change(self, x: Tensor) -> Tensor:
+        """s·B A x."""
+        up = self.up.to(x.dtype)
+        if isinstance(self.base, Conv2d):
+            return F.conv2d(self.base.convolved(x, self.down), up[:, :, None, None]) * self.scale
+        return F.linear(F.linear(x, self.down.to(x.dtype)), up) * self.scale
+
     def changed(self) -> Tensor:
-        """W + s·B A, (outputs, inputs)."""
-        return self.base.weight + self.scale * (self.up @ self.down)
+        """W + s·B A, as W is."""
+        return self.base.weight + self.scale * product(self.up, self.down)
 
     @torch.no_grad()
-    def merged(self, original: Linear | None = None) -> Linear:
-        """The plain linear map that computes the same, or the change of an original of which this one keeps few bits."""
+    def merged(self, original: Linear | None = None) -> Linear | Conv2d:
+        """The plain linear map or convolution that computes the same, or the change of an original of which this one keeps few bits."""
         base = original or (self.base.plain() if isinstance(self.base, QuantisedLinear) else self.base)
-        weight = base.weight + self.scale * (self.up @ self.down)
+        weight = base.weight + self.scale * product(self.up, self.down)
         if self.magnitude is not None:
-            weight = weight * (self.magnitude / weight.norm(dim=1))[:, None]
+            weight = by_row(weight, self.magnitude / weight.flatten(1).norm(dim=1))
         base.weight.copy_(weight)
         return base
+
+
+def product(up: Tensor, down: Tensor) -> Tensor:
+    """B A of B (outputs, rank) and A (rank, ...): (outputs, ...)."""
+    return (up.flatten(1) @ down.flatten(1)).unflatten(1, down.shape[1:])
+
+
+def by_row(weight: Tensor, ratio: Tensor) -> Tensor:
+    """Every row of a weight (outputs, ...) times its own number (outputs,)."""
+    return weight * ratio.view(-1, *(1 for _ in weight.shape[1:]))
 
 
 def matches(name: str, target: str) -> bool:

@@ -31,12 +31,12 @@ class PaddedConv2d(Conv2d):
         super().__init__(inputs, outputs, kernel, stride, plain, groups=groups, bias=bias)
         self.uneven = None if isinstance(padding, int) or padding == "half" or stride == 1 else padding
 
-    def forward(self, input: Tensor) -> Tensor:
+    def padded(self, input: Tensor) -> Tensor:
         if self.uneven == "end":
-            input = F.pad(input, (self.kernel_size[0] // 2 - 1, self.kernel_size[0] // 2) * 2)
-        elif self.uneven == "same":
-            input = F.pad(input, [part for size in (input.shape[3], input.shape[2]) for part in self.around(size)])
-        return super().forward(input)
+            return F.pad(input, (self.kernel_size[0] // 2 - 1, self.kernel_size[0] // 2) * 2)
+        if self.uneven == "same":
+            return F.pad(input, [part for size in (input.shape[3], input.shape[2]) for part in self.around(size)])
+        return input
 
     def around(self, size: int) -> tuple[int, int]:
         """Pixels before and after a side of this many."""

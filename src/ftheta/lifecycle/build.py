@@ -10,6 +10,7 @@ import torch
 
 from ftheta.adaptation.prompting import Prompting
 from ftheta.architectures.architecture import Architecture, ArchitectureConfig
+from ftheta.architectures.dense import Dense
 from ftheta.architectures.headed import Headed
 from ftheta.core.contract import Ports, check
 from ftheta.core.errors import ConfigError, Problem
@@ -115,6 +116,10 @@ def begin_from(model: Architecture, start: Architecture, folder: str) -> None:
         trunk = getattr(start, "trunk", start)                                            # what reads in a larger whole
         kept = model.trunk.head is not None
         theirs = {f"trunk.{name}": value for name, value in trunk.theta().items() if kept or not name.startswith("head.")}
+        mine = {name: value for name, value in mine.items() if name.startswith("trunk.")}
+    if isinstance(model, Dense) and type(model) is not type(start):
+        trunk = getattr(start, "trunk", start)                                            # without what it would answer itself
+        theirs = {f"trunk.{name}": value for name, value in trunk.theta().items() if name.split(".")[0] not in getattr(trunk, "answering", ())}
         mine = {name: value for name, value in mine.items() if name.startswith("trunk.")}
     if found := mismatches(theirs, mine):
         raise ConfigError([Problem(("model",), f"the parameters of {folder} do not fit: {line}") for line in found])

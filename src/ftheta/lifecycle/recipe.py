@@ -15,8 +15,9 @@ from ruamel.yaml.error import YAMLError
 from ftheta.adaptation import ADAPTATIONS
 from ftheta.adaptation.adaptation import Adaptation
 from ftheta.adaptation.freezing import Full
-from ftheta.architectures import ARCHITECTURES, TRUNKS
+from ftheta.architectures import ARCHITECTURES, PICTURE_TRUNKS, TRUNKS
 from ftheta.architectures.architecture import ArchitectureConfig
+from ftheta.architectures.dense import DenseConfig
 from ftheta.core.config import SLIPS, Config, Slot, describe, fill, merge
 from ftheta.core.contract import Ports
 from ftheta.core.errors import ConfigError, DataError, FolderError, Problem, UsageError, distance, suggest
@@ -216,6 +217,9 @@ def continued(data: Mapping[str, Any], origin: str, begun: str | None) -> dict[s
     trunk = getattr(config, "trunk", config).dump()
     if isinstance(model, Mapping) and model.get("kind") == "headed" and trunk["kind"] in TRUNKS and (theirs["kind"] != "headed" or another_readout(model, theirs)):
         model = {**model, "trunk": merge({**trunk, "head": None}, model.get("trunk") or {})}
+    elif isinstance(model, Mapping) and model.get("kind") != theirs["kind"] and trunk["kind"] in PICTURE_TRUNKS and stands_on_maps(model):
+        own = {name: value for name, value in trunk.items() if name != "classes"}         # which are those of the new data
+        model = {**model, "trunk": merge(own, model.get("trunk") or {})}
     elif isinstance(model, Mapping):
         if model.get("kind", theirs["kind"]) != theirs["kind"]:
             raise ConfigError([Problem(("model", "kind"), f"'{model['kind']}', but {folder} holds a {theirs['kind']}: leave it out")], origin)
@@ -235,6 +239,12 @@ def find_tokenizer(folder: Path) -> Path | None:
         return find_file(folder)
     except DataError:
         return None
+
+
+def stands_on_maps(model: Mapping[str, Any]) -> bool:
+    """Whether a recipe's model stands on the maps of a trunk of pictures."""
+    kind = model.get("kind")
+    return kind in ARCHITECTURES and issubclass(ARCHITECTURES.load(str(kind)), DenseConfig)
 
 
 def another_readout(model: Mapping[str, Any], theirs: Mapping[str, Any]) -> bool:

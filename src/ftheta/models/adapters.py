@@ -2,8 +2,9 @@
 
 `adapter_config.json` says which sort (`LORA`, `PROMPT_TUNING`, `PREFIX_TUNING`) and how large. `adapter_model.safetensors` holds, of low-rank
 changes, `base_model.model.<map>.lora_A.weight` (rank, inputs), `.lora_B.weight` (outputs, rank) and, for DoRA, `.lora_magnitude_vector` (outputs,),
-maps under the ecosystem's names; of learned tokens, `prompt_embeddings` (P, D) or (P, layers · 2 · width of the values). Our folders hold a
-third file, `base.json`, with the fingerprint of the model they belong to.
+maps under the ecosystem's names; of convolutions (rank, inputs, height, width), (outputs, rank, 1, 1) and (1, outputs, 1, 1);
+of learned tokens, `prompt_embeddings` (P, D) or (P, layers · 2 · width of the values). Our folders hold a third file, `base.json`, with the
+fingerprint of the model they belong to.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import torch
 from torch import Tensor
 
 from ftheta.adaptation.adaptation import Adaptation
-from ftheta.adaptation.lora import LoRA, LowRank
+from ftheta.adaptation.lora import LoRA, LowRank, by_row, product
 from ftheta.adaptation.virtual import VirtualTokens, reader_of
 from ftheta.architectures.architecture import Architecture
 from ftheta.architectures.decoder import Decoder
@@ -78,7 +79,8 @@ def learned_beside(model: Architecture, adapt: Adaptation, base: str, fingerprin
         config, tensors = virtual_tokens(model)
     else:
         return None
-    sort = "CAUSAL_LM" if "causal" in model.config.ports().traits else "FEATURE_EXTRACTION"
+    ports = model.config.ports()
+    sort = "CAUSAL_LM" if "causal" in ports.traits else "FEATURE_EXTRACTION" if "tokens" in ports.takes else None        # of pictures they have no sort
     return Adapter({"task_type": sort, "base_model_name_or_path": base, "inference_mode": True, **config}, tensors, fingerprint)
 
 
@@ -91,9 +93,11 @@ def low_rank(model: Architecture, adapt: LoRA) -> tuple[dict[str, Any], dict[str
     tensors: dict[str, Tensor] = {}
     for name, change in changes.items():
         place = PREFIX + theirs[name][1]
-        tensors |= {f"{place}.lora_A.weight": change.down.detach(), f"{place}.lora_B.weight": change.up.detach()}
+        pixels = (1,) * (change.down.ndim - 2)                                            # of a convolution
+        up = change.up.detach()
+        tensors |= {f"{place}.lora_A.weight": change.down.detach(), f"{place}.lora_B.weight": up.view(*up.shape, *pixels)}
         if change.magnitude is not None:
-            tensors[f"{place}.lora_magnitude_vector"] = change.magnitude.detach()
+            tensors[f"{place}.lora_magnitude_vector"] = change.magnitude.detach().view(*pixels[:1], -1, *pixels)
     transposed = any(line.transpose for line in table(model.config) if any(name.removesuffix(".weight") in changes for name in line.ours))
     config = {
         "peft_type": "LORA", **SUPPORTED["LORA"], "r": adapt.rank, "lora_alpha": adapt.alpha, "lora_dropout": adapt.dropout, "use_dora": adapt.magnitude,
@@ -186,12 +190,12 @@ class Fitted(NamedTuple):
         return self.weight + self.change
 
     def ratio(self) -> Tensor | None:
-        return None if self.length is None else self.length.to(self.weight) / self.changed.norm(dim=1)
+        return None if self.length is None else self.length.to(self.weight) / self.changed.flatten(1).norm(dim=1)
 
 
 @torch.no_grad()
 def fitted(model: Architecture, adapter: Adapter) -> Iterator[Fitted]:
-    """Every low-rank change beside the maps it is of. Raises FolderError for what does not fit."""
+    """Every low-rank change beside the maps or convolutions it is of. Raises FolderError for what does not fit."""
     ours = {theirs: names for names, theirs in outside_names(model).values()}
     if unknown := [name for name in adapter.tensors if place_of(name) not in ours]:
         raise FolderError(f"{adapter.place}: the model has no map for " + ", ".join(sorted(unknown)[:5]))
@@ -200,10 +204,10 @@ def fitted(model: Architecture, adapter: Adapter) -> Iterator[Fitted]:
         parts = {part: adapter.tensors.get(f"{PREFIX}{place}.{part}") for part in ("lora_A.weight", "lora_B.weight", "lora_magnitude_vector")}
         down, up, length = parts.values()
         weight = torch.cat([model.get_submodule(name).weight for name in ours[place]])        # type: ignore[list-item]
-        if down is None or up is None or up.shape[0] != weight.shape[0] or down.shape[1] != weight.shape[1] or up.shape[1] != down.shape[0]:
+        if down is None or up is None or down.shape[1:] != weight.shape[1:] or up.shape != (len(weight), len(down), *(1 for _ in weight.shape[2:])):
             shapes = {part: None if value is None else tuple(value.shape) for part, value in parts.items()}
             raise FolderError(f"{adapter.place}: {place}: {shapes} do not fit a map of {tuple(weight.shape)}")
-        yield Fitted(ours[place], weight, scale * (up @ down).to(weight), down.to(weight), scale * up.to(weight), length)
+        yield Fitted(ours[place], weight, scale * product(up, down).to(weight), down.to(weight), scale * up.to(weight), None if length is None else length.flatten())
 
 
 def rows_of(model: Architecture, names: Sequence[str]) -> list[int]:
@@ -216,7 +220,7 @@ def changed_weights(model: Architecture, adapter: Adapter) -> Iterator[tuple[str
     """Our name and new value of every weight that low-rank changes are of. Raises FolderError for what does not fit."""
     for part in fitted(model, adapter):
         ratio = part.ratio()
-        weight = part.changed if ratio is None else part.changed * ratio[:, None]
+        weight = part.changed if ratio is None else by_row(part.changed, ratio)
         yield from ((f"{name}.weight", piece) for name, piece in zip(part.names, weight.split(rows_of(model, part.names)), strict=True))
 
 
