@@ -125,3 +125,34 @@ def test_replicas_on_two_machines(tmp_path):
         finally:
             process.kill()
             process.wait()
+
+
+@needs_serve
+@pytest.mark.slow
+def test_there_are_more_where_there_is_more_to_do(tmp_path):
+    """On a cluster of this machine's processes, which ends with the command: one replica that writes one text at a time is asked for six."""
+    place, token = save(made("llama"), tmp_path / "writer"), secrets.token_hex(32)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        here = SimpleNamespace(port=free.getsockname()[1])
+    command = [sys.executable, "-c", "import ftheta.cli; ftheta.cli.main()", "serve", str(place), "--port", str(here.port), "--on", "ray", "--replicas", "1-2"]
+    environment = {**os.environ, "FTHETA_KEY": "", "RAY_AUTH_TOKEN": token}
+    environment.pop("RAY_ADDRESS", None)
+    process = subprocess.Popen([*command, "--together", "1"], stdout=subprocess.PIPE, text=True, env=environment)
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "1 to 2 replicas\n" and "listening" in process.stdout.readline()
+        assert len(replicas(token)) == 1
+        body = json.dumps({"model": "writer", "prompt": "a", "max_tokens": 10**6, "stream": True, "logit_bias": ENDLESS}).encode()
+        head = f"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+        with contextlib.ExitStack() as asking:
+            for _ in range(6):
+                connection = asking.enter_context(socket.create_connection(("127.0.0.1", here.port), timeout=30))
+                connection.sendall(head.encode() + body)
+            until(lambda: len(replicas(token)) == 2, 60.0)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 0
+        until(lambda: not replicas(token), 20.0)
+    finally:
+        process.kill()
+        process.wait()

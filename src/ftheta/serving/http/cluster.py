@@ -23,6 +23,8 @@ from ftheta.serving.http.order import DRAIN, Order
 
 BESIDE = 16
 """Requests that a replica takes beside those its engine lets wait: figures, models, and those that are told to come later."""
+PATIENCE = 5.0
+"""Seconds that there must be more work than the replicas should have before there is one more."""
 NAME = "ftheta"
 log = logging.getLogger("ftheta.serving")
 
@@ -37,7 +39,8 @@ def serve_on_ray(order: Order, host: str, port: int, replicas: tuple[int, int], 
     try:
         library = serve_library()
         many = order.settings.together + order.settings.queue
-        growing: dict[str, Any] = {"autoscaling_config": {"min_replicas": least, "max_replicas": most, "target_ongoing_requests": order.settings.together}}
+        as_wanted = {"min_replicas": least, "max_replicas": most, "target_ongoing_requests": order.settings.together, "upscale_delay_s": PATIENCE}
+        growing: dict[str, Any] = {"autoscaling_config": as_wanted}
         deployment = library.deployment(
             name=NAME, max_ongoing_requests=many + BESIDE, graceful_shutdown_timeout_s=DRAIN, ray_actor_options={"num_cpus": 1},
             **({"num_replicas": least} if least == most else growing),
