@@ -1,8 +1,9 @@
 """Load: `ftheta serve` under 1 to 64 clients, each of which asks again as soon as it has its answer. Requests a second, the time to the first token, and the time
 from one token to the next, at the 50th, 95th and 99th percentile.
 
-The model is stories260K (FTHETA_MIRROR), answers are streams of `--most` tokens that cannot end sooner; prompts differ from their first word on, so that no
-beginning is known. Clients are threads of one process beside the server's, on the same processors, and read the events as they come.
+The model is stories260K (FTHETA_MIRROR), answers are greedy streams of `--most` tokens, which hardly ever end sooner; prompts differ from their first word on,
+so that no beginning is known. `--servers` names others to be put under the same load: each opens the same folder and takes the same requests. Clients are
+threads of one process beside the server's, on the same processors, and read the events as they come.
 """
 
 from __future__ import annotations
@@ -26,10 +27,20 @@ from benchmarks.serving import model_of
 from ftheta.models.folder import save
 
 PERCENTILES = (50, 95, 99)
+OURS, THEIRS = "ftheta serve", "transformers serve"
+SERVERS = {
+    OURS: [sys.executable, "-c", "import sys; sys.argv[1:1] = ['serve']; import ftheta.cli; ftheta.cli.main()", "--together", "64"],
+    THEIRS: [str(Path(sys.executable).with_name("transformers")), "serve", "--quiet", "--host", "127.0.0.1", "--device", "cpu"],
+    f"{THEIRS}, continuous batching": [
+        str(Path(sys.executable).with_name("transformers")), "serve", "--continuous-batching", "--host", "127.0.0.1", "--device", "cpu", "--cb-max-batch-tokens", "512",
+        "--cb-num-blocks", "512",
+    ],
+}
+"""Commands, of which three words come before the model's folder."""
 
 
-def ours(clients: int, seconds: float, most: int) -> dict[str, Any]:
-    """The server in a process of its own, and its clients."""
+def served(server: str, clients: int, seconds: float, most: int) -> dict[str, Any]:
+    """A server in a process of its own, and its clients."""
     with tempfile.TemporaryDirectory() as folder:
         model = model_of(None)
         end = model.processor.id("eos")                                                   # type: ignore[attr-defined]
@@ -37,19 +48,17 @@ def ours(clients: int, seconds: float, most: int) -> dict[str, Any]:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
-        command = [sys.executable, "-c", "import ftheta.cli; ftheta.cli.main()", "serve", str(place), "--port", str(port), "--together", "64"]
-        server = subprocess.Popen(command, env={**environment(), "FTHETA_KEY": ""}, stdout=subprocess.PIPE, text=True)
+        command = [*SERVERS[server][:3], str(place), "--port", str(port), *SERVERS[server][3:]]
+        process = subprocess.Popen(command, env={**environment(), "FTHETA_KEY": "", "HF_HUB_OFFLINE": "1"}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
-            assert server.stdout is not None
-            while "listening" not in server.stdout.readline():
-                pass
             wait(port)
-            asked = {"model": "stories", "max_tokens": most, "temperature": 0, "stream": True, "logit_bias": {str(end): -100}}
+            asked = {"max_tokens": most, "temperature": 0, "stream": True}
+            asked |= {"model": "stories", "logit_bias": {str(end): -100}} if server == OURS else {"model": str(place)}
             ask(port, {**asked, "prompt": "Once upon a time"})
             return load(port, asked, clients, seconds)
         finally:
-            server.terminate()
-            server.wait(60)
+            process.terminate()
+            process.wait(60)
 
 
 def wait(port: int) -> None:
@@ -104,7 +113,7 @@ def load(port: int, asked: dict[str, Any], clients: int, seconds: float) -> dict
         raise RuntimeError(f"{len(failed)} clients failed: {failed[0]}")
     passed = time.perf_counter() - start
     return {
-        "clients": clients, "requests": len(first), "rate": len(first) / passed, "tokens": len(first) * asked["max_tokens"] / passed,
+        "clients": clients, "requests": len(first), "rate": len(first) / passed, "tokens": len(gaps) / passed,
         "first": percentiles(first), "gap": percentiles(gaps),
     }
 
@@ -120,13 +129,16 @@ def main() -> None:
     parser.add_argument("--clients", type=int, nargs="+", default=[1, 2, 4, 8, 16, 32, 64], help="how many at a time (default: %(default)s)")
     parser.add_argument("--seconds", type=float, default=20.0, help="of each number of clients (default: %(default)s)")
     parser.add_argument("--most", type=int, default=64, help="tokens of an answer (default: %(default)s)")
+    parser.add_argument("--servers", nargs="+", choices=list(SERVERS), default=[OURS], metavar="NAME", help=f"of {', '.join(map(repr, SERVERS))} (default: {OURS})")
     options = parser.parse_args()
     clients, seconds = ([1, 8], 2.0) if options.quick else (options.clients, options.seconds)
     found = {}
     for count in clients:
-        found[str(count)] = [arm(ours, clients=count, seconds=seconds, most=options.most)]
-        print(line(found[str(count)][0]), flush=True)
-    rows = [Row(f"{count} clients", "", line(results[0])) for count, results in found.items()]
+        for server in options.servers:
+            name = f"{server}, {count} clients"
+            found[name] = [arm(served, server=server, clients=count, seconds=seconds, most=options.most)]
+            print(f"{name}: {line(found[name][0])}", flush=True)
+    rows = [Row(name, "", line(results[0])) for name, results in found.items()]
     publish("load", "Load: a server and its clients on the same processors", rows, found, options.quick)
 
 

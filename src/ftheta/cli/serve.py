@@ -24,6 +24,8 @@ def serve(
     ahead: Annotated[int, typer.Option(min=1, help="With --draft: tokens guessed before each look of the larger model.")] = 4,
     precision: PrecisionOption = "float32",
     apart: Annotated[bool, typer.Option("--apart", help="Models in a process of their own, which is started again when it dies.")] = False,
+    on: Annotated[str, typer.Option("--on", help="Who serves: local (this machine), or ray (replicas on a cluster).")] = "local",
+    replicas: Annotated[str, typer.Option(metavar="N or MIN-MAX", help="With --on ray: how many, or between which numbers as there is work.")] = "1",
     accept: AcceptOption = None,
 ) -> None:
     """Serve models over HTTP: OpenAI's routes, every task, health and figures.
@@ -31,4 +33,7 @@ def serve(
     Example: ftheta serve runs/python-lm/model
     """
     fields = {"memory": None if memory is None else memory << 20, "together": together, "queue": queue}
-    ftheta.serve(models, host=host, port=port, key=key, hosts=name, settings=fields, accept=accept, adapters=adapter, precision=precision, draft=draft, ahead=ahead, apart=apart)
+    ftheta.serve(
+        models, host=host, port=port, key=key, hosts=name, settings=fields, accept=accept, adapters=adapter, precision=precision, draft=draft, ahead=ahead,
+        apart=apart, on=on, replicas=replicas,
+    )

@@ -93,40 +93,54 @@ class Ray(Executor):
         return said
 
     def start(self) -> Any:
-        """Connect to the cluster, or start one: the remote function. Raises UsageError when there is none at the address."""
-        address = os.environ.get("RAY_ADDRESS")
-        if not address:
-            for name, value in {**ALONE, "RAY_AUTH_TOKEN": secrets.token_hex(32)}.items():
-                os.environ.setdefault(name, value)                                        # read when Ray is imported; the token is kept while the process lives
-            self.own = tempfile.mkdtemp(prefix="ftheta-ray-")
+        """The remote function. Raises UsageError when there is no cluster at the address."""
+        self.own = join(self.workers)
         import ray
-        from ray.exceptions import RayError
 
-        with signals_kept():
-            try:
-                if address:
-                    ray.init(address, configure_logging=False, log_to_driver=False)
-                else:
-                    ray.init(
-                        "local", num_cpus=self.workers, object_store_memory=OBJECT_STORE, include_dashboard=False, configure_logging=False, log_to_driver=False,
-                        _temp_dir=self.own,
-                    )
-            except (RayError, OSError, ValueError, RuntimeError) as error:
-                self.close()
-                raise UsageError(f"--on ray: {f'no cluster answers at RAY_ADDRESS={address}' if address else 'Ray does not start'} ({error})") from None
         self.at_once = self.wished or AHEAD * max(1, int(ray.cluster_resources().get("CPU", 1)))
         self.task = ray.remote(num_cpus=1, max_retries=RETRIES)(carry_out)
         return self.task
 
     def close(self) -> None:
         if self.task is not None or self.own is not None:
-            import ray
-
-            with signals_kept():
-                ray.shutdown()
-            if self.own is not None:
-                shutil.rmtree(self.own, ignore_errors=True)
+            leave(self.own)
         self.task = self.own = None
+
+
+def join(cores: int) -> str | None:
+    """Connect to the cluster that `$RAY_ADDRESS` names, or start one of this machine's processes with so many cores, in a folder of its own, which is
+    returned. Raises UsageError when there is none at the address."""
+    address, own = os.environ.get("RAY_ADDRESS"), None
+    if not address:
+        for name, value in {**ALONE, "RAY_AUTH_TOKEN": secrets.token_hex(32)}.items():
+            os.environ.setdefault(name, value)                                            # read when Ray is imported; the token is kept while the process lives
+        own = tempfile.mkdtemp(prefix="ftheta-ray-")
+    import ray
+    from ray.exceptions import RayError
+
+    with signals_kept():
+        try:
+            if address:
+                ray.init(address, configure_logging=False, log_to_driver=False)
+            else:
+                ray.init(
+                    "local", num_cpus=cores, object_store_memory=OBJECT_STORE, include_dashboard=False, configure_logging=False, log_to_driver=False,
+                    _temp_dir=own,
+                )
+        except (RayError, OSError, ValueError, RuntimeError) as error:
+            leave(own)
+            raise UsageError(f"--on ray: {f'no cluster answers at RAY_ADDRESS={address}' if address else 'Ray does not start'} ({error})") from None
+    return own
+
+
+def leave(own: str | None) -> None:
+    """Disconnect from the cluster, and end it where it is our own."""
+    import ray
+
+    with signals_kept():
+        ray.shutdown()
+    if own is not None:
+        shutil.rmtree(own, ignore_errors=True)
 
 
 def carry_out(order: str, folder: str) -> str:

@@ -19,7 +19,6 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import Any
 
 import h11
 import uvicorn
@@ -30,7 +29,7 @@ from ftheta.core.errors import FthetaError, UsageError
 from ftheta.serving.http.answers import event
 from ftheta.serving.http.errors import Refusal
 from ftheta.serving.http.guard import BODY, OPEN, SLOW, Guard
-from ftheta.serving.http.order import DRAIN, Order
+from ftheta.serving.http.order import DRAIN, LISTENING, Order
 from ftheta.serving.http.page import assets
 
 COMMAND = "from ftheta.serving.http.apart import behind; behind()"
@@ -211,8 +210,7 @@ def serve_apart(order: Order, host: str, port: int, show: Callable[[str], None])
             raise
         show(f"listening on http://{host}:{port}/v1")
         app = Guard(PassOn(apart), order.key, order.hosts, BODY, SLOW, (*OPEN, *assets()))
-        config: dict[str, Any] = {"log_level": "warning", "timeout_graceful_shutdown": DRAIN, "server_header": False, "lifespan": "on"}
-        await uvicorn.Server(uvicorn.Config(app, host=host, port=port, **config)).serve()
+        await uvicorn.Server(uvicorn.Config(app, host=host, port=port, lifespan="on", **LISTENING)).serve()
 
     asyncio.run(run())
 
@@ -236,5 +234,4 @@ def behind() -> None:
             os.kill(os.getpid(), signal.SIGTERM)
 
         threading.Thread(target=follow, name="ftheta-follow", daemon=True).start()
-        config: dict[str, Any] = {"log_level": "warning", "timeout_graceful_shutdown": DRAIN, "server_header": False, "forwarded_allow_ips": "*"}
-        uvicorn.Server(uvicorn.Config(app, **config)).run([listener])
+        uvicorn.Server(uvicorn.Config(app, forwarded_allow_ips="*", **LISTENING)).run([listener])

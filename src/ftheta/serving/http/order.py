@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
 
 from fastapi import FastAPI
 from pydantic import Field
@@ -21,6 +23,8 @@ KERNELS = {"LRU_CACHE_CAPACITY": "64", "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "64"}
 """How many compiled kernels of products in bfloat16 are kept, one for every number of rows: each takes half a megabyte, and a thousand are kept otherwise."""
 DRAIN = 30
 """Seconds that answers have to come to an end."""
+LISTENING: dict[str, Any] = {"log_level": "warning", "timeout_graceful_shutdown": DRAIN, "server_header": False, "http": "h11", "loop": "asyncio"}
+"""How uvicorn listens: in one way, whatever else is installed."""
 
 
 class Order(Config):
@@ -44,6 +48,14 @@ class Order(Config):
     """The folder of a model that guesses ahead for those that write."""
     ahead: int = Field(default=4, gt=0)
     """How many tokens it guesses."""
+
+    def from_anywhere(self) -> Order:
+        """The same with whole paths, for processes that begin in other folders."""
+        def whole(place: str) -> str:
+            return str(Path(place).absolute()) if Path(place).exists() else place
+
+        adapters = tuple("".join((*parts[:2], whole(parts[2]))) for parts in (each.partition("=") for each in self.adapters))
+        return self.replace(models=tuple(map(whole, self.models)), adapters=adapters, draft=None if self.draft is None else whole(self.draft))
 
     def check(self) -> None:
         """Raise UsageError where two models have one name."""
