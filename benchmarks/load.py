@@ -1,5 +1,5 @@
-"""Load: `ftheta serve` under 1 to 64 clients, each of which asks again as soon as it has its answer. Requests a second, the time to the first token, and the time
-from one token to the next, at the 50th, 95th and 99th percentile.
+"""Load: `ftheta serve` under 1 to 64 clients, each of which asks again as soon as it has its answer. Requests a second, the time to the first token, and the
+time from one token to the next, at the 50th, 95th and 99th percentile.
 
 The model is stories260K (FTHETA_MIRROR), answers are greedy streams of `--most` tokens, which hardly ever end sooner; prompts differ from their first word on,
 so that no beginning is known. `--servers` names others to be put under the same load: each opens the same folder and takes the same requests. Clients are
@@ -32,8 +32,8 @@ SERVERS = {
     OURS: [sys.executable, "-c", "import sys; sys.argv[1:1] = ['serve']; import ftheta.cli; ftheta.cli.main()", "--together", "64"],
     THEIRS: [str(Path(sys.executable).with_name("transformers")), "serve", "--quiet", "--host", "127.0.0.1", "--device", "cpu"],
     f"{THEIRS}, continuous batching": [
-        str(Path(sys.executable).with_name("transformers")), "serve", "--continuous-batching", "--host", "127.0.0.1", "--device", "cpu", "--cb-max-batch-tokens", "512",
-        "--cb-num-blocks", "512",
+        str(Path(sys.executable).with_name("transformers")), "serve", "--continuous-batching", "--host", "127.0.0.1", "--device", "cpu",
+        "--cb-max-batch-tokens", "512", "--cb-num-blocks", "512",
     ],
 }
 """Commands, of which three words come before the model's folder."""
@@ -49,7 +49,8 @@ def served(server: str, clients: int, seconds: float, most: int) -> dict[str, An
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
         command = [*SERVERS[server][:3], str(place), "--port", str(port), *SERVERS[server][3:]]
-        process = subprocess.Popen(command, env={**environment(), "FTHETA_KEY": "", "HF_HUB_OFFLINE": "1"}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        alone = {**environment(), "FTHETA_KEY": "", "HF_HUB_OFFLINE": "1"}
+        process = subprocess.Popen(command, env=alone, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
             wait(port)
             asked = {"max_tokens": most, "temperature": 0, "stream": True}
@@ -129,7 +130,8 @@ def main() -> None:
     parser.add_argument("--clients", type=int, nargs="+", default=[1, 2, 4, 8, 16, 32, 64], help="how many at a time (default: %(default)s)")
     parser.add_argument("--seconds", type=float, default=20.0, help="of each number of clients (default: %(default)s)")
     parser.add_argument("--most", type=int, default=64, help="tokens of an answer (default: %(default)s)")
-    parser.add_argument("--servers", nargs="+", choices=list(SERVERS), default=[OURS], metavar="NAME", help=f"of {', '.join(map(repr, SERVERS))} (default: {OURS})")
+    known = ", ".join(map(repr, SERVERS))
+    parser.add_argument("--servers", nargs="+", choices=list(SERVERS), default=[OURS], metavar="NAME", help=f"of {known} (default: {OURS})")
     options = parser.parse_args()
     clients, seconds = ([1, 8], 2.0) if options.quick else (options.clients, options.seconds)
     found = {}

@@ -43,11 +43,11 @@ class ChatTemplate:
         called, which the template writes in its own words. Raises DataError when the template cannot render it."""
         strip = "trim" in self.source                                                         # it strips contents: so do we, inside the markers
         marked: list[dict[str, Any]] = []
-        said = list[tuple[Message, str]]()
-        for message, called in zip(messages, calls or [()] * len(messages), strict=True):
+        said = list[tuple[int, str]]()
+        for number, (message, called) in enumerate(zip(messages, calls or [()] * len(messages), strict=True)):
             content = plain(message.content, strip)
             if content or not called:                                                     # who only calls says nothing, and some templates look whether he does
-                said.append((message, content))
+                said.append((number, content))
                 content = f"{OPEN}{content}{CLOSE}"
             marked.append({"role": message.role, "content": content, **({"tool_calls": list(called)} if called else {})})
         rendered = self.render(marked, ask, tools)
@@ -56,9 +56,11 @@ class ChatTemplate:
         learning = False
         while (start := rendered.find(OPEN, place)) >= 0:
             end = rendered.find(CLOSE, start)
-            if seen >= len(said) or end < 0 or rendered[start + 1 : end] not in (said[seen][1], as_json(said[seen][1])[1:-1]):   # some write what tools say as JSON
-                raise DataError(f"chat template: it changes, repeats or leaves out the content of message {messages.index(said[min(seen, len(said) - 1)][0])}")
-            mine = said[seen][0].role == "assistant"
+            known = () if seen >= len(said) else (said[seen][1], as_json(said[seen][1])[1:-1])      # some write what tools say as JSON
+            if end < 0 or rendered[start + 1 : end] not in known:
+                number = said[min(seen, len(said) - 1)][0] if said else 0
+                raise DataError(f"chat template: it changes, repeats or leaves out the content of message {number}")
+            mine = messages[said[seen][0]].role == "assistant"
             closing, opening = self.border(rendered[place:start], learning)
             pieces += [Piece(closing, False, learning), Piece(opening, False, False), Piece(rendered[start + 1 : end], True, mine)]
             place, seen, learning = end + 1, seen + 1, mine

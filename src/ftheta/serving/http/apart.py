@@ -1,5 +1,5 @@
-"""Models in a process of their own, behind one that only passes requests on. When it dies, by a fault of a library or the system's hand, those who wait are told
-so, and it is started again.
+"""Models in a process of their own, behind one that only passes requests on. When it dies, by a fault of a library or the system's hand, those who wait
+are told so, and it is started again.
 
 What is behind is the whole server, on a socket of this machine; so an answer is the same, and there is nothing here that knows what is asked.
 """

@@ -250,7 +250,8 @@ class ChatBody(Writing):
         if self.tool_choice not in ("auto", "none") and not set(must) & set(self.offered()):
             raise Refusal(400, "tool_choice: there is no such tool among the tools", "tool_choice", "invalid_value")
         return [Prompt.parse({
-            "messages": [message.said().dump() for message in self.messages], "tools": tools, "must_call": must, "scores": self.logprobs, "alternatives": self.top_logprobs,
+            "messages": [message.said().dump() for message in self.messages], "tools": tools, "must_call": must,
+            "scores": self.logprobs, "alternatives": self.top_logprobs,
             "json_schema": self.response_format.schema_of() if self.response_format else None, **fields,
         })]
 
