@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ftheta.data.processors.text import TextProcessor
+from ftheta.data.processors.text import CONTEXT, TextProcessor
+
+BROKEN = "\ufffd"
+"""Where bytes are no character, or not yet."""
+SETTLED = 64
+"""New tokens after which their text is kept, so that what a token costs does not grow with the text."""
 
 
 class TextStream:
@@ -16,20 +21,26 @@ class TextStream:
         self.stop = [text for text in stop if text]
         self.held = max((len(text) for text in self.stop), default=0)
         self.shown = ""
+        self.text, self.read = "", 0
+        """Text that no further token changes, and how many new tokens it is of."""
         self.stopped = False
         """Whether a stop string has come."""
 
     def add(self, new: Sequence[int], last: bool) -> str:
         """What can be shown in addition, given all new tokens; everything when these are the last."""
-        text = self.processor.decode_after(self.prompt, new)
-        found = min((at for at in map(text.find, self.stop) if at >= 0), default=None)
+        fresh = new[self.read :]
+        before = new[self.read - CONTEXT : self.read] if self.read else self.prompt
+        text = self.text + self.processor.decode_after(before, fresh)
+        if len(fresh) >= SETTLED and BROKEN not in self.processor.decode(new[-CONTEXT:]):  # what follows is shown the same after these alone
+            self.text, self.read = text, len(new)
+        found = min((at for stop in self.stop if (at := text.find(stop, len(self.shown))) >= 0), default=None)
         self.stopped = found is not None
         if found is not None:
             safe = text[:found]
         elif last:
             safe = text
         else:
-            whole = text if not text.endswith("\ufffd") else self.shown                   # a character may still be incomplete
+            whole = text if not text.endswith(BROKEN) else self.shown                     # a character may still be incomplete
             safe = whole[: len(whole) - self.held] if self.held else whole
         if len(safe) <= len(self.shown):
             return ""

@@ -102,18 +102,18 @@ class Reply:
             choices.append({"index": index, **said, "logprobs": self.logprobs(sequence, 0, sample.tokens), "finish_reason": reason})
         return {**self.facts, "object": "chat.completion" if self.chat else "text_completion", "choices": choices, "usage": self.usage()}
 
-    def logprobs(self, sequence: Written, start: int, stop: int) -> dict[str, Any] | None:
-        """What is said of these new tokens of a sequence; None where it was not asked for."""
+    def logprobs(self, sequence: Written, start: int, stop: int, offset: int = 0) -> dict[str, Any] | None:
+        """What is said of these new tokens of a sequence, the first of which begins at this character; None where it was not asked for."""
         request = sequence.request
         if not request.scored:
             return None
-        texts, scores = [self.spelled(token) for token in request.new[:stop]], request.scores[start:stop]
+        texts, scores = [self.spelled(token) for token in request.new[start:stop]], request.scores[start:stop]
         best = [[(self.spelled(token), score) for token, score in place] for place in request.likeliest[start:stop]]
         if self.chat:
-            entries = zip(texts[start:], scores, best or [[]] * len(scores), strict=True)
+            entries = zip(texts, scores, best or [[]] * len(scores), strict=True)
             return {"content": [{**said(text, score), "top_logprobs": [said(*each) for each in beside]} for text, score, beside in entries]}
-        offsets = list(itertools.accumulate(map(len, texts), initial=0))[start:stop]
-        return {"tokens": texts[start:], "token_logprobs": scores, "top_logprobs": [dict(place) for place in best] or None, "text_offset": offsets}
+        offsets = list(itertools.accumulate(map(len, texts), initial=offset))[:-1]
+        return {"tokens": texts, "token_logprobs": scores, "top_logprobs": [dict(place) for place in best] or None, "text_offset": offsets}
 
     def spelled(self, token: int) -> str:
         return self.served.model.processor.decode([token])                                   # type: ignore[attr-defined]
@@ -126,7 +126,7 @@ class Reply:
     async def events(self) -> AsyncIterator[str]:
         """The answer piece by piece."""
         sequences = [sequence for asked in self.asked for sequence in asked.sequences]
-        told, readers = [0] * len(sequences), [self.reader() for _ in sequences]
+        told, offsets, readers = [0] * len(sequences), [0] * len(sequences), [self.reader() for _ in sequences]
 
         def more(index: int, text: str, new: int, last: bool = False, reason: str | None = None) -> str:
             """A piece of an answer, which has so many tokens by now; nothing while all of it may still become a call."""
@@ -137,7 +137,8 @@ class Reply:
                 return ""
             said = {"delta": {**({"content": text} if text else {}), **({CALLED: called(calls, before)} if calls else {})}} if self.chat else {"text": text}
             reason = CALLED if last and reader.calls and reason == "stop" else reason
-            scores, told[index] = self.logprobs(sequences[index], told[index], new), new
+            scores, told[index] = self.logprobs(sequences[index], told[index], new, offsets[index]), new
+            offsets[index] += sum(map(len, (scores or {}).get("tokens", ())))
             return self.chunk(index, said, scores, reason)
 
         try:
