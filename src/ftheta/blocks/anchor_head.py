@@ -53,7 +53,7 @@ class Anchors(DetectionHead):
         anchors, offsets, logits = [], [], []
         for level, (stride, hidden) in enumerate(zip(self.strides, maps, strict=True)):
             said, sides = self.get_submodule(str(level))(hidden)
-            anchors.append(self.around(centres(hidden, stride)).expand(len(hidden), -1, -1))
+            anchors.append(self.around(centres(hidden, stride)).expand(hidden.shape[0], -1, -1))
             logits.append(self.each(said))
             offsets.append(self.each(sides))
         found, away, scores = torch.cat(anchors, 1), torch.cat(offsets, 1), torch.cat(logits, 1)

@@ -97,7 +97,7 @@ class Places(DetectionHead):
             away = F.softplus(sides.flatten(2).transpose(1, 2).to(full)) * stride         # (B, L, 4): left, top, right, bottom
             boxes.append(torch.cat([here[:, :2].to(full) - away[..., :2], here[:, :2].to(full) + away[..., 2:]], -1))
             logits.append(scores.flatten(2).transpose(1, 2))
-            places.append(here.expand(len(hidden), -1, -1))
+            places.append(here.expand(hidden.shape[0], -1, -1))
         return {"boxes": torch.cat(boxes, 1), "logits": torch.cat(logits, 1), "places": torch.cat(places, 1)}
 
     def initialise(self, seed: int, place: str) -> None:
