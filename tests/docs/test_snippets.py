@@ -24,6 +24,8 @@ from .pages import ROOT, Snippet, name, needs, pages, snippets
 HERE = Path(__file__).parent
 EXIT = re.compile(r"# exit code (\d+)")
 SECONDS = 300
+LONG = ("families", "stages")
+"""Folders of pages whose snippets train more than a few steps of one model: run by CI and `make test-all`."""
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +91,8 @@ def cases() -> Iterator[object]:
         for kind in ("quick", "data", "slow"):
             mine = [snippet for snippet in found if snippet.kind == kind]
             if mine:
-                yield pytest.param(page, mine, id=f"{name(page)}-{kind}", marks=[pytest.mark.slow] if kind != "quick" else [])
+                slow = kind != "quick" or page.parent.name in LONG
+                yield pytest.param(page, mine, id=f"{name(page)}-{kind}", marks=[pytest.mark.slow] if slow else [])
 
 
 @pytest.mark.parametrize(("page", "mine"), cases())
