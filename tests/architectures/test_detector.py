@@ -9,6 +9,7 @@ import torch
 from torch.nn import functional as F
 
 from ftheta.architectures.detector import Detector, DetectorConfig
+from ftheta.blocks import DETECTION_HEADS
 from ftheta.blocks.detection_head import PlaceHead
 from ftheta.core.boxes import pairwise
 from ftheta.core.errors import ConfigError
@@ -114,3 +115,26 @@ def test_queries_that_cannot_be_are_refused() -> None:
 def test_a_map_that_is_not_there_is_said() -> None:
     with pytest.raises(ConfigError, match="strides: the trunk has no map of stride 16, only of 2, 4, 8"):
         detector(strides=[8, 16])
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("head", DETECTION_HEADS.names())
+def test_every_head_is_a_program_for_any_number_of_pictures(head):
+    trunk = {"kind": "resnet", "channels": 3, "classes": 4, "depths": [1, 1], "widths": [16, 32], "stem_width": 8}
+    fields = {"trunk": trunk, "width": 16, "depth": 1, "head": head, **({"neck": "projection"} if head == "queries" else {})}
+    model = DetectorConfig.parse(fields).build().eval()
+    model.initialise(0)
+
+    class Asked(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.model = model
+
+        def forward(self, image):
+            outputs = self.model(image=image)
+            return outputs["boxes"], outputs["logits"]
+
+    program = torch.export.export(Asked(), (torch.randn(3, 3, 64, 64),), dynamic_shapes=({0: torch.export.Dim.DYNAMIC},))
+    image = torch.randn(5, 3, 64, 64)
+    for found, expected in zip(program.module()(image), Asked()(image), strict=True):
+        assert torch.allclose(found, expected, atol=1e-4)                                 # pixels

@@ -105,7 +105,7 @@ class Queries(DetectionHead):
         seen = F.dropout(coarsest.flatten(2).transpose(1, 2), self.dropout, self.training)
         for layer in self.encoder:
             seen = layer(seen, at)
-        places = self.places.to(seen.dtype).expand(len(seen), -1, -1)
+        places = self.places.to(seen.dtype).expand(seen.shape[0], -1, -1)
         x, said = torch.zeros_like(places), []
         for layer in self.decoder:
             x = layer(x, places, seen, at)
