@@ -2,7 +2,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from ftheta.blocks.attention import Attention, attend, attend_in_blocks
+from ftheta.blocks.attend import attend, attend_to_many
+from ftheta.blocks.attention import Attention
 from ftheta.blocks.context import Cache, Context, document_positions
 from ftheta.blocks.position import Rotary, rotate
 
@@ -119,7 +120,7 @@ def may_see(causal, window, documents, past):
 @pytest.mark.parametrize("window", [None, 1, 5, 13, 100])
 @pytest.mark.parametrize("causal", [True, False])
 def test_blocks_of_queries_see_what_the_rule_says(causal, window, numbers, past, monkeypatch):
-    monkeypatch.setattr("ftheta.blocks.attention.BLOCK", 7)
+    monkeypatch.setattr("ftheta.blocks.attend.LONG", 7)
     documents = None if numbers is None else torch.tensor(numbers)[:, : past + 33]
     cache = Cache(documents=None if documents is None else documents[:, :past], length=past) if past else None
     here = context(33, None if documents is None else documents[:, past:], cache)
@@ -128,7 +129,7 @@ def test_blocks_of_queries_see_what_the_rule_says(causal, window, numbers, past,
     expected = attend(q, k, v, torch.zeros(2, 1, 33, past + 33, dtype=torch.float64).masked_fill(~may_see(causal, window, documents, past), float("-inf")))
     kept = here.remembered(window) + 33
     k, v = k[:, :, -kept:].requires_grad_(), v[:, :, -kept:]
-    found = attend_in_blocks(q, k, v, here, causal, window)
+    found = attend_to_many(q, k, v, here, causal, window)
     whole = attend(q, k, v, here.bias(33, causal, torch.float64, window))
     if causal or past == 0:                                                              # looking ahead and remembering do not go together
         assert torch.allclose(whole, expected, atol=1e-12)

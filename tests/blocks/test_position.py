@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from ftheta.blocks import attention
+from ftheta.blocks import attend, attention
 from ftheta.blocks.attention import Attention, CrossAttention
 from ftheta.blocks.context import Context, Source
 from ftheta.blocks.position import Relative, Sinusoidal
@@ -59,10 +59,11 @@ def test_scores_get_the_number_of_their_distance(causal, window, monkeypatch):
             scores[:, :, i, j] = torch.where(seen[:, None], scores[:, :, i, j] + relative.weight[bucket(j - i, causal, 8, 6)], NEGATIVE)
     expected = block.output((scores.softmax(-1) @ v).transpose(1, 2).reshape(2, 11, 15))
     torch.testing.assert_close(run(), expected, rtol=0, atol=1e-5)
-    monkeypatch.setattr(attention, "PLAIN", 1)                                            # the fused kernel, and then blocks of queries
+    monkeypatch.setattr(attend, "NEAR", 0)
+    monkeypatch.setattr(attend, "KEPT", 1)                                                # the fused kernel, and then blocks of queries
     torch.testing.assert_close(run(), expected, rtol=0, atol=1e-5)
     monkeypatch.setattr(attention, "WHOLE", 1)
-    monkeypatch.setattr(attention, "BLOCK", 4)
+    monkeypatch.setattr(attend, "LONG", 4)
     torch.testing.assert_close(run(), expected, rtol=0, atol=1e-5)
 
 

@@ -5,7 +5,6 @@ arXiv:2004.05150; Mistral 7B, arXiv:2310.06825); among the tokens of a sequence,
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -13,22 +12,18 @@ import torch
 from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
-from torch.utils.checkpoint import checkpoint
 
 from ftheta.blocks import NORMS
-from ftheta.blocks.context import Context, Informed, Span
+from ftheta.blocks.attend import attend, attend_to_many, reach
+from ftheta.blocks.context import Context, Informed
 from ftheta.blocks.linear import Linear
 from ftheta.blocks.mixer import Mixer
 from ftheta.blocks.paged import PagedCache
 from ftheta.blocks.position import rotate
 from ftheta.core.config import Part, Slot
 
-PLAIN = 1024 * 1024
-"""Scores of one head up to which plain products are used on a CPU."""
 WHOLE = 4096 * 4096
 """Scores of one head up to which what may not be seen is written down for all of them at once."""
-BLOCK = 512
-"""Queries looked at together beyond that."""
 
 Heads = Annotated[int, Field(gt=0, description="Attentions side by side, each over its share of the width.")]
 KeyHeads = Annotated[int | None, Field(gt=0, description="Keys and values, shared by groups of heads; none: as many as heads.")]
@@ -145,9 +140,12 @@ class Attention(MultiHead, Mixer):
         k, v = self.shared(k, v)
         if length * k.shape[2] <= WHOLE:
             bias = context.bias(length, self.causal, q.dtype, self.window)
-            y = attend(q, k, v, bias if bias is None or not learned else F.pad(bias, (learned, 0)), self.scale)
+            if bias is not None and learned:
+                y = attend(q, k, v, F.pad(bias, (learned, 0)), self.scale)
+            else:
+                y = attend(q, k, v, bias, self.scale, reach(self.causal, self.window, context))
         else:
-            y = attend_in_blocks(q, k, v, context, self.causal, self.window, self.scale, learned)
+            y = attend_to_many(q, k, v, context, self.causal, self.window, self.scale, learned)
         return self.merged(y)
 
     def over_pages(self, q: Tensor, k: Tensor, v: Tensor, cache: PagedCache, context: Context) -> Tensor:
@@ -200,55 +198,3 @@ class CrossAttention(MultiHead):
         bias, blind = context.across(x.dtype)
         y = attend(self.queries(x), *self.shared(k, v), bias, self.scale)
         return self.merged(y if blind is None else y.masked_fill(blind, 0.0))
-
-
-def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, scale: float | None = None) -> Tensor:
-    """softmax(scale · q kᵀ + bias) v, the scale being 1 / sqrt(d) unless given; q (B, H, T, d), k and v (B, H, S, d).
-
-    On a CPU plain products are faster than the fused kernel at training lengths, forward and backward; elsewhere the fused one is.
-    """
-    if q.device.type != "cpu" or torch.compiler.is_exporting() or q.shape[2] * k.shape[2] > PLAIN:
-        y = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=scale)
-        return y.contiguous() if torch.compiler.is_exporting() else y                      # how numbers lie in memory is the kernel's own affair
-    scores = (q * (1.0 / math.sqrt(q.shape[-1]) if scale is None else scale)) @ k.transpose(-2, -1)
-    if bias is not None:
-        scores = scores + bias
-    return scores.softmax(-1) @ v
-
-
-def attend_in_blocks(
-    q: Tensor, k: Tensor, v: Tensor, context: Context, causal: bool, window: int | None, scale: float | None = None, learned: int = 0,
-) -> Tensor:
-    """As `attend`, for sequences so long that nothing of T · S numbers may be made: queries (B, H, T, d) in blocks, each with the keys it can reach
-    and the first `learned` keys, which all can.
-
-    Where all keys before a query count, the fused kernel leaves out the others by itself. What a block may see is worked out anew for the
-    backward pass.
-    """
-    (always_k, k), (always_v, v) = k.tensor_split([learned], dim=2), v.tensor_split([learned], dim=2)
-    length, total = q.shape[2], k.shape[2]
-    if causal and length == total and window is None and not learned and context.relative is None and context.prefix is None and not context.mixed():
-        return F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=scale)
-    past = total - length
-
-    def block(part: Tensor, keys: Tensor, values: Tensor, start: int, first: int) -> Tensor:
-        queries = Span(past + start, past + start + part.shape[2])
-        reach = Span(first, first + keys.shape[2])
-        if context.relative is None:
-            mask = context.allowed(length, causal, window, queries, reach)
-        else:
-            mask = context.added(length, causal, q.dtype, window, queries, reach)
-        if learned:
-            keys, values = torch.cat([always_k, keys], dim=2), torch.cat([always_v, values], dim=2)
-            seen = True if mask is not None and mask.dtype == torch.bool else 0.0
-            mask = None if mask is None else F.pad(mask, (learned, 0), value=seen)
-        return F.scaled_dot_product_attention(part, keys, values, attn_mask=mask, scale=scale)
-
-    parts = []
-    for start in range(0, length, BLOCK):
-        stop = min(start + BLOCK, length)
-        first = 0 if window is None else max(0, past + start - window + 1)
-        last = past + stop if causal and context.prefix is None else total if window is None else min(total, past + stop + window - 1)
-        given = (q[:, :, start:stop], k[:, :, first:last], v[:, :, first:last], start, first)
-        parts.append(checkpoint(block, *given, use_reentrant=False, preserve_rng_state=False) if torch.is_grad_enabled() else block(*given))
-    return torch.cat(parts, dim=2)

@@ -10,7 +10,8 @@ from typing import Annotated
 from pydantic import Field
 from torch import Tensor, nn
 
-from ftheta.blocks.attention import Heads, MultiHead, attend
+from ftheta.blocks.attend import attend
+from ftheta.blocks.attention import Heads, MultiHead
 from ftheta.blocks.context import Context
 from ftheta.blocks.convolution import PaddedConv2d
 from ftheta.blocks.feedforward import ActivationName, activate

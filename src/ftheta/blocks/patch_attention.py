@@ -15,7 +15,8 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from ftheta.blocks.attention import Attention, Bias, HeadDim, Heads, KeyHeads, MultiHead, OutputBias, QKNorm, Scale, attend
+from ftheta.blocks.attend import attend
+from ftheta.blocks.attention import Attention, Bias, HeadDim, Heads, KeyHeads, MultiHead, OutputBias, QKNorm, Scale
 from ftheta.blocks.context import Context, hidden_from
 from ftheta.blocks.mixer import Mixer
 from ftheta.blocks.position import rotate
