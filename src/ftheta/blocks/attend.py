@@ -122,7 +122,7 @@ class InBlocks(torch.autograd.Function):
             shares = (scores if bias is None else scores.add_(part.of_bias(bias))).softmax(-1)
             part.of_queries(y).copy_(shares @ part.of_keys(v))
             kept += [shares] if learns else []
-        ctx.save_for_backward(q, k, v, bias, *kept)
+        ctx.save_for_backward(q, k, v, bias, *kept)                                       # type: ignore[arg-type]
         ctx.given = (scale, reach)                                                        # type: ignore[attr-defined]
         return y
 

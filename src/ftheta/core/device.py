@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import functools
 import gc
 import os
@@ -17,6 +16,7 @@ from typing import Any
 import torch
 
 from ftheta.core.errors import UsageError
+from ftheta.core.memory import give_back, resident
 
 
 def pick(name: str = "auto") -> torch.device:
@@ -76,10 +76,10 @@ class PeakMemory:
             torch.cuda.reset_peak_memory_stats(device)
             self.before = torch.cuda.memory_allocated(device)
             return
+        give_back()                                                                       # what earlier work left is not taken any more
         try:
-            ctypes.CDLL(None).malloc_trim(0)                                              # what earlier work gave back is not taken any more
             Path("/proc/self/clear_refs").write_text("5")                                 # the peak starts anew
-        except (OSError, AttributeError):
+        except OSError:
             return
         self.before = resident("VmRSS")
 
@@ -89,15 +89,6 @@ class PeakMemory:
             return None
         most = torch.cuda.max_memory_allocated(self.device) if self.device.type == "cuda" else resident("VmHWM")
         return None if most is None else max(0, most - self.before)
-
-
-def resident(what: str) -> int | None:
-    """A line of /proc/self/status in bytes: `VmRSS` is what the process has in memory, `VmHWM` the most it had."""
-    try:
-        lines = Path("/proc/self/status").read_text().splitlines()
-    except OSError:
-        return None
-    return next((1024 * int(line.split()[1]) for line in lines if line.startswith(f"{what}:")), None)
 
 
 def memory_bytes() -> int:

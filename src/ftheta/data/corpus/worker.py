@@ -8,6 +8,7 @@ import signal
 import sys
 
 from ftheta.core.log import configure
+from ftheta.core.memory import give_back
 from ftheta.data.corpus.step import answer
 
 
@@ -19,6 +20,7 @@ def main() -> None:
     os.dup2(2, 1)
     for line in sys.stdin:
         print(json.dumps(answer(json.loads(line))), file=answers, flush=True)
+        give_back()
 
 
 if __name__ == "__main__":
