@@ -31,6 +31,7 @@ ENVIRONMENT = {
 """The same for all arms: two threads that sleep while they wait."""
 PACKAGES = (
     "torch", "numpy", "safetensors", "tokenizers", "transformers", "accelerate", "torch-geometric", "scikit-learn", "rensa", "datasketch", "datatrove", "trl", "ftfy", "py3langid",
+    "gigatoken", "tiktoken",
 )
 
 

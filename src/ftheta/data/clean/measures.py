@@ -4,7 +4,8 @@ A word is a run of characters without white space, but every character of a scri
 itself, so the same counts serve English and Chinese. Words are found with numpy over code points and known by a 64-bit hash.
 
 A gram of n words that stands twice is made of grams of n - 1 words that stand twice, so only these are looked at for the next n:
-that is what makes ten sizes of gram cost little more than one.
+that is what makes ten sizes of gram cost little more than one. How often the commonest gram can stand at most is seen from how hashes
+crowd, so that most texts are found to keep a limit without looking for their small grams at all.
 """
 
 from __future__ import annotations
@@ -83,7 +84,8 @@ def share(part: float, whole: float) -> float:
 def repeated(pieces: Sequence[str]) -> tuple[int, int]:
     """How many pieces equal an earlier one, and their characters."""
     distinct = set(pieces)
-    return len(pieces) - len(distinct), sum(map(len, pieces)) - sum(map(len, distinct))
+    again = len(pieces) - len(distinct)
+    return again, sum(map(len, pieces)) - sum(map(len, distinct)) if again else 0
 
 
 class Repeats(NamedTuple):
@@ -211,7 +213,13 @@ class Measures:
     @functools.cached_property
     def word_kinds(self) -> np.ndarray:
         """(W,) the kinds of each word's characters put together."""
-        return np.bitwise_or.reduceat(self.kinds, self.begin) if self.count else self.kinds[:0]
+        found = self.kinds[self.begin]
+        open_ = np.flatnonzero(found & (LETTER | SOLID) != LETTER | SOLID)                # a word that begins with a letter has all kinds already
+        if len(open_):
+            between = np.stack([self.begin[open_], self.end[open_]], axis=1).ravel()
+            within = between[:-1] if between[-1] == len(self.kinds) else between
+            found[open_] = np.bitwise_or.reduceat(self.kinds, within)[::2]
+        return found
 
     @functools.cached_property
     def hashes(self) -> np.ndarray:
@@ -295,6 +303,11 @@ class Measures:
         """The largest size up to this one whose repeats are known; 0 if none is."""
         return max((known for known in self.grams if known <= size), default=0)
 
+    @functools.cached_property
+    def crowd(self) -> int:
+        """No pair of words stands more often than this: how many share the first bits of their hashes, which is known without sorting them."""
+        return int(np.bincount((self.gram_hashes(2) >> np.uint64(52)).view(np.int64)).max(initial=0))
+
     def top_gram(self, size: int, limit: float = -1.0) -> float:
         """Characters of the commonest gram times its count, of all; among equally common ones the first counts.
 
@@ -304,8 +317,9 @@ class Measures:
         if self.count < size:
             return 0.0
         known = self.known_below(size)
-        if known and known < size:
-            bound = share(self.grams[known].most * (int((self.before[size:] - self.before[:-size]).max()) + size - 1), len(self.text))
+        if limit >= 0 and known < size > 1:
+            most = self.grams[known].most if known else self.crowd
+            bound = share(most * (int((self.before[size:] - self.before[:-size]).max()) + size - 1), len(self.text))
             if bound <= limit:
                 return bound
         found = self.repeats(size)
@@ -359,18 +373,19 @@ def grouped(positions: np.ndarray, hashes: np.ndarray) -> Repeats:
     keys <<= low
     keys += np.arange(len(keys), dtype=np.uint64)
     keys.sort()
-    order = (keys & ((np.uint64(1) << low) - np.uint64(1))).view(np.int64)
-    keys >>= low
-    same = keys[1:] == keys[:-1]
-    if not same.any():
+    upper = keys >> low
+    same = np.flatnonzero(upper[1:] == upper[:-1])                                        # a key that equals the next
+    if not len(same):
         return Repeats(positions[:0], hashes[:0], 1, 0)
-    starts = np.concatenate(([0], (~same).nonzero()[0] + 1))
-    counts = steps(starts, len(keys))
+    places = (keys & ((np.uint64(1) << low) - np.uint64(1))).view(np.int64)
+    starts = np.concatenate(([0], np.flatnonzero(same[1:] != same[:-1] + 1) + 1))
+    counts = steps(starts, len(same)) + 1
     most = int(counts.max())
     chosen = np.zeros(len(keys), dtype=bool)
-    chosen[order[1:][same]] = True
-    chosen[order[:-1][same]] = True
-    return Repeats(positions[chosen], hashes[chosen], most, int(positions[order[starts[counts == most]].min()]))
+    chosen[places[same]] = True
+    chosen[places[same + 1]] = True
+    kept = np.flatnonzero(chosen)
+    return Repeats(positions[kept], hashes[kept], most, int(positions[places[same[starts[counts == most]]].min()]))
 
 
 @functools.lru_cache(64)

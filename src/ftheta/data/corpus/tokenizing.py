@@ -10,6 +10,7 @@ import numpy as np
 import xxhash
 
 from ftheta.core.atomic import Attempt
+from ftheta.core.log import logger
 from ftheta.data.corpus.comparing import write_array
 from ftheta.data.corpus.ledger import Ledger
 from ftheta.data.corpus.shards import ACCOUNT, DOCUMENTS, read_documents, write_documents
@@ -18,6 +19,7 @@ from ftheta.data.dedup.deduplication import compact
 from ftheta.data.documents import Document
 from ftheta.data.processors.text import TextProcessor
 from ftheta.data.split import SPLITS
+from ftheta.data.tokenizers.quick import DifferentIdsError, Plain, Quick, encoder
 
 TOGETHER = 1 << 18
 """Characters of documents that are tokenized at a time; a token takes many times the memory of its text while it is found."""
@@ -51,20 +53,34 @@ class Tokens(Step):
     def build(self, attempt: Attempt, inputs: Sequence[Path]) -> None:
         folder, made = inputs
         processor = TextProcessor.load({"kind": TextProcessor.kind}, made)
-        tokenizer, (first, last) = processor.tokenizer, processor.borders
-        kind = np.uint16 if max(tokenizer.get_vocab().values()) < 1 << 16 else np.uint32
+        try:
+            encoded = encode(folder, processor, encoder(processor.tokenizer))
+        except DifferentIdsError as error:
+            logger.warning("%s: encoding %s by tokenizers, slower", error, folder.name)
+            encoded = encode(folder, processor, Plain(processor.tokenizer))
         counts = {}
-        for name in SPLITS:
-            pieces, ledger = [np.empty(0, kind)], Ledger()
-            for documents in batched(read_documents(folder / f"{name}.parquet"), TOGETHER):
-                for document, encoding in zip(documents, tokenizer.encode_batch_fast([one.text for one in documents], add_special_tokens=False), strict=True):
-                    pieces.append(np.array([first, *encoding.ids, last], kind))
-                    ledger.add(document, len(pieces[-1]))
-            tokens, lengths = np.concatenate(pieces), np.array([len(piece) for piece in pieces[1:]], np.int64)
+        for name, (tokens, lengths, ledger) in encoded.items():
             write_array(attempt, f"{name}.npy", tokens)
             write_array(attempt, f"{name}-lengths.npy", compact(lengths))
             counts[name] = {"tokens": len(tokens), "bytes": ledger.bytes, "fingerprint": xxhash.xxh3_128_hexdigest(tokens.data), "ledger": ledger.entries}
         attempt.write_json(ACCOUNT, counts)
+
+
+def encode(folder: Path, processor: TextProcessor, encoder: Plain | Quick) -> dict[str, tuple[np.ndarray, np.ndarray, Ledger]]:
+    """For every part of a shard its tokens (T,), its documents' lengths (n,) and where they are from. Raises DifferentIdsError where the encoder fails."""
+    first, last = processor.borders
+    kind = np.uint16 if processor.vocab <= 1 << 16 else np.uint32
+    found = {}
+    for name in SPLITS:
+        pieces, ledger = [np.empty(0, kind)], Ledger()
+        for documents in batched(read_documents(folder / f"{name}.parquet"), TOGETHER):
+            for document, ids in zip(documents, encoder.encode([one.text for one in documents]), strict=True):
+                piece = np.empty(len(ids) + 2, kind)
+                piece[0], piece[1:-1], piece[-1] = first, ids, last
+                pieces.append(piece)
+                ledger.add(document, len(piece))
+        found[name] = np.concatenate(pieces), np.array([len(piece) for piece in pieces[1:]], np.int64), ledger
+    return found
 
 
 def batched(documents: Iterable[Document], size: int) -> Iterator[list[Document]]:

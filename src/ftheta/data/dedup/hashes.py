@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-BATCH = 1 << 19
+BATCH = 1 << 18
 """Characters hashed at once: their arrays stay in the processor's cache."""
 LONG = 1 << 20
 """Characters from which on a text is hashed piece by piece."""
