@@ -273,7 +273,7 @@ def test_elastic_shows_what_was_where_its_grid_says() -> None:
             dx, dy = (cubic(np.array([cubic(line, place[1]) for line in points[row, k]]), place[0]) for k in (0, 1))
             across, down = x[i, j] + dx * width, y[i, j] + dy * height
             if 0.5 < across < width - 0.5 and 0.5 < down < height - 0.5:
-                np.testing.assert_allclose(found["image"][row, :, i, j].numpy(), [across / width, down / height, 1], atol=1e-5)
+                np.testing.assert_allclose(found["image"][row, :, i, j].numpy(), np.array([across / width, down / height, 1]), atol=1e-5)
             shows[i, j] = 5 < across < 17 and 4 < down < 13
         rows, columns = np.nonzero(shows)
         assert found["boxes"][row, 0].tolist() == [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]

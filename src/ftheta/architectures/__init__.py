@@ -18,6 +18,7 @@ ARCHITECTURES = Catalogue(
         "headed": "ftheta.architectures.headed:HeadedConfig",
         "kmeans": "ftheta.architectures.classical:KMeansConfig",
         "linear": "ftheta.architectures.classical:LinearConfig",
+        "projected": "ftheta.architectures.projected:ProjectedConfig",
         "prompted": "ftheta.architectures.prompted:PromptedConfig",
         "resnet": "ftheta.architectures.resnet:ResNetConfig",
         "segmenter": "ftheta.architectures.segmenter:SegmenterConfig",
