@@ -318,6 +318,11 @@ HOSTS: dict[str, dict[str, Any]] = {
     "resnet": {"depths": [1, 1], "widths": [8, 8], "stem_width": 4, "stem": "small"},
     "detector": {"trunk": {"kind": "resnet", "depths": [1, 1], "widths": [8, 8], "stem_width": 4, "stem": "small"}, "width": 8, "depth": 1},
     "segmenter": {"trunk": {"kind": "resnet", "depths": [1, 1], "widths": [8, 8], "stem_width": 4, "stem": "small"}, "width": 8, "dropout": 0.5},
+    "masked_autoencoder": {
+        "trunk": {"kind": "vit", "stem": {"kind": "patches", "size": 2}, "dim": 16, "depth": 1, "mixer": {"kind": "attention", "heads": 2}},
+        "dim": 8, "depth": 1, "mixer": {"kind": "attention", "heads": 2},
+    },
+    "projected": {"trunk": {"kind": "resnet", "depths": [1, 1], "widths": [8, 8], "stem_width": 4, "stem": "small"}, "width": 8},
     "unet": {"trunk": {"kind": "resnet", "depths": [1, 1], "widths": [8, 8], "stem_width": 4, "stem": "small"}, "dropout": 0.5},
     "vit": {
         "stem": {"kind": "patches", "size": 2}, "dim": 16, "depth": 2, "mixer": {"kind": "attention", "heads": 2}, "dropout": 0.1, "skipped": 0.5,

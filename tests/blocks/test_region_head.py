@@ -9,10 +9,12 @@ import torch
 from tests.objectives.test_anchor_detection import TRUNK, all_found, example, learned
 from torch import Tensor, nn
 
+from ftheta.architectures.architecture import Outputs, call
 from ftheta.architectures.detector import Detector, DetectorConfig
 from ftheta.blocks.anchor_head import decoded
 from ftheta.blocks.region_head import Regions, aligned, map_of
 from ftheta.core.boxes import pairwise
+from ftheta.core.contract import Batch
 from ftheta.evaluation.probes.small import scatter
 from ftheta.objectives.anchor_detection import AnchorDetection
 from ftheta.objectives.objective import Phase
@@ -83,6 +85,31 @@ def test_regions_are_the_surest_that_do_not_hide_each_other() -> None:
         assert torch.equal(found[i], clipped[(kept + hidden)[:12]]) and len(kept) < 30
 
 
+def test_in_training_the_boxes_that_are_there_come_first_and_only_in_training() -> None:
+    model, draws = detector(), torch.Generator().manual_seed(2)
+    image, head = torch.rand(3, 1, 32, 48, generator=draws), model.heads
+    assert isinstance(head, Regions)
+    corner = 20 * torch.rand(3, 5, 2, generator=draws)
+    truth = torch.cat([corner, corner + 2 + 10 * torch.rand(3, 5, 2, generator=draws)], -1)
+    there = [[0, 1, 2, 3, 4], [1, 4], []]
+    truth = torch.stack([torch.stack([row[n] if n in mine else torch.zeros(4) for n in range(5)]) for row, mine in zip(truth, there, strict=True)])
+    alone = model(image=image)["regions"]
+    assert torch.equal(model(image=image, given=truth)["regions"], alone)
+    head.training = True                                                                  # of it alone, so that norms stay as they are
+    found = model(image=image, given=truth)["regions"]
+    for row, mine in enumerate(there):
+        assert torch.equal(found[row, : len(mine)], truth[row, mine]) and torch.equal(found[row, len(mine) :], alone[row, : 12 - len(mine)])
+    seen: list[Tensor] = []
+    batch = {"image": image, "boxes": truth, "box_label": torch.where(truth.sum(-1) > 0, 1, -1)}
+
+    def run(part: Batch, given: Tensor) -> Outputs:
+        seen.append(given)
+        return call(model, part, given=given)
+
+    found = RegionDetection().loss(model, run, batch, Phase("main"))
+    assert torch.equal(seen[0], truth) and torch.isfinite(found.total)
+
+
 def test_it_is_what_its_parts_compute_one_after_the_other() -> None:
     model, image = detector(), torch.rand(2, 1, 32, 48)
     outputs, head = model(image=image), model.heads
@@ -108,7 +135,7 @@ def test_the_loss_is_that_of_both_stages_and_parts_are_the_batch() -> None:
     outputs = {"anchors": anchors, "offsets": offsets, "anchor_logits": logits[..., :2], "regions": anchors.flip(1), "region_offsets": -offsets, "region_logits": logits}
     batch = {"boxes": truth, "box_label": label}
     objective = RegionDetection(overlap=0.4, region_overlap=0.6, region_weight=0.3, box_weight=0.7)
-    found = objective.loss(nn.Identity(), lambda part: outputs, batch, Phase("main"))
+    found = objective.loss(nn.Identity(), lambda part, given: outputs, batch, Phase("main"))
     expected = 0.0
     for prefix, least, weight, names in (("anchors", 0.4, 1.0, label.clamp(max=0)), ("regions", 0.6, 0.3, label)):
         said = {"anchors": outputs[prefix], "offsets": outputs["offsets" if prefix == "anchors" else "region_offsets"],
@@ -117,7 +144,7 @@ def test_the_loss_is_that_of_both_stages_and_parts_are_the_batch() -> None:
         expected += weight * float(one.total) / float(one.count)                          # type: ignore[arg-type]
     assert float(found.total) == pytest.approx(expected, rel=1e-9)
     rows = [[{k: v[i : i + 1] for k, v in values.items()} for values in (outputs, batch)] for i in range(3)]
-    parts = [objective.embed(nn.Identity(), lambda part, said=said: said, mine, Phase("main")) for said, mine in rows]
+    parts = [objective.embed(nn.Identity(), lambda part, given, said=said: said, mine, Phase("main")) for said, mine in rows]
     joined = objective.couple({name: torch.cat([part[name] for part in parts]) for name in parts[0]}, Phase("main"))
     torch.testing.assert_close(joined.total, found.total)
 

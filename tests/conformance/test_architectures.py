@@ -31,6 +31,9 @@ TINY = {
                "readout": {"kind": "classify", "dropout": 0.0}},
     "kmeans": {"features": 6, "clusters": 3},
     "linear": {"features": 6},
+    "masked_autoencoder": {"trunk": {"kind": "vit", "channels": 1, "classes": 3, "height": 8, "width": 8, "stem": {"kind": "patches", "size": 2}, "dim": 16, "depth": 2,
+                                     "mixer": {"kind": "attention", "heads": 2}}, "dim": 8, "depth": 1, "mixer": {"kind": "attention", "heads": 2}},
+    "projected": {"trunk": {"kind": "resnet", "channels": 1, "classes": 3, "depths": [1, 1], "widths": [8, 16], "stem": "small"}, "width": 6},
     "prompted": {"trunk": {"kind": "decoder", "vocab": 40, "dim": 16, "depth": 2, "context": 24, "mixer": {"kind": "attention", "heads": 2}},
                  "template": [[1, 2], "text", [3], "answer"], "words": [[5], [6, 7], [6, 8]]},
     "resnet": {"channels": 1, "classes": 3, "depths": [1, 1], "widths": [8, 16], "stem": "small"},
@@ -71,7 +74,7 @@ def batch(name, rows=8):
     if name == "graph":
         edges = torch.randint(rows, (2, 3 * rows), generator=draws)
         return {"nodes": torch.randn(rows, 7, generator=draws), "edges": edges, "label": torch.arange(rows) % 3, "mask": torch.ones(rows, dtype=torch.bool)}
-    if name in ("convnet", "gan", "resnet", "vit"):
+    if name in ("convnet", "gan", "masked_autoencoder", "projected", "resnet", "vit"):
         return {"image": torch.rand(rows, 1, 8, 8, generator=draws), "label": torch.arange(rows) % 3}
     if name == "detector":
         corners = torch.randint(4, (rows, 1, 2), generator=draws).float()

@@ -20,6 +20,7 @@ from ftheta.core.errors import ConfigError
 from ftheta.core.random import Draws
 from ftheta.data.augment import AUGMENTATIONS, rand
 from ftheta.data.augment.augmentation import LEAST, Augmentation
+from ftheta.data.augment.bending import Elastic
 from ftheta.data.augment.colour import Colour, Erase
 from ftheta.data.augment.mixing import CutMix, MixUp, Mosaic
 from ftheta.data.augment.moving import Affine, Flip, ResizedCrop, Shift
@@ -191,6 +192,7 @@ MOVES = st.one_of(
     st.builds(lambda a: Flip(axis=a), st.sampled_from(["horizontal", "vertical"])),
     st.builds(lambda d, s, h, m: Affine(degrees=d, scale=s, shear=h, shift=m), st.floats(0, 180), st.floats(0, 0.5), st.floats(0, 30), st.floats(0, 6)),
     st.builds(lambda low, size: ResizedCrop(smallest=low, size=size), st.floats(0.2, 1.0), st.sampled_from([None, (24, 20), (40, 33)])),
+    st.builds(lambda a, g: Elastic(amount=a, grid=g), st.floats(0.001, 0.1), st.integers(2, 5)),
     st.builds(lambda c, s: RandAugment(count=c, strength=s), st.integers(1, 3), st.floats(0.05, 1.0)),
     st.builds(lambda low, c: Mosaic(smallest=low, centre=c), st.floats(0.4, 1.0), st.floats(0, 0.45)),
 )
@@ -245,6 +247,36 @@ def test_boxes_of_upright_moves_are_exactly_where_the_picture_is(change: Augment
         shown = (there[row] > 0.99) & (x[row] > 6) & (x[row] < 24) & (y[row] > 4) & (y[row] < 20)
         edge = ((x[row] - 6).abs() < 1e-3) | ((x[row] - 24).abs() < 1e-3) | ((y[row] - 4).abs() < 1e-3) | ((y[row] - 20).abs() < 1e-3)
         assert not ((claimed != shown) & ~edge).any()
+
+
+def cubic(values: np.ndarray, at: float) -> float:
+    """Keys' cubic convolution (a = -0.75) of a line of values, those at the ends going on."""
+    first, weights = math.floor(at) - 1, []
+    for k in range(4):
+        d = abs(at - (first + k))
+        weights.append(1.25 * d**3 - 2.25 * d**2 + 1 if d <= 1 else -0.75 * (d**3 - 5 * d**2 + 8 * d - 4))
+    return float(np.dot(weights, values[np.clip(np.arange(first, first + 4), 0, len(values) - 1)]))
+
+
+def test_elastic_shows_what_was_where_its_grid_says() -> None:
+    """A picture whose values are its own coordinates, point by point; and the box of what it shows is around just that."""
+    height, width, change = 18, 24, Elastic(amount=0.05, grid=3)
+    y, x = np.meshgrid(np.arange(height) + 0.5, np.arange(width) + 0.5, indexing="ij")
+    image = torch.from_numpy(np.stack([x / width, y / height, np.ones_like(x)])).float().expand(B, 3, height, width)
+    box = torch.tensor([[5.0, 4.0, 17.0, 13.0]]).expand(B, 1, 4)
+    found = change({"image": image, "boxes": box, "box_label": torch.zeros(B, 1, dtype=torch.long)}, draws(), NONE)
+    points = 0.05 * draws().normal(2, 3, 3).double().numpy()
+    for row in range(4):
+        shows = np.zeros((height, width), dtype=bool)
+        for i, j in np.ndindex(height, width):
+            place = (i * 2 / (height - 1), j * 2 / (width - 1))
+            dx, dy = (cubic(np.array([cubic(line, place[1]) for line in points[row, k]]), place[0]) for k in (0, 1))
+            across, down = x[i, j] + dx * width, y[i, j] + dy * height
+            if 0.5 < across < width - 0.5 and 0.5 < down < height - 0.5:
+                np.testing.assert_allclose(found["image"][row, :, i, j].numpy(), np.array([across / width, down / height, 1]), atol=1e-5)
+            shows[i, j] = 5 < across < 17 and 4 < down < 13
+        rows, columns = np.nonzero(shows)
+        assert found["boxes"][row, 0].tolist() == [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
 
 
 # mixtures

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from ftheta.architectures.architecture import call
 from ftheta.architectures.detector import Detector, DetectorConfig
 from ftheta.blocks.anchor_head import coded, decoded
 from ftheta.core.boxes import pairwise
@@ -148,7 +149,7 @@ def learned(head: Any, objective: Any, steps: int) -> tuple[Batch, list[Any]]:
     batch = {"image": image, "boxes": boxes, "box_label": label}
     optimizer = torch.optim.Adam(model.parameters(), 5e-3)
     for _ in range(steps):
-        loss = objective.loss(model, lambda part: model(image=part["image"]), batch, Phase("main"))
+        loss = objective.loss(model, lambda part, **more: call(model, part, **more), batch, Phase("main"))
         optimizer.zero_grad()
         (loss.total / (1 if loss.count is None else loss.count)).backward()
         optimizer.step()

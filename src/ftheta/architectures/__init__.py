@@ -18,6 +18,8 @@ ARCHITECTURES = Catalogue(
         "headed": "ftheta.architectures.headed:HeadedConfig",
         "kmeans": "ftheta.architectures.classical:KMeansConfig",
         "linear": "ftheta.architectures.classical:LinearConfig",
+        "masked_autoencoder": "ftheta.architectures.masked_autoencoder:MaskedAutoencoderConfig",
+        "projected": "ftheta.architectures.projected:ProjectedConfig",
         "prompted": "ftheta.architectures.prompted:PromptedConfig",
         "resnet": "ftheta.architectures.resnet:ResNetConfig",
         "segmenter": "ftheta.architectures.segmenter:SegmenterConfig",
@@ -29,3 +31,5 @@ TRUNKS = Catalogue("trunk", {name: ARCHITECTURES.entries[name] for name in ("dec
 """Architectures of tokens that a readout can be put on."""
 PICTURE_TRUNKS = Catalogue("picture trunk", {name: ARCHITECTURES.entries[name] for name in ("convnet", "resnet", "vit")})
 """Architectures of pictures whose maps others stand on."""
+PATCH_TRUNKS = Catalogue("patch trunk", {"vit": ARCHITECTURES.entries["vit"]})
+"""Those that can leave out parts of a picture."""

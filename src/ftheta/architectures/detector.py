@@ -51,14 +51,17 @@ class DetectorConfig(DenseConfig):
         trunk = self.trunk.ports()
         sizes = {letter: size for letter, size in trunk.sizes.items() if letter != "D"}
         gives = {"boxes": "boxes B L 4", "logits": "logits B L K", **self.head.cls.gives(self.head.arguments)}
-        return Ports(takes=trunk.takes, gives=gives, sizes=sizes, traits=trunk.traits | self.norm.traits | self.head.traits)
+        return Ports(takes={**trunk.takes, **self.head.cls.takes()}, gives=gives, sizes=sizes, traits=trunk.traits | self.norm.traits | self.head.traits)
 
     def build(self) -> Detector:
         return Detector(self)
 
 
 class Detector(Dense):
-    """image (B, C, H, W) → boxes (B, L, 4) in pixels of the image, logits (B, L, K) of each class by itself, and what the head gives besides."""
+    """image (B, C, H, W) → boxes (B, L, 4) in pixels of the image, logits (B, L, K) of each class by itself, and what the head gives besides.
+
+    Boxes that are there (B, N, 4) may be given with the image, to a head that takes them and in training.
+    """
 
     def __init__(self, config: DetectorConfig):
         super().__init__(config)
@@ -70,9 +73,9 @@ class Detector(Dense):
         self.heads: DetectionHead = config.head.build(strides=strides, classes=config.classes, depth=config.depth, **parts)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]         # a quarter less time on a CPU, whatever the type
 
-    def forward(self, image: Tensor) -> Outputs:
+    def forward(self, image: Tensor, given: Tensor | None = None) -> Outputs:
         maps = self.maps(image)
-        return Outputs(self.heads(self.neck([maps[name] for name in self.names]), (image.shape[2], image.shape[3])))
+        return Outputs(self.heads(self.neck([maps[name] for name in self.names]), (image.shape[2], image.shape[3]), given))
 
     def initialise(self, seed: int) -> None:
         """As `Dense`, then as the head says."""

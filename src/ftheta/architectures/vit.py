@@ -151,8 +151,11 @@ class ViT(ImageTrunk):
         found = [self.get_submodule(f"layers.{i}.mix.inner") for i in range(self.config.depth)]
         return [mixer for mixer in found if isinstance(mixer, Mixer)]
 
-    def encoded(self, image: Tensor) -> tuple[Tensor, Context]:
-        """hidden (B, T, D) after the last norm: the tokens that are no patches, then the patches row by row; and what the layers knew."""
+    def encoded(self, image: Tensor, seen: Tensor | None = None) -> tuple[Tensor, Context]:
+        """hidden (B, T, D) after the last norm: the tokens that are no patches, then the patches row by row; and what the layers knew.
+
+        With `seen` (B, N), the numbers of patches, only those are looked at, each where it was.
+        """
         stride = self.stem.stride
         if min(image.shape[2:]) < stride:
             raise DataError(f"pictures of {image.shape[2]}×{image.shape[3]} pixels are smaller than a patch, which is {stride}×{stride}")
@@ -163,11 +166,14 @@ class ViT(ImageTrunk):
         hidden = torch.cat([*special, tokens], dim=1)
         context = Context(torch.arange(hidden.shape[1], device=hidden.device)[None], grid=grid)
         hidden = F.dropout(self.positions(hidden, context), self.config.dropout, self.training)
-        for mixer in self.mixers():
-            mixer.prepare(hidden.shape[1], hidden.dtype, context)
-        for layer in self.layers:
-            hidden = layer(hidden, context)
-        return self.norm(hidden), context
+        if seen is not None:
+            first = torch.arange(self.config.first, device=seen.device).expand(len(seen), -1)
+            kept = torch.cat([first, seen + self.config.first], 1)                        # (B, T)
+            hidden = hidden.gather(1, kept[..., None].expand(-1, -1, hidden.shape[2]))
+            if context.rotary is not None:
+                cos, sin = (part[0, 0][kept][:, None] for part in context.rotary)
+                context.rotary = cos, sin
+        return self.norm(through(self.layers, self.mixers(), hidden, context)), context
 
     def walk(self, image: Tensor) -> Iterator[Tensor]:
         hidden, context = self.encoded(image)
@@ -175,7 +181,10 @@ class ViT(ImageTrunk):
         yield hidden[:, self.config.first :].transpose(1, 2).unflatten(2, context.grid)
 
     def forward(self, image: Tensor) -> Outputs:
-        hidden, context = self.encoded(image)
+        return self.answer(*self.encoded(image))
+
+    def answer(self, hidden: Tensor, context: Context) -> Outputs:
+        """What `encoded` gave → features, logits and, if wished, pixels."""
         features = hidden[:, 0] if self.config.pooling == "first" else hidden[:, self.config.first :].mean(1)            # (B, D)
         logits = self.head(features)                                                      # (B, K)
         if self.distilled is not None:
@@ -186,9 +195,7 @@ class ViT(ImageTrunk):
     def told(self, hidden: Tensor, context: Context) -> Tensor:
         """Tokens (B, T, D) → the pixels that the patches say they have (B, C, H, W)."""
         assert self.pixels is not None and context.grid is not None
-        side = self.stem.stride
-        pixels = self.pixels(hidden[:, self.config.first :]).unflatten(2, (-1, side, side)).unflatten(1, context.grid)       # (B, rows, columns, C, side, side)
-        return pixels.permute(0, 3, 1, 4, 2, 5).flatten(4, 5).flatten(2, 3)
+        return joined(self.pixels(hidden[:, self.config.first :]), context.grid, self.stem.stride)
 
     def initialise(self, seed: int) -> None:
         """N(0, std²), also of tokens and positions; the map to tokens N(0, 1 / fan_in), convolutions before it N(0, 2 / fan_out), the heads N(0, 0.01²), norms 1
@@ -213,3 +220,18 @@ class ViT(ImageTrunk):
 
     def compiled_parts(self) -> list[nn.Module]:
         return list(self.layers)
+
+
+def through(layers: nn.ModuleList, mixers: list[Mixer], hidden: Tensor, context: Context) -> Tensor:
+    """(B, T, D) after these layers, whose mixers these are."""
+    for mixer in mixers:
+        mixer.prepare(hidden.shape[1], hidden.dtype, context)
+    for layer in layers:
+        hidden = layer(hidden, context)
+    return hidden
+
+
+def joined(patches: Tensor, grid: tuple[int, int], side: int) -> Tensor:
+    """The pixels of patches (B, N, C · side²), row by row, → the picture (B, C, H, W) that they make."""
+    pixels = patches.unflatten(2, (-1, side, side)).unflatten(1, grid)                    # (B, rows, columns, C, side, side)
+    return pixels.permute(0, 3, 1, 4, 2, 5).flatten(4, 5).flatten(2, 3)

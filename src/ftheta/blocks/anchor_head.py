@@ -49,7 +49,7 @@ class Anchors(DetectionHead):
     def gives(arguments: Mapping[str, Any]) -> dict[str, str]:
         return {"anchors": "boxes B L 4", "offsets": "real B L 4", "anchor_logits": "logits B L M"}
 
-    def forward(self, maps: Sequence[Tensor], size: tuple[int, int]) -> dict[str, Tensor]:
+    def forward(self, maps: Sequence[Tensor], size: tuple[int, int], given: Tensor | None = None) -> dict[str, Tensor]:
         anchors, offsets, logits = [], [], []
         for level, (stride, hidden) in enumerate(zip(self.strides, maps, strict=True)):
             said, sides = self.get_submodule(str(level))(hidden)

@@ -43,8 +43,14 @@ class DetectionHead(nn.Module, ABC):
         """Its outputs besides boxes and logits, as port specs."""
         return {}
 
+    @staticmethod
+    def takes() -> dict[str, str]:
+        """Its inputs besides maps, as port specs."""
+        return {}
+
     @abstractmethod
-    def forward(self, maps: Sequence[Tensor], size: tuple[int, int]) -> dict[str, Tensor]: ...
+    def forward(self, maps: Sequence[Tensor], size: tuple[int, int], given: Tensor | None = None) -> dict[str, Tensor]:
+        """`given` are the boxes that are there (B, N, 4), which those that take them look at in training."""
 
     @abstractmethod
     def initialise(self, seed: int, place: str) -> None:
@@ -88,7 +94,7 @@ class Places(DetectionHead):
         assert isinstance(part, PlaceHead)
         return part
 
-    def forward(self, maps: Sequence[Tensor], size: tuple[int, int]) -> dict[str, Tensor]:
+    def forward(self, maps: Sequence[Tensor], size: tuple[int, int], given: Tensor | None = None) -> dict[str, Tensor]:
         boxes, logits, places = [], [], []
         for level, (stride, hidden) in enumerate(zip(self.strides, maps, strict=True)):
             scores, sides = self[level](hidden)

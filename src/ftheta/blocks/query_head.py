@@ -100,7 +100,7 @@ class Queries(DetectionHead):
     def traits(arguments: Mapping[str, Any]) -> set[str]:
         return {"dropout"} if arguments["dropout"] else set()
 
-    def forward(self, maps: Sequence[Tensor], size: tuple[int, int]) -> dict[str, Tensor]:
+    def forward(self, maps: Sequence[Tensor], size: tuple[int, int], given: Tensor | None = None) -> dict[str, Tensor]:
         coarsest = maps[-1]
         at = sines(coarsest)
         seen = F.dropout(coarsest.flatten(2).transpose(1, 2), self.dropout, self.training)

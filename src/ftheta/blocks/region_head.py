@@ -1,6 +1,6 @@
 """`regions`, two stages (Faster R-CNN, Ren et al. 2015, arXiv:1506.01497, on a pyramid: Lin et al. 2016, arXiv:1612.03144). Anchors say where something is, whatever
 it is; those that are surest, and do not hide each other, are regions; of every region a square of so many pixels is cut out of the map for its size, and
-two layers say of it which class it is, or nothing, and how the thing differs from the region.
+two layers say of it which class it is, or nothing, and how the thing differs from the region. In training the boxes that are there are regions as well.
 
 The square is cut as by RoIAlign (He et al. 2017, arXiv:1703.06870): each of its pixels is the mean of points spread evenly over its part of the region, each
 point between four pixels of the map by its distance to them.
@@ -21,7 +21,7 @@ from ftheta.blocks.detection_head import DetectionHead, alone
 from ftheta.blocks.feedforward import ActivationName, activate
 from ftheta.blocks.initialise import normal
 from ftheta.blocks.linear import Linear
-from ftheta.core.boxes import stays
+from ftheta.core.boxes import area, stays
 from ftheta.core.config import Part
 
 ROOT = 14.0
@@ -56,9 +56,13 @@ class Regions(DetectionHead):
         first = {**Anchors.gives(arguments), "anchor_logits": "logits B L 2"}
         return {**first, "regions": "boxes B R 4", "region_offsets": "real B R 4", "region_logits": "logits B R M"}
 
-    def forward(self, maps: Sequence[Tensor], size: tuple[int, int]) -> dict[str, Tensor]:
+    @staticmethod
+    def takes() -> dict[str, str]:
+        return {"given?": "boxes B N 4"}
+
+    def forward(self, maps: Sequence[Tensor], size: tuple[int, int], given: Tensor | None = None) -> dict[str, Tensor]:
         proposed = self.propose(maps, size)
-        regions = self.surest(proposed["boxes"], proposed["logits"][..., 0], size)
+        regions = self.surest(proposed["boxes"], proposed["logits"][..., 0], size, given if self.training else None)
         cut = aligned(maps, self.strides, regions, self.pixels, self.samples)             # (B, R, C, pixels, pixels)
         hidden = activate(self.activation, self.second(activate(self.activation, self.first(cut.flatten(2)))))
         logits, offsets = self.answer(hidden), self.sides(hidden)
@@ -68,13 +72,19 @@ class Regions(DetectionHead):
         return {"boxes": decoded(offsets, regions), "logits": alone(logits), **first, **second}
 
     @torch.no_grad()
-    def surest(self, boxes: Tensor, scores: Tensor, size: tuple[int, int]) -> Tensor:
-        """(B, R, 4) of boxes (B, L, 4) and scores (B, L): those that stay of the surest, then, should they be too few, the surest of the others."""
+    def surest(self, boxes: Tensor, scores: Tensor, size: tuple[int, int], given: Tensor | None = None) -> Tensor:
+        """(B, R, 4) of boxes (B, L, 4) and scores (B, L): those that are given (B, N, 4), padded by zeros, then those that stay of the surest, then, should they be too
+        few, the surest of the others.
+        """
         scores, place = scores.float().topk(min(SURE * self.regions, scores.shape[1]), dim=1)
         edges = boxes.new_tensor([size[1], size[0], size[1], size[0]])
         found = torch.minimum(boxes.gather(1, place[..., None].expand(-1, -1, 4)).clamp(min=0), edges)
         stay = stays(found, torch.zeros_like(place), self.overlap)
-        order = (~stay).long().argsort(dim=1, stable=True)[:, : self.regions]
+        rank = (~stay).long()
+        if given is not None:
+            found, there = torch.cat([given.to(found), found], 1), area(given) > 0
+            rank = torch.cat([torch.where(there, -1, 2), rank], 1)
+        order = rank.argsort(dim=1, stable=True)[:, : self.regions]
         return found.gather(1, order[..., None].expand(-1, -1, 4))
 
     def initialise(self, seed: int, place: str) -> None:

@@ -7,11 +7,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 import torch
+from torch import Tensor
 
 from ftheta.adaptation.prompting import Prompting
 from ftheta.architectures.architecture import Architecture, ArchitectureConfig
 from ftheta.architectures.dense import Dense
 from ftheta.architectures.headed import Headed
+from ftheta.architectures.image_trunk import ImageTrunk
 from ftheta.core.contract import Ports, check
 from ftheta.core.errors import ConfigError, Problem
 from ftheta.core.tensors import mismatches
@@ -107,7 +109,7 @@ def original_model(recipe: Recipe, sizes: Mapping[str, int]) -> Architecture:
 
 def begin_from(model: Architecture, start: Architecture, folder: str) -> None:
     """Take over the parameters of a start of the same kind, or, for a model on top of a trunk, those of the start's trunk, with its head where the
-    model keeps one; what is new stays as it is.
+    model keeps one, or, for a trunk of pictures, of the start's own; what is new stays as it is.
 
     Raises ConfigError with every parameter that does not fit.
     """
@@ -121,9 +123,18 @@ def begin_from(model: Architecture, start: Architecture, folder: str) -> None:
         trunk = getattr(start, "trunk", start)                                            # without what it would answer itself
         theirs = {f"trunk.{name}": value for name, value in trunk.theta().items() if name.split(".")[0] not in getattr(trunk, "answering", ())}
         mine = {name: value for name, value in mine.items() if name.startswith("trunk.")}
+    if isinstance(model, ImageTrunk) and type(model) is type(getattr(start, "trunk", None)):                     # without what stands on it
+        theirs = start.get_submodule("trunk").theta()                                     # type: ignore[operator]
+        new = tuple(f"{part}." for part in model.answering if shapes(theirs, f"{part}.") != shapes(mine, f"{part}."))
+        theirs, mine = ({name: value for name, value in side.items() if not name.startswith(new)} for side in (theirs, mine))
     if found := mismatches(theirs, mine):
         raise ConfigError([Problem(("model",), f"the parameters of {folder} do not fit: {line}") for line in found])
     model.load_theta(theirs)
+
+
+def shapes(theta: Mapping[str, Tensor], prefix: str) -> dict[str, torch.Size]:
+    """The shapes of the parameters whose names begin so."""
+    return {name: value.shape for name, value in theta.items() if name.startswith(prefix)}
 
 
 def build_source(recipe: Recipe, data: Prepared) -> Source:

@@ -44,6 +44,7 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
     "contrastive": [{"form": form} for form in ("in_batch", "simcse", "views", "cosent", "cosine")],
     "detector": [{}, {"head": "anchors"}, {"head": "regions"}, {"head": "queries", "neck": "projection", "depth": 2}],
     "distillation": [{"teacher": "teacher", "of": name} for name in TAUGHT.names()],
+    "masked_autoencoder": [{"trunk": {"kind": "vit", "stem": {"kind": "patches", "size": 2}, "dim": 8, "depth": 1, "mixer": {"kind": "attention", "heads": 2}}, "depth": 1}],
     "vit": [{"stem": {"kind": "patches", "size": 2}}, {"stem": {"kind": "patches", "size": 2}, "pixels": True}],
 }
 """Ways to choose the parts of an architecture that change what it gives, or of an objective what it needs; one way, its defaults, where it is not named."""

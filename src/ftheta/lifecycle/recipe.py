@@ -218,8 +218,9 @@ def continued(data: Mapping[str, Any], origin: str, begun: str | None) -> dict[s
     if isinstance(model, Mapping) and model.get("kind") == "headed" and trunk["kind"] in TRUNKS and (theirs["kind"] != "headed" or another_readout(model, theirs)):
         model = {**model, "trunk": merge({**trunk, "head": None}, model.get("trunk") or {})}
     elif isinstance(model, Mapping) and model.get("kind") != theirs["kind"] and trunk["kind"] in PICTURE_TRUNKS and stands_on_maps(model):
-        own = {name: value for name, value in trunk.items() if name != "classes"}         # which are those of the new data
-        model = {**model, "trunk": merge(own, model.get("trunk") or {})}
+        model = {**model, "trunk": merge(unclassed(trunk), model.get("trunk") or {})}
+    elif isinstance(model, Mapping) and trunk["kind"] == model.get("kind") != theirs["kind"]:                    # what stands on it is left out
+        model = merge(unclassed(trunk), model)
     elif isinstance(model, Mapping):
         if model.get("kind", theirs["kind"]) != theirs["kind"]:
             raise ConfigError([Problem(("model", "kind"), f"'{model['kind']}', but {folder} holds a {theirs['kind']}: leave it out")], origin)
@@ -231,6 +232,11 @@ def continued(data: Mapping[str, Any], origin: str, begun: str | None) -> dict[s
             raise ConfigError([Problem(("data", "tokenizer"), f"text must become the tokens that the model of {folder} knows: leave it out")], origin)
         section = {**section, "tokenizer": own}
     return {**data, "start": start, "model": model, "data": section}
+
+
+def unclassed(trunk: Mapping[str, Any]) -> dict[str, Any]:
+    """A trunk's fields without its number of classes, which is that of the new data."""
+    return {name: value for name, value in trunk.items() if name != "classes"}
 
 
 def find_tokenizer(folder: Path) -> Path | None:

@@ -4,6 +4,7 @@
     simcse    the same, a_i and b_i being one text under two draws of dropout                     Gao et al. 2021, arXiv:2104.08821
     views     the mean over all 2N views v of a batch of -log softmax_w(c(v, w) / τ)_v', w ≠ v, v' the other view of
               v's picture, each view being the picture under random changes of its own            SimCLR, Chen et al. 2020, arXiv:2002.05709
+              (what is compared are a network's features, or the `embedding` that a `projected` one makes of them)
     cosent    log(1 + Σ exp((c_i - c_j) / τ)) over all pairs i, j with score_i < score_j          Su 2022, https://kexue.fm/archives/8847
     cosine    Σ (c_i - score_i)²                                                                  Reimers & Gurevych 2019, arXiv:1908.10084
 """
@@ -95,7 +96,8 @@ class Contrastive(Coupled):
         if self.form == "simcse":
             return {side: run(batch)["embedding"] for side in SIDES}
         if self.form == "views":
-            return {side: run({"image": batch[name]})["features"] for side, name in zip(SIDES, ("image", "other"), strict=True)}
+            said = [run({"image": batch[name]}) for name in ("image", "other")]
+            return {side: found.get("embedding", found["features"]) for side, found in zip(SIDES, said, strict=True)}
         sides = (*SIDES, "negative") if self.form == "in_batch" and "negative" in batch else SIDES
         found = {side: run({"tokens": batch[side], "documents": batch[f"{side}_documents"]})["embedding"] for side in sides}
         return found if self.form == "in_batch" else {**found, "score": batch["score"]}

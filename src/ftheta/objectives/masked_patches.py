@@ -3,7 +3,8 @@ arXiv:2111.06377). With the pixels x of a picture and the model's x̂ of the sam
 
     total = Σ_hidden (x - x̂)²,    count = hidden pixels (times channels)
 
-Hidden patches show the mean of what is left, channel by channel, so any model of pictures that gives `pixels` can be trained, and looks at a picture whole.
+Hidden patches show the mean of what is left, channel by channel, so any model of pictures that gives `pixels` can be trained, and looks at a picture whole; one that
+takes `chosen`, the hidden pixels, need not look at them (`masked_autoencoder`).
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Boxes and their classes in two stages (Ren et al. 2015, arXiv:1506.01497): anchors learn where something is, regions what it is and where exactly; each as
 `anchor_detection` has it, a region being the anchor of the second stage. The loss is the sum of the stages', each by its own number of anchors.
 
-Of regions, too, those count that are most wrong (Shrivastava, Gupta and Girshick 2016, arXiv:1604.03540), instead of some drawn at random; and every box has a
-region from the first step on, since it is given to the one with which it has most in common.
+While it is trained the boxes of a picture are among its regions, as there, so that every class is learned from good regions from the first step on. Of regions, too,
+those count that are most wrong (Shrivastava, Gupta and Girshick 2016, arXiv:1604.03540), instead of some drawn at random.
 """
 
 from __future__ import annotations
@@ -31,11 +31,13 @@ class RegionDetection(OfAnchors, Coupled):
     def needs(self) -> Needs:
         first = {"anchors": "boxes B L 4", "offsets": "real B L 4", "anchor_logits": "logits B L 2"}
         second = {"regions": "boxes B R 4", "region_offsets": "real B R 4", "region_logits": "logits B R M"}
-        return Needs(reads={"boxes": "boxes B N 4", "box_label": "label B N"}, wants={**first, **second}, traits={"gradients": NO_GRADIENTS})
+        truth = {"boxes": "boxes B N 4", "box_label": "label B N"}
+        return Needs(reads=truth, feeds={"given": truth["boxes"]}, wants={**first, **second}, traits={"gradients": NO_GRADIENTS})
 
     def embed(self, model: nn.Module, run: Run, batch: Batch, phase: Phase) -> Batch:
         """The sums of every picture (B,), by stage."""
-        outputs, truth, label = run(batch), batch["boxes"], batch["box_label"]
+        truth, label = batch["boxes"], batch["box_label"]
+        outputs = run(batch, given=truth)
         something = label.clamp(max=0)                                                    # of one class, whatever it is
         stages = [
             self.sums(outputs["anchors"], outputs["offsets"], outputs["anchor_logits"], truth, something, self.overlap),

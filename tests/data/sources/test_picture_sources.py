@@ -235,6 +235,8 @@ def test_voc_uses_the_official_lists_and_takes_its_boxes_from_1(prepared: Callab
     batch = data.splits["train"].batch(torch.arange(4))
     assert batch["boxes"].shape == (4, 2, 4) and batch["box_label"].tolist() == [[0, -1], [-1, -1], [2, -1], [0, 1]]
     assert batch["boxes"][3].tolist() == [[0, 1, 5, 6], [2, 2, 10, 8]] and batch["boxes"][1].abs().sum() == 0
+    more = prepared("voc", path=root, trainval=True)
+    assert {name: len(split) for name, split in more.splits.items()} == {"train": 10, "test": 2}
     archive = tmp_path / "voc.tar"
     archive.write_bytes(tar_of({f"VOC/{place.relative_to(root)}": place.read_bytes() for place in sorted(root.rglob("*.*"))}))
     packed = prepared("voc", path=archive).splits["train"].batch(torch.arange(4))

@@ -13,6 +13,7 @@ AUGMENTATIONS = Catalogue(
         "affine": "ftheta.data.augment.moving:Affine",
         "colour": "ftheta.data.augment.colour:Colour",
         "cutmix": "ftheta.data.augment.mixing:CutMix",
+        "elastic": "ftheta.data.augment.bending:Elastic",
         "erase": "ftheta.data.augment.colour:Erase",
         "flip": "ftheta.data.augment.moving:Flip",
         "mixup": "ftheta.data.augment.mixing:MixUp",

@@ -51,8 +51,8 @@ class Pixels(Augmentation, ABC):
 class Move(NamedTuple):
     """Where everything in a picture goes."""
 
-    forward: Tensor
-    """(B, 2, 3) float64: the point (x, y) goes to forward · (x, y, 1); the edges of pixels are at whole numbers."""
+    forward: Callable[[Tensor], Tensor]
+    """Boxes (B, N, 4) → the upright ones around where their things go; the edges of pixels are at whole numbers."""
     size: Size
     """Of the new frame."""
     sample: Callable[[Tensor, bool], Tensor]
@@ -64,7 +64,7 @@ class Move(NamedTuple):
             classes = (batch["mask"] - PADDED).float()[:, None]                           # so that what comes in has no class
             found["mask"] = self.sample(classes, True)[:, 0].round().long() + PADDED
         if "boxes" in batch:
-            boxes = moved(batch["boxes"], self.forward)
+            boxes = self.forward(batch["boxes"])
             found |= visible(boxes, batch["box_label"], window(self.size, boxes), LEAST)
         return found
 
@@ -86,11 +86,20 @@ def sampled(image: Tensor, backward: Tensor, size: Size, nearest: bool = False) 
     Written out instead of a matrix product, whose rounding may depend on how many rows it is given, and in float64, so that it hardly matters anyway.
     """
     grid = image.new_empty(len(image), *size, 2)
-    down = torch.arange(size[0], dtype=torch.float64)[:, None] + 0.5
-    right = torch.arange(size[1], dtype=torch.float64) + 0.5
+    down, right = middles(size)
     for i, side in enumerate((image.shape[3], image.shape[2])):                           # grid_sample counts from -1 to 1
         across, along, offset = (backward[:, i, :, None, None] * (2 / side)).unbind(1)    # each (B, 1, 1)
         grid[..., i] = across * right + (along * down + (offset - 1))
+    return looked_up(image, grid, nearest)
+
+
+def middles(size: Size) -> tuple[Tensor, Tensor]:
+    """y (H, 1) and x (W,) of the middles of a frame's pixels, float64."""
+    return torch.arange(size[0], dtype=torch.float64)[:, None] + 0.5, torch.arange(size[1], dtype=torch.float64) + 0.5
+
+
+def looked_up(image: Tensor, grid: Tensor, nearest: bool) -> Tensor:
+    """(B, C, H, W) that shows what lies in the image at the points of a grid (B, H, W, 2), which counts from -1 to 1; bilinear."""
     return F.grid_sample(image, grid, mode="nearest" if nearest else "bilinear", padding_mode="zeros", align_corners=False)
 
 
@@ -98,6 +107,11 @@ def scaling(scale_x: Tensor, scale_y: Tensor, x: Tensor, y: Tensor) -> Tensor:
     """(B, 2, 3): a point (x, y) times the scale plus the offset, each (B,)."""
     zero = torch.zeros_like(scale_x)
     return torch.stack([torch.stack([scale_x, zero, x], -1), torch.stack([zero, scale_y, y], -1)], 1).double()
+
+
+def straight(forward: Tensor, size: Size, sample: Callable[[Tensor, bool], Tensor]) -> Move:
+    """The move after which a point (x, y) is at forward (B, 2, 3) · (x, y, 1)."""
+    return Move(lambda boxes: moved(boxes, forward), size, sample)
 
 
 def inverse(move: Tensor) -> Tensor:

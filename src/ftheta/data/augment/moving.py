@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ftheta.core.random import Draws
-from ftheta.data.augment.augmentation import Move, Moving, choose, inverse, sampled, scaling
+from ftheta.data.augment.augmentation import Move, Moving, choose, inverse, sampled, scaling, straight
 from ftheta.data.frame import Size
 
 
@@ -37,7 +37,7 @@ class Shift(Moving):
             return picked.permute(0, 3, 1, 2).contiguous()
 
         one, gone = torch.ones(len(image)), self.pixels - offset
-        return Move(scaling(one, one, gone[:, 1], gone[:, 0]), (height, width), sample)
+        return straight(scaling(one, one, gone[:, 1], gone[:, 0]), (height, width), sample)
 
 
 class Affine(Moving):
@@ -71,7 +71,7 @@ def about_centre(image: Tensor, a: Tensor, b: Tensor, c: Tensor, d: Tensor, down
 
 def moved_back(backward: Tensor, size: Size) -> Move:
     """The move to a frame whose point (x, y) was at backward (B, 2, 3) · (x, y, 1); bilinear."""
-    return Move(inverse(backward), size, lambda values, nearest: sampled(values, backward, size, nearest))
+    return straight(inverse(backward), size, lambda values, nearest: sampled(values, backward, size, nearest))
 
 
 class Flip(Moving):
@@ -92,7 +92,7 @@ class Flip(Moving):
         else:
             forward = scaling(sign, none + 1, width * chosen, none)
         dim = 3 if self.axis == "horizontal" else 2
-        return Move(forward, (height, width), lambda values, nearest: choose(chosen, values.flip(dim), values))
+        return straight(forward, (height, width), lambda values, nearest: choose(chosen, values.flip(dim), values))
 
 
 class ResizedCrop(Moving):

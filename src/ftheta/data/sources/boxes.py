@@ -93,6 +93,8 @@ class VOC(BoxPictures, FolderSource):
     kind: Literal["voc"] = "voc"
     official: bool = True
     """Whether the lists in ImageSets/Main say what trains, validates and tests, where there are such; pictures on none of them are left out."""
+    trainval: bool = False
+    """Whether the pictures of list `val` train too, as is usual where a model is compared on `test`; none are left to validate with."""
     first: Literal[0, 1] = 1
     """The number of a picture's first pixel: 1 in Pascal VOC itself, where a box from 1 to 1 is one pixel wide."""
     difficult: bool = False
@@ -139,7 +141,7 @@ class VOC(BoxPictures, FolderSource):
         lists: dict[str, list[str]] = {}
         for name, text in found.texts.items():
             if name.endswith(".txt") and (part := PARTS.get(PurePosixPath(name).stem)):
-                lists.setdefault(part, []).extend(line.split()[0] for line in text.splitlines() if line.strip())
+                lists.setdefault("train" if self.trainval and part == "validation" else part, []).extend(line.split()[0] for line in text.splitlines() if line.strip())
         where: dict[str, str] = {}
         for part, stems in lists.items():
             for stem in stems:
