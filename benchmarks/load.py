@@ -2,8 +2,8 @@
 time from one token to the next, at the 50th, 95th and 99th percentile.
 
 The model is stories260K (FTHETA_MIRROR), answers are greedy streams of `--most` tokens, which hardly ever end sooner; prompts differ from their first word on,
-so that no beginning is known. `--servers` names others to be put under the same load: each opens the same folder and takes the same requests. Clients are
-threads of one process beside the server's, on the same processors, and read the events as they come.
+so that no beginning is known. `--servers` names others to be put under the same load: each opens the same folder and takes the same requests, and whether it
+writes the same text is said. Clients are threads of one process beside the server's, on the same processors, and read the events as they come.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from ftheta.models.folder import save
 
 PERCENTILES = (50, 95, 99)
 OURS, THEIRS = "ftheta serve", "transformers serve"
+BEGINNING = "Once upon a time"
 SERVERS = {
     OURS: [sys.executable, "-c", "import sys; sys.argv[1:1] = ['serve']; import ftheta.cli; ftheta.cli.main()", "--together", "64"],
     THEIRS: [str(Path(sys.executable).with_name("transformers")), "serve", "--quiet", "--host", "127.0.0.1", "--device", "cpu"],
@@ -35,6 +36,7 @@ SERVERS = {
         str(Path(sys.executable).with_name("transformers")), "serve", "--continuous-batching", "--host", "127.0.0.1", "--device", "cpu",
         "--cb-max-batch-tokens", "512", "--cb-num-blocks", "512",
     ],
+    "ctranslate2": [sys.executable, "-m", "benchmarks.ctranslate2_server"],
 }
 """Commands, of which three words come before the model's folder."""
 
@@ -55,8 +57,8 @@ def served(server: str, clients: int, seconds: float, most: int) -> dict[str, An
             wait(port)
             asked = {"max_tokens": most, "temperature": 0, "stream": True}
             asked |= {"model": "stories", "logit_bias": {str(end): -100}} if server == OURS else {"model": str(place)}
-            ask(port, {**asked, "prompt": "Once upon a time"})
-            return load(port, asked, clients, seconds)
+            _, _, text = ask(port, {**asked, "prompt": BEGINNING})
+            return {**load(port, asked, clients, seconds), "text": text}
         finally:
             process.terminate()
             process.wait(60)
@@ -64,7 +66,7 @@ def served(server: str, clients: int, seconds: float, most: int) -> dict[str, An
 
 def wait(port: int) -> None:
     """Until it answers."""
-    for _ in range(600):
+    for _ in range(1200):
         try:
             http.client.HTTPConnection("127.0.0.1", port, timeout=5).connect()
             return
@@ -73,20 +75,21 @@ def wait(port: int) -> None:
     raise RuntimeError("the server does not listen")
 
 
-def ask(port: int, body: dict[str, Any]) -> tuple[float, list[float]]:
-    """Seconds to the first piece, and from each to the next."""
+def ask(port: int, body: dict[str, Any]) -> tuple[float, list[float], str]:
+    """Seconds to the first piece, and from each to the next; and the whole text."""
     start = time.perf_counter()
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
     connection.request("POST", "/v1/completions", json.dumps(body), {"Content-Type": "application/json"})
     response = connection.getresponse()
     if response.status != 200:
         raise RuntimeError(f"{response.status}: {response.read().decode()}")
-    times = []
+    times, text = [], ""
     while line := response.readline():
         if line.startswith(b"data: {"):
             times.append(time.perf_counter())
+            text += "".join(choice["text"] for choice in json.loads(line[6:])["choices"])
     connection.close()
-    return times[0] - start, [later - sooner for sooner, later in itertools.pairwise(times)]
+    return times[0] - start, [later - sooner for sooner, later in itertools.pairwise(times)], text
 
 
 def load(port: int, asked: dict[str, Any], clients: int, seconds: float) -> dict[str, Any]:
@@ -98,7 +101,7 @@ def load(port: int, asked: dict[str, Any], clients: int, seconds: float) -> dict
         turn = 0
         try:
             while time.perf_counter() - start < seconds:
-                found, between = ask(port, {**asked, "prompt": f"{number} {turn} little girls went to the park and"})
+                found, between, _ = ask(port, {**asked, "prompt": f"{number} {turn} little girls went to the park and"})
                 first.append(found)
                 gaps.extend(between)
                 turn += 1
@@ -139,9 +142,14 @@ def main() -> None:
         for server in options.servers:
             name = f"{server}, {count} clients"
             found[name] = [arm(served, server=server, clients=count, seconds=seconds, most=options.most)]
-            print(f"{name}: {line(found[name][0])}", flush=True)
+            print(f"{name}: {line(found[name][0])}{same(found[name][0], found[f'{options.servers[0]}, {count} clients'][0])}", flush=True)
     rows = [Row(name, "", line(results[0])) for name, results in found.items()]
     publish("load", "Load: a server and its clients on the same processors", rows, found, options.quick)
+
+
+def same(result: dict[str, Any], first: dict[str, Any]) -> str:
+    """Whether it writes what the first of the servers does."""
+    return "" if result["text"] == first["text"] else f"; ANOTHER TEXT: {result['text']!r} instead of {first['text']!r}"
 
 
 def line(result: dict[str, Any]) -> str:

@@ -116,6 +116,7 @@ export interface ModelFacts {
   writes: boolean;
   files: string[];
   chat: boolean;
+  evidence: string[];
   input: Schema;
   output: Schema;
   known: { size?: number[] | null; crop?: number[] | null; channels?: number; names?: string[]; labels?: string[]; features?: number };

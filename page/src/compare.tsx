@@ -2,7 +2,7 @@
 
 import { useEffect, useState } from "preact/hooks";
 import { ask, type Failed, type Measurement } from "./api";
-import { Curves, type Axis } from "./curve";
+import { AxisChoice, Curves, type Axis } from "./curve";
 import { fields, useLines } from "./lines";
 import { number } from "./numbers";
 import { Command, Trouble } from "./parts";
@@ -122,14 +122,7 @@ export function CompareView({ names, theme }: { names: string[]; theme: string }
               <div class="row tools">
                 <h2>{t("curves")}</h2>
                 <span class="grow" />
-                <label>
-                  {t("axis")}{" "}
-                  <select value={axis} onChange={(event) => setAxis(event.currentTarget.value as Axis)}>
-                    {(["step", "seconds", "units"] as const).map((name) => (
-                      <option value={name}>{t(name)}</option>
-                    ))}
-                  </select>
-                </label>
+                <AxisChoice axis={axis} set={setAxis} />
               </div>
               {shared.map((field) => (
                 <Curves

@@ -4,6 +4,7 @@ import { useEffect, useRef } from "preact/hooks";
 import uPlot from "uplot";
 import type { Line } from "./api";
 import { number } from "./numbers";
+import { t } from "./words";
 
 export type Axis = "step" | "seconds" | "units";
 
@@ -12,6 +13,20 @@ export interface Curve {
   lines: Line[];
   field: string;
   dots?: boolean;
+}
+
+/** What curves are drawn over. */
+export function AxisChoice({ axis, set }: { axis: Axis; set: (axis: Axis) => void }) {
+  return (
+    <label>
+      {t("axis")}{" "}
+      <select value={axis} onChange={(event) => set(event.currentTarget.value as Axis)}>
+        {(["step", "seconds", "units"] as const).map((name) => (
+          <option value={name}>{t(name)}</option>
+        ))}
+      </select>
+    </label>
+  );
 }
 
 const HEIGHT = 260;

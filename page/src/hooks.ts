@@ -44,6 +44,18 @@ export function useOnce<T>(path: string): [T | null, Failed | null] {
   return found;
 }
 
+/** One of so many things that are pointed at, or gone along with the arrow keys; null while none is. */
+export function usePointing(count: () => number) {
+  const [at, setAt] = useState<number | null>(null);
+  function move(event: KeyboardEvent) {
+    const by = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+    if (!by || !count()) return;
+    setAt(Math.max(0, Math.min(count() - 1, (at ?? -by) + by)));
+    event.preventDefault();
+  }
+  return { at, setAt, move };
+}
+
 /** Calls `work` when `value` has not changed for so long; a call under way is told to stop. */
 export function useRested(value: string, rest: number, work: (signal: AbortSignal) => Promise<void>): void {
   const last = useRef(work);

@@ -4,6 +4,7 @@ import { useEffect, useState } from "preact/hooks";
 import { ask, at, type Failed, type ModelFacts, type Schema } from "./api";
 import { Answer, Bars, Boxes } from "./answer";
 import { colourOf, Drawing, type Grid } from "./draw";
+import { PictureEvidence, TextEvidence, Wanted } from "./evidence";
 import { Section, type Around } from "./fields";
 import { useAgain } from "./hooks";
 import { Labelled, Tabs, Trouble } from "./parts";
@@ -79,6 +80,7 @@ function Fill({ model }: { model: ModelFacts }) {
         </p>
       </Asking>
       <Trouble failed={failed} />
+      {answer && model.evidence.length > 0 && text.includes("<mask>") && <Wanted>{() => <TextEvidence model={model} about={{ text }} />}</Wanted>}
       <div class="grid" aria-live="polite">
         {fillings.map((row, i) => (
           <div class="panel">
@@ -123,6 +125,7 @@ function Look({ model }: { model: ModelFacts }) {
           </div>
         )}
         <Given answer={answer} failed={failed} />
+        {pixels && answer && model.evidence.length > 0 && <Wanted>{() => <PictureEvidence model={model} pixels={pixels} />}</Wanted>}
       </div>
     </div>
   );
@@ -169,7 +172,10 @@ function Form({ model }: { model: ModelFacts }) {
         <p class="about">{model.input.description}</p>
         <Section schema={{ ...model.input, properties: { ...model.input.properties, ...known } }} value={fields} change={(next) => setFields(next as Plain)} place={[]} around={around} hidden={model.files} />
       </Asking>
-      <Given answer={answer} failed={failed} />
+      <div>
+        <Given answer={answer} failed={failed} />
+        {answer && model.evidence.length > 0 && typeof fields.text === "string" && !fields.second && <Wanted>{() => <TextEvidence model={model} about={{ text: fields.text as string }} />}</Wanted>}
+      </div>
     </div>
   );
 }

@@ -2,7 +2,7 @@
 
 import { useState } from "preact/hooks";
 import { ask, at, Failed, type Line, type Run } from "./api";
-import { Curves, type Axis } from "./curve";
+import { AxisChoice, Curves, type Axis } from "./curve";
 import { useAgain } from "./hooks";
 import { fields, useLines } from "./lines";
 import { Markdown } from "./markdown";
@@ -20,14 +20,7 @@ function Learning({ run, lines, theme }: { run: Run; lines: Line[]; theme: strin
   return (
     <>
       <div class="row tools">
-        <label>
-          {t("axis")}{" "}
-          <select value={axis} onChange={(event) => setAxis(event.currentTarget.value as Axis)}>
-            {(["step", "seconds", "units"] as const).map((name) => (
-              <option value={name}>{t(name)}</option>
-            ))}
-          </select>
-        </label>
+        <AxisChoice axis={axis} set={setAxis} />
         <label>
           <input type="checkbox" checked={log} onChange={(event) => setLog(event.currentTarget.checked)} /> {t("log")}
         </label>

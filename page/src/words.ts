@@ -88,6 +88,17 @@ const WORDS = {
   seed: ["Seed", "种子"],
   shade: ["Shade tokens by probability", "按概率着色"],
   hover: ["Point at a token, or move with the arrow keys, to see what else could have come.", "将指针移到词元上，或用方向键移动，查看其他可能。"],
+  evidence: ["Show what it rests on", "显示依据"],
+  evidenceHint: ["Point at a token, or move with the arrow keys: the darker a token, the more the one pointed at looks at it.", "将指针移到词元上，或用方向键移动：颜色越深，所指词元对它的关注越多。"],
+  gradientHint: ["Point at a token, or move with the arrow keys: blue tokens speak for what is said there, yellow ones against it.", "将指针移到词元上，或用方向键移动：蓝色词元支持该处的结果，黄色词元反对。"],
+  method: ["Found by", "方法"],
+  attention: ["attention", "注意力"],
+  gradient: ["gradient × input", "梯度 × 输入"],
+  grad_cam: ["Grad-CAM", "Grad-CAM"],
+  rollout: ["attention rollout", "注意力展开"],
+  layer: ["Layer", "层"],
+  head: ["Head", "头"],
+  mean: ["mean", "平均"],
   maskHint: ["Write <mask> where a token is to be filled in.", "在需要填空处写 <mask>。"],
   masked: ["mask", "空"],
   draw: ["Draw here", "在此绘制"],
@@ -119,3 +130,6 @@ export function speak(which: Tongue): void {
 export function t(word: Word): string {
   return WORDS[word][tongue === "zh" ? 1 : 0];
 }
+
+/** A token with its spaces and line breaks to be seen. */
+export const visible = (text: string): string => text.replaceAll("\n", "⏎").replaceAll("\t", "⇥").replaceAll(" ", "␣") || "∅";

@@ -2,9 +2,11 @@
 
 import { useEffect, useRef, useState } from "preact/hooks";
 import { events, type Failed, type ModelFacts } from "./api";
+import { TextEvidence, Wish } from "./evidence";
+import { usePointing } from "./hooks";
 import { share } from "./numbers";
 import { Labelled, Trouble } from "./parts";
-import { t } from "./words";
+import { t, visible } from "./words";
 
 export interface Token {
   text: string;
@@ -36,18 +38,10 @@ function tokens(piece: Piece): Token[] {
   return [{ text, score: found.length ? score : null, others: found.length === 1 ? found[0].others : [] }];
 }
 
-const visible = (text: string): string => text.replaceAll("\n", "⏎").replaceAll("\t", "⇥").replaceAll(" ", "␣") || "∅";
-
 /** Tokens one can point at, or go along with the arrow keys. */
 export function Tokens({ found, shaded }: { found: Token[]; shaded: boolean }) {
-  const [at, setAt] = useState<number | null>(null);
+  const { at, setAt, move } = usePointing(() => found.length);
   const token = at === null ? null : found[at];
-  function move(event: KeyboardEvent) {
-    const by = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
-    if (!by || !found.length) return;
-    setAt(Math.max(0, Math.min(found.length - 1, (at ?? -by) + by)));
-    event.preventDefault();
-  }
   return (
     <>
       <span class={shaded ? "tokens shaded" : "tokens"} tabIndex={0} role="group" aria-label={t("hover")} onKeyDown={move} onMouseLeave={() => setAt(null)} onBlur={() => setAt(null)}>
@@ -128,12 +122,36 @@ function useWriting() {
   return { write, failed, busy: busy !== null, halt: () => busy?.abort() };
 }
 
+/** Begins, and while a text is being written ends it. */
+function Send({ title, ready, busy, halt }: { title: string; ready: boolean; busy: boolean; halt: () => void }) {
+  if (busy)
+    return (
+      <button type="button" onClick={halt}>
+        {t("halt")}
+      </button>
+    );
+  return (
+    <button class="strong" disabled={!ready}>
+      {title}
+    </button>
+  );
+}
+
+function Shading({ shaded, set }: { shaded: boolean; set: (shaded: boolean) => void }) {
+  return (
+    <label>
+      <input type="checkbox" checked={shaded} onChange={(event) => set(event.currentTarget.checked)} /> {t("shade")}
+    </label>
+  );
+}
+
 export function Completion({ model }: { model: ModelFacts }) {
   const [prompt, setPrompt] = useState("");
   const [asked, setAsked] = useState("");
   const [found, setFound] = useState<Token[]>([]);
   const [manner, setManner] = useState(MANNER);
   const [shaded, setShaded] = useState(true);
+  const [looking, setLooking] = useState(false);
   const { write, failed, busy, halt } = useWriting();
   function go() {
     setAsked(prompt);
@@ -153,18 +171,9 @@ export function Completion({ model }: { model: ModelFacts }) {
       </Labelled>
       <Manners manner={manner} set={setManner} />
       <div class="row">
-        {busy ? (
-          <button type="button" onClick={halt}>
-            {t("halt")}
-          </button>
-        ) : (
-          <button class="strong" disabled={!prompt}>
-            {t("write")}
-          </button>
-        )}
-        <label>
-          <input type="checkbox" checked={shaded} onChange={(event) => setShaded(event.currentTarget.checked)} /> {t("shade")}
-        </label>
+        <Send title={t("write")} ready={!!prompt} busy={busy} halt={halt} />
+        <Shading shaded={shaded} set={setShaded} />
+        {model.evidence.length > 0 && <Wish open={looking} set={setLooking} />}
       </div>
       <Trouble failed={failed} />
       {(found.length > 0 || busy) && (
@@ -174,6 +183,7 @@ export function Completion({ model }: { model: ModelFacts }) {
             <Tokens found={found} shaded={shaded} />
           </div>
           <p class="about">{t("hover")}</p>
+          {!busy && looking && <TextEvidence model={model} about={{ text: asked + found.map((token) => token.text).join("") }} />}
         </>
       )}
     </form>
@@ -191,6 +201,7 @@ export function Chat({ model }: { model: ModelFacts }) {
   const [message, setMessage] = useState("");
   const [manner, setManner] = useState(MANNER);
   const [shaded, setShaded] = useState(false);
+  const [looking, setLooking] = useState(false);
   const { write, failed, busy, halt } = useWriting();
   const end = useRef<HTMLDivElement>(null);
   useEffect(() => end.current?.scrollIntoView({ block: "nearest" }), [turns]);
@@ -217,6 +228,7 @@ export function Chat({ model }: { model: ModelFacts }) {
         ))}
         <div ref={end} />
       </div>
+      {!busy && looking && turns.length > 0 && <TextEvidence model={model} about={{ messages: turns.map(({ role, content }) => ({ role, content })) }} />}
       <Trouble failed={failed} />
       <Labelled title={t("message")}>
         <textarea
@@ -231,21 +243,12 @@ export function Chat({ model }: { model: ModelFacts }) {
         />
       </Labelled>
       <div class="row">
-        {busy ? (
-          <button type="button" onClick={halt}>
-            {t("halt")}
-          </button>
-        ) : (
-          <button class="strong" disabled={!message}>
-            {t("say")}
-          </button>
-        )}
+        <Send title={t("say")} ready={!!message} busy={busy} halt={halt} />
         <button type="button" class="plain" onClick={() => setTurns([])}>
           {t("clear")}
         </button>
-        <label>
-          <input type="checkbox" checked={shaded} onChange={(event) => setShaded(event.currentTarget.checked)} /> {t("shade")}
-        </label>
+        <Shading shaded={shaded} set={setShaded} />
+        {model.evidence.length > 0 && <Wish open={looking} set={setLooking} />}
       </div>
       <Manners manner={manner} set={setManner} />
     </form>

@@ -26,7 +26,7 @@ SECONDS = 0.3
 """In which an answer must be there; a text that has no end is given up with 504."""
 KNOWN = {200, 400, 404, 405, 413, 415, 429, 504}
 SECRET = b"xyzzy-plugh"
-ROUTES = ["/v1/completions", "/v1/chat/completions", "/v1/embeddings", "/predict/text-generation", "/predict/text-classification", "/predict/feature-extraction"]
+ROUTES = ["/v1/completions", "/v1/chat/completions", "/v1/embeddings", "/evidence", "/predict/text-generation", "/predict/text-classification", "/predict/feature-extraction"]
 
 
 @pytest.fixture(scope="module")

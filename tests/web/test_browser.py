@@ -154,6 +154,9 @@ def test_a_digit_is_learned_and_drawn(seen):
     playwright.expect(page.locator(".bars tr")).to_have_count(10)
     shares = [float(text.removesuffix(" %")) for text in page.locator(".bars td:last-child").all_inner_texts()]
     assert sum(shares) == pytest.approx(100, abs=0.5) and shares == sorted(shares, reverse=True)
+    page.get_by_label("Show what it rests on").check()
+    playwright.expect(page.locator("figure.evidence figcaption")).to_have_text(re.compile(r"^Grad-CAM → \d$"))
+    assert page.locator("figure.evidence canvas").evaluate("canvas => new Set(canvas.getContext('2d').getImageData(0, 0, 28, 28).data).size") > 20
     page.get_by_role("button", name="Clear").click()
     board.focus()
     page.keyboard.press("ArrowUp")
@@ -179,6 +182,22 @@ def test_a_text_is_learned_and_goes_on(seen):
             break
     assert page.locator(".peek > span").count() in range(1, 6)                            # bytes that are no text go by one name
     assert re.search(r"[\d.]+ %", page.locator(".peek strong").inner_text())
+    page.get_by_label("Show what it rests on").check()
+    looked = page.locator(".evidence .tokens")
+    looked.focus()
+    for _ in range(5):
+        page.keyboard.press("ArrowRight")
+    playwright.expect(page.locator(".evidence .token").nth(4)).to_have_class(re.compile(r"\bat\b"))
+    rows = page.locator(".evidence .peek > span")
+    playwright.expect(rows).to_have_count(5)
+    playwright.expect(page.locator(".evidence .peek > span small").first).to_be_visible()
+    playwright.expect(page.locator(".evidence .token").nth(6)).to_have_attribute("style", re.compile("--share: ?0%"))        # nothing comes from later ones
+    shares = [float(text.split()[-2]) for text in rows.all_inner_texts()]
+    assert sum(shares) == pytest.approx(100, abs=1) and shares == sorted(shares, reverse=True)
+    page.get_by_label("Head").select_option("1")
+    page.get_by_label("Found by").select_option("gradient")
+    playwright.expect(page.get_by_text("blue tokens speak for")).to_be_visible()
+    playwright.expect(page.get_by_label("Head")).to_be_hidden()
 
 
 def test_two_runs_are_compared_and_the_page_speaks_two_languages(seen):

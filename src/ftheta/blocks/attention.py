@@ -148,6 +148,9 @@ class Attention(MultiHead, Mixer):
             y = attend_to_many(q, k, v, context, self.causal, self.window, self.scale, learned)
         return self.merged(y)
 
+    def weights(self, x: Tensor, context: Context, bias: Tensor | None = None) -> Tensor:
+        return super().weights(x, context, context.bias(x.shape[1], self.causal, x.dtype, self.window))
+
     def over_pages(self, q: Tensor, k: Tensor, v: Tensor, cache: PagedCache, context: Context) -> Tensor:
         """What the new tokens of many sequences in one row gather, each from the pages of its own: q (H, N, d), k and v (kv_heads, N, d) → (1, H, N, d).
 

@@ -9,11 +9,16 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from concurrent.futures import Future
-from typing import Any
+from typing import Any, TypeVar
 
 from ftheta.models.model import Model
 from ftheta.serving.engine import QueueFull
+
+T = TypeVar("T")
+ERRAND = ""
+"""What is done with the model that is no task."""
 
 
 class Batcher:
@@ -41,12 +46,18 @@ class Batcher:
         task = task or self.model.task.name
         if task not in self.tasks:
             self.tasks[task] = self.model.used_for(task)
-        parsed = self.tasks[task].parse(item, None)
+        return self.wait_for(task, self.tasks[task].parse(item, None))
+
+    def do(self, function: Callable[[], T]) -> Future[T]:
+        """What a function gives that has the model to itself, between two batches. Raises QueueFull when too many wait."""
+        return self.wait_for(ERRAND, function)
+
+    def wait_for(self, task: str, item: Any) -> Future[Any]:
         future: Future[Any] = Future()
         with self.changed:
             if len(self.line) >= self.queue:
                 raise QueueFull(f"{len(self.line)} inputs wait already, of {self.queue} at most; try again later", after=1.0)
-            self.line.append((task, parsed, future))
+            self.line.append((task, item, future))
             self.changed.notify()
         return future
 
@@ -74,7 +85,8 @@ class Batcher:
     def run(self, task: str, wanted: list[tuple[Any, Future[Any]]]) -> None:
         self.batches += 1
         try:
-            answers = self.tasks[task].task.run([parsed for parsed, _ in wanted])
+            items = [item for item, _ in wanted]
+            answers = [function() for function in items] if task == ERRAND else self.tasks[task].task.run(items)
         except Exception as error:
             if len(wanted) == 1:
                 wanted[0][1].set_exception(error)

@@ -21,11 +21,12 @@ from ftheta.data.images import ImageDataset, image_ports
 from ftheta.data.processors.image import ImageProcessor
 from ftheta.evaluation.metrics.calibration import Calibration, binned, calibration_error
 from ftheta.evaluation.metrics.confusion import Confusion, counts, mistakes
-from ftheta.evaluation.metrics.evidence import Evidence, grad_cam, rollout
+from ftheta.evaluation.metrics.evidence import Evidence
 from ftheta.evaluation.metrics.gaps import Gaps, by_chance, largest_gap
 from ftheta.evaluation.metrics.metric import Subject
 from ftheta.evaluation.metrics.robustness import Robustness, blurred, moved, noisy, stored
 from ftheta.evaluation.probes.small import scatter
+from ftheta.inference.evidence import grad_cam, rollout
 from ftheta.models.model import Model
 
 VIT = {"kind": "vit", "channels": 1, "classes": 3, "height": 8, "width": 8, "stem": {"kind": "patches", "size": 2}, "dim": 16, "depth": 2,

@@ -1,34 +1,26 @@
-"""Where in a picture a classifier found its answer.
-
-    convolutions   Grad-CAM: relu(Σ_c α_c A_c) of the last map A, α_c the mean over the map of ∂z / ∂A_c       Selvaraju et al. 2016, arXiv:1610.02391
-    transformers   attention rollout: Π_l (A_l + I) / 2, A_l the mean attention of layer l's heads              Abnar & Zuidema 2020, arXiv:2005.00928
-
-z is the logit of the class answered. A rollout shows what the answer may have looked at, whichever class it names. Both are pictures to look at,
-not measurements.
-"""
+"""Where in a picture a classifier found its answer (`inference.evidence`), drawn. Pictures to look at, not measurements."""
 
 from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from ftheta.architectures.architecture import ArchitectureConfig
 from ftheta.architectures.image_trunk import MapTrunk
 from ftheta.architectures.vit import ViT
-from ftheta.blocks.attention import MultiHead
-from ftheta.blocks.context import Context
 from ftheta.core.contract import Ports
 from ftheta.core.errors import UsageError
 from ftheta.core.random import generator
 from ftheta.evaluation.bars import plain
 from ftheta.evaluation.metrics.labels import split_of
 from ftheta.evaluation.metrics.metric import Metric, Result, Subject
+from ftheta.inference.evidence import grad_cam, rollout
 
 
 class Evidence(Metric):
@@ -64,43 +56,6 @@ class Evidence(Metric):
         named = subject.model.processor.label
         titles = [named(int(k)) + ("" if k == label else f"\nis {named(int(label))}") for k, label in zip(answers, batch["label"], strict=True)]
         return Result(pictures={"evidence.png": drawn(raw["image"], heat, titles)})
-
-
-def grad_cam(model: MapTrunk, image: Tensor) -> tuple[Tensor, Tensor]:
-    """(B, h, w) over the last map, and the classes answered (B,)."""
-    with torch.no_grad():
-        last = model.last(image)
-    last.requires_grad_()
-    with torch.enable_grad():
-        logits = model.answer(last)["logits"]
-        (slope,) = torch.autograd.grad(logits.max(-1).values.sum(), last)
-    return (slope.mean((2, 3), keepdim=True) * last).sum(1).relu().detach(), logits.argmax(-1)
-
-
-@torch.no_grad()
-def rollout(model: ViT, image: Tensor) -> tuple[Tensor, Tensor]:
-    """(B, rows, columns) over the patches: what reached the token, or the mean of the patches, that answers; and the classes answered (B,)."""
-    kept: list[Tensor] = []
-    grids: list[tuple[int, int]] = []
-
-    def look(mixer: nn.Module, given: tuple[Any, ...]) -> None:
-        x, context = given
-        assert isinstance(mixer, MultiHead) and isinstance(context, Context) and context.grid is not None
-        kept.append(mixer.weights(x, context).float().mean(1))
-        grids.append(context.grid)
-
-    hooks = [mixer.register_forward_pre_hook(look) for mixer in model.mixers()]
-    try:
-        answers = model(image=image)["logits"].argmax(-1)
-    finally:
-        for hook in hooks:
-            hook.remove()
-    reached = torch.eye(kept[0].shape[-1]).expand_as(kept[0])
-    for weights in kept:
-        reached = (weights @ reached + reached) / 2
-    first = model.config.first
-    asked = reached[:, 0] if model.config.pooling == "first" else reached[:, first:].mean(1)
-    return asked[:, first:].unflatten(1, grids[0]), answers
 
 
 def drawn(images: Tensor, heat: Tensor, titles: Sequence[str]) -> bytes:

@@ -9,7 +9,8 @@ import contextlib
 import struct
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from concurrent.futures import Future
 from typing import Any, TypeVar
 
 from fastapi import FastAPI, Request
@@ -19,10 +20,11 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ftheta.core.config import Config
+from ftheta.models.evidence import Evidence, Pointed, evidence
 from ftheta.models.tasks import TASKS
 from ftheta.models.tasks.text import TextGeneration
 from ftheta.serving.http.answers import LOOK, Events, Reply
-from ftheta.serving.http.bodies import CHOICES, ChatBody, CompletionBody, EmbeddingBody
+from ftheta.serving.http.bodies import CHOICES, ChatBody, CompletionBody, EmbeddingBody, EvidenceBody
 from ftheta.serving.http.errors import Refusal, invalid, refusal
 from ftheta.serving.http.guard import BODY, OPEN, SLOW, Guard
 from ftheta.serving.http.page import Asset, show
@@ -104,6 +106,15 @@ def create(
         count = sum(len(each.tokens) for each in found)
         return JSONResponse({"object": "list", "data": data, "model": served.name, "usage": {"prompt_tokens": count, "total_tokens": count}})
 
+    @app.post("/evidence")
+    async def grounds(request: Request) -> Response:
+        asked = await read(request, EvidenceBody)
+        served, adapter = models.find(asked.model)
+        if adapter is not None:
+            raise Refusal(400, "model: only a model without an adapter can be looked into", "model", "wrong_task")
+        pointed = Pointed(**{name: getattr(asked, name) for name in Pointed.model_fields})
+        return JSONResponse((await told(awaited(request, [served.do(lambda: evidence(served.model, pointed))])))[0].dump())
+
     async def predict(request: Request, task: str) -> Response:
         served, adapter = models.find(request.query_params["model"]) if "model" in request.query_params else (models.doing(task), None)
         if served is None or served.model.task.name != task:
@@ -121,8 +132,8 @@ def create(
         await told(reply.whole(request))
         return JSONResponse(reply.asked[0].result(0).dump())
 
-    takes: dict[str, type[Config]] = {"/v1/completions": CompletionBody, "/v1/chat/completions": ChatBody, "/v1/embeddings": EmbeddingBody}
-    gives: dict[str, type[Config]] = {}
+    takes: dict[str, type[Config]] = {"/v1/completions": CompletionBody, "/v1/chat/completions": ChatBody, "/v1/embeddings": EmbeddingBody, "/evidence": EvidenceBody}
+    gives: dict[str, type[Config]] = {"/evidence": Evidence}
     describe(app, takes, gives)
 
     def offer(served: Served) -> None:
@@ -208,10 +219,14 @@ async def told(waiting: Any) -> Any:
 
 
 async def predicted(request: Request, served: Served, task: str, items: list[Any]) -> list[Any]:
-    """Answers of a batcher; given up when the client has gone."""
+    """Answers of a batcher."""
     if served.batcher is None:
         raise Refusal(400, "model: this model continues texts and does nothing else here", "model", "wrong_task")
-    futures = [served.batcher.submit(item, task) for item in items]
+    return await awaited(request, [served.batcher.submit(item, task) for item in items])
+
+
+async def awaited(request: Request, futures: Iterable[Future[Any]]) -> list[Any]:
+    """What these give; given up when the client has gone."""
     waiting = asyncio.gather(*map(asyncio.wrap_future, futures))
     try:
         while not (await asyncio.wait([waiting], timeout=LOOK))[0]:

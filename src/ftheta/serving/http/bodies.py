@@ -9,6 +9,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from ftheta.core.config import Config
+from ftheta.models.evidence import Pointed
 from ftheta.models.tasks.text import Prompt, Said
 from ftheta.serving.http.errors import Refusal
 
@@ -254,6 +255,13 @@ class ChatBody(Writing):
             "scores": self.logprobs, "alternatives": self.top_logprobs,
             "json_schema": self.response_format.schema_of() if self.response_format else None, **fields,
         })]
+
+
+class EvidenceBody(Pointed):
+    """What /evidence takes."""
+
+    model: str
+    """The name of a model of this server."""
 
 
 class EmbeddingBody(Config):

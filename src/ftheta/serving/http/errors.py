@@ -9,7 +9,7 @@ from ftheta.core.config import Config
 from ftheta.core.errors import FthetaError, MissingExtraError, UsageError
 from ftheta.serving.engine import QueueFull
 
-TOLD = ("most", "messages", "prompt", "beams", "text", "tools", "must_call")
+TOLD = ("most", "messages", "prompt", "beams", "text", "tools", "must_call", "at", "method", "pixels")
 """Fields about which an error says only lengths and what to do: told as it is. What is said about others may hold a part of them."""
 UNREAD = (401, 403, 408, 413)
 """Said before the body has been read; what comes after it is no request."""

@@ -14,6 +14,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import Response
 
 from ftheta.data.processors.text import TextProcessor
+from ftheta.models.evidence import methods
 from ftheta.serving.http.served import Models, Served
 
 TYPES = {
@@ -77,5 +78,5 @@ def facts(served: Served) -> dict[str, Any]:
         "name": served.name, "adapters": served.adapters, "task": task.name, "writes": served.worker is not None, "files": list(task.files),
         "chat": isinstance(model.processor, TextProcessor) and model.processor.chat_template is not None,
         "input": task.input.model_json_schema(), "output": task.output.model_json_schema(mode="serialization"),
-        "known": {name: known[name] for name in TOLD if name in known},
+        "evidence": methods(model), "known": {name: known[name] for name in TOLD if name in known},
     }

@@ -6,7 +6,9 @@ import bisect
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future
 from pathlib import Path
+from typing import TypeVar
 
 from ftheta.models.model import Model
 from ftheta.models.tasks.text import Writing
@@ -17,6 +19,7 @@ from ftheta.serving.http.errors import Refusal
 from ftheta.serving.settings import Settings
 from ftheta.serving.worker import Worker
 
+T = TypeVar("T")
 BOUNDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 """Seconds at which times are counted."""
 
@@ -64,6 +67,12 @@ class Served:
     @property
     def alive(self) -> bool:
         return all(part.alive for part in (self.worker, self.batcher) if part is not None)
+
+    def do(self, function: Callable[[], T]) -> Future[T]:
+        """What a function gives that has the model to itself for that time. Raises QueueFull."""
+        at_work = self.worker or self.batcher
+        assert at_work is not None
+        return at_work.do(function)
 
     def count(self, asked: Asked) -> None:
         """Note how long an answer took."""
