@@ -75,6 +75,6 @@ def test_bands_and_rows_cost_no_more_than_datasketchs(threshold: float, balance:
 
 
 def test_texts_without_a_word_have_no_runs_and_short_ones_one() -> None:
-    sketch, sizes = sketches(["", "...", "one two", "One, two!", "one two three four five six", "中文"], 16, 5)
+    [(_, sketch, sizes)] = sketches(["", "...", "one two", "One, two!", "one two three four five six", "中文"], 16, 5)
     assert sizes.tolist() == [0, 0, 1, 1, 2, 1]
     assert (sketch[:, 2] == sketch[:, 3]).all() and not (sketch[:, 2] == sketch[:, 5]).any()

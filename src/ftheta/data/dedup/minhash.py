@@ -8,7 +8,7 @@ become a candidate, with probability 1 - (1 - s^r)^b.
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -51,14 +51,11 @@ def least(things: np.ndarray, counts: np.ndarray, count: int) -> np.ndarray:
     return found
 
 
-def sketches(texts: Sequence[str], count: int, length: int, unit: str = "word") -> tuple[np.ndarray, np.ndarray]:
-    """(k, n) least numbers of every text's runs of `length` words, and (n,) how many runs it has."""
-    sketch, sizes = np.empty((count, len(texts)), dtype=np.uint32), np.empty(len(texts), dtype=np.int64)
+def sketches(texts: Sequence[str], count: int, length: int, unit: str = "word") -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+    """For some texts at a time the number of the first, (k, n) least numbers of every text's runs of `length` words, and (n,) how many runs it has."""
     for first, some in batches(texts):
         runs, _, counts = runs_of_words(words_of(some, unit), length)
-        sketch[:, first : first + len(some)] = least((runs >> np.uint64(32)).astype(np.uint32), counts, count)
-        sizes[first : first + len(some)] = counts
-    return sketch, sizes
+        yield first, least((runs >> np.uint64(32)).astype(np.uint32), counts, count), counts
 
 
 def banded(sketch: np.ndarray, bands: int, rows: int) -> np.ndarray:

@@ -47,10 +47,15 @@ class Near(Copies):
 
     def signature(self, documents: Sequence[Document]) -> dict[str, np.ndarray]:
         """`bands` (b, n) uint64, 0 where a document has no word, and with `verify` the `sketch` (n, k) uint8."""
-        sketch, sizes = sketches([document.text for document in documents], self.permutations, self.shingle, self.unit)
-        found = {"bands": np.where(sizes, banded(sketch, *self.bands_and_rows), np.uint64(0)), **self.worth(documents)}
+        bands, rows = self.bands_and_rows
+        found = {"bands": np.zeros((bands, len(documents)), np.uint64), **self.worth(documents)}
         if self.verify:
-            found["sketch"] = np.ascontiguousarray(sketch.T.astype(np.uint8))
+            found["sketch"] = np.empty((len(documents), self.permutations), np.uint8)
+        for first, sketch, sizes in sketches([document.text for document in documents], self.permutations, self.shingle, self.unit):
+            here = slice(first, first + len(sizes))
+            found["bands"][:, here] = np.where(sizes, banded(sketch, bands, rows), np.uint64(0))
+            if self.verify:
+                found["sketch"][here] = sketch.T
         return found
 
     def decide(self, shards: Sequence[Signature]) -> list[Decision]:
