@@ -15,6 +15,8 @@ from typing import Any, Literal, TextIO
 
 from ftheta.core.errors import DataError, suggest
 from ftheta.data.catalogue import place_of
+from ftheta.data.read.bad import BadRow
+from ftheta.data.read.row import columns, named
 
 Format = Literal["csv", "tsv", "jsonl", "label_first"]
 
@@ -121,18 +123,15 @@ def tabs(path: str, file: TextIO, header: bool) -> Numbered:
 
 def separated(path: str, reader: Any, header: bool) -> Numbered:
     """Values by the names in the first line, or, without a header, by 1, 2, 3, ..."""
-    names: list[str] | None = None
+    names: list[str] = []
     try:
         for row in reader:
-            if not row:
-                continue
-            if names is None:
-                names = [name.strip() for name in row] if header else [str(i + 1) for i in range(len(row))]
-                if header:
-                    continue
-            if len(row) != len(names):
-                raise DataError(f"{path}, line {reader.line_num}: {len(row)} values, expected {len(names)} ({', '.join(names)})")
-            yield reader.line_num, dict(zip(names, row, strict=True))
+            if header and not names:
+                names = columns(row)
+            elif row:
+                yield reader.line_num, named(row, names)
+    except BadRow as error:
+        raise DataError(f"{path}, line {reader.line_num}: {error} ({', '.join(names)})") from None
     except csv.Error as error:
         raise DataError(f"{path}, line {reader.line_num}: {error}") from None
 

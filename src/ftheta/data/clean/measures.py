@@ -144,17 +144,17 @@ class Measures:
         return share(repeated(self.full_lines)[1], len(self.text) - self.text.count("\n"))
 
     def begin_with(self, marks: tuple[str, ...]) -> float:
-        return share(sum(line.lstrip().startswith(marks) for line in self.all_lines), len(self.all_lines)) if any(mark in self.text for mark in marks) else 0.0
+        return share(sum([line.lstrip().startswith(marks) for line in self.all_lines]), len(self.all_lines)) if any(mark in self.text for mark in marks) else 0.0
 
     def end_with(self, marks: tuple[str, ...]) -> float:
-        return share(sum(line.rstrip().endswith(marks) for line in self.all_lines), len(self.all_lines)) if any(mark in self.text for mark in marks) else 0.0
+        return share(sum([line.rstrip().endswith(marks) for line in self.all_lines]), len(self.all_lines)) if any(mark in self.text for mark in marks) else 0.0
 
     def ended_lines(self, marks: frozenset[str]) -> float:
         """Share of lines whose last character is one of `marks`."""
-        return share(sum(line[-1] in marks for line in self.full_lines), len(self.full_lines))
+        return share(sum([line[-1] in marks for line in self.full_lines]), len(self.full_lines))
 
     def short_lines(self, characters: int) -> float:
-        return share(sum(len(line) <= characters for line in self.full_lines), len(self.full_lines))
+        return share(sum([len(line) <= characters for line in self.full_lines]), len(self.full_lines))
 
     @functools.cached_property
     def sentences(self) -> int:
@@ -172,7 +172,7 @@ class Measures:
     def kinds(self) -> np.ndarray:
         if self.text.isascii():
             return np.frombuffer(self.text.encode("ascii").translate(ascii_kinds()), dtype=np.uint8)
-        return kinds_table()[self.codes]
+        return kinds_table().take(self.codes)
 
     def letters(self) -> float:
         """Share of letters among the characters that are no white space."""

@@ -70,6 +70,20 @@ def fields(value: Any, wanted: Wanted) -> tuple[str, dict[str, Fact]]:
     return "\n".join(texts), {name: fact(name, value[name]) for name in wanted.facts if value.get(name) is not None}
 
 
+def columns(values: list[str]) -> list[str]:
+    """The names that the first row of a table gives its columns."""
+    return [name.strip() for name in values]
+
+
+def named(values: list[str], names: list[str]) -> dict[str, str]:
+    """Values by their columns' names; without names the first row says how many there are. Raises BadRow."""
+    if not names:
+        names += [str(i + 1) for i in range(len(values))]
+    if len(values) != len(names):
+        raise BadRow(f"{len(values)} values, expected {len(names)}")
+    return dict(zip(names, values, strict=True))
+
+
 def storable(name: str, value: str) -> str:
     try:
         value.encode()

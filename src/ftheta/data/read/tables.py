@@ -14,7 +14,7 @@ from ftheta.data.documents import Fact
 from ftheta.data.read.account import START
 from ftheta.data.read.bad import BadFile, BadRow
 from ftheta.data.read.lines import Line, decoded, lines
-from ftheta.data.read.row import Row, Wanted, fields, whole
+from ftheta.data.read.row import Row, Wanted, columns, fields, named, whole
 from ftheta.data.read.streams import Stream, head
 from ftheta.data.read.texts import by_line, bytes_of
 
@@ -24,21 +24,12 @@ BATCH = 128
 """Rows of a .parquet file that are in memory at once."""
 
 
-def named(values: list[str], names: list[str]) -> dict[str, str]:
-    """Values by their columns' names; without names the first row says how many there are. Raises BadRow."""
-    if not names:
-        names += [str(i + 1) for i in range(len(values))]
-    if len(values) != len(names):
-        raise BadRow(f"{len(values)} values, expected {len(names)}")
-    return dict(zip(names, values, strict=True))
-
-
 def tabs(stream: Stream, wanted: Wanted) -> Iterator[Row]:
     """Values between tabs, no quoting."""
     names: list[str] = []
 
     def header(data: bytes) -> None:
-        names.extend(name.strip() for name in decoded(data).split("\t"))
+        names.extend(columns(decoded(data).split("\t")))
         refuse_missing(names, wanted)
 
     def read(data: bytes) -> tuple[str, Mapping[str, Fact]]:
@@ -67,7 +58,7 @@ def commas(stream: Stream, wanted: Wanted) -> Iterator[Row]:
             values = next(reader, [])
             taken = max(1, reader.line_num)
             if values and wanted.header and not names:
-                names = [name.strip() for name in values]
+                names = columns(values)
                 refuse_missing(names, wanted)
             else:
                 found, facts = fields(named(values, names), wanted) if values else (None, {})
@@ -107,8 +98,8 @@ def parquet(stream: Stream, wanted: Wanted) -> Iterator[Row]:
         with pq.ParquetFile(file, pre_buffer=False, buffer_size=1 << 20) as opened:
             names = opened.schema_arrow.names
             refuse_missing(names, wanted)
-            columns = [name for name in dict.fromkeys((*wanted.text, *wanted.facts)) if name in names]
-            yield from of_batches(opened.iter_batches(BATCH, columns=columns), wanted)
+            chosen = [name for name in dict.fromkeys((*wanted.text, *wanted.facts)) if name in names]
+            yield from of_batches(opened.iter_batches(BATCH, columns=chosen), wanted)
     except (pa.ArrowException, OSError) as error:
         raise BadFile(f"damaged Parquet ({brief(error)})") from None
 
@@ -132,11 +123,11 @@ def arrow(stream: Stream, wanted: Wanted) -> Iterator[Row]:
 def of_batches(batches: Iterator[pa.RecordBatch], wanted: Wanted) -> Iterator[Row]:
     number = 0
     for batch in batches:
-        columns = {name: values_of(batch.column(name)) for name in dict.fromkeys((*wanted.text, *wanted.facts)) if name in batch.schema.names}
-        for values in zip(*columns.values(), strict=True):
+        taken = {name: values_of(batch.column(name)) for name in dict.fromkeys((*wanted.text, *wanted.facts)) if name in batch.schema.names}
+        for values in zip(*taken.values(), strict=True):
             number += 1
             try:
-                row = {name: decoded(value) if isinstance(value, bytes) else value for name, value in zip(columns, values, strict=True)}
+                row = {name: decoded(value) if isinstance(value, bytes) else value for name, value in zip(taken, values, strict=True)}
                 yield Row(str(number), *fields(row, wanted), number)
             except BadRow as reason:
                 yield Row(str(number), None, {}, number, reason=str(reason), start=str(values).encode("utf-8", "replace")[:START])

@@ -16,8 +16,8 @@ WINDOW = 2048
 """Characters of a piece that both encode."""
 SPREAD = 64 * WINDOW
 """Characters of text for each such piece, on average: a few per cent of the time go into it."""
-RENEWED = 16 << 20
-"""Characters after which the library begins anew, so that the words it has learned by heart stay a few hundred megabytes at the very worst."""
+RENEWED = 32 << 20
+"""Characters after which the library begins anew, so that what it has learned by heart takes 250 MB at the very worst."""
 ODD = (
     "", " ", "  \n\n \t x \r\n", "don't DON'T we'll I'M 'tis ſ'ſ", "a" * 300, " " * 300 + "x", "12345678 1,000.00 ½²Ⅷ٣", "def f(x):\n    return {'a': x[1:]}  # ??!\n\n\n",
     "中文，没有空格。「引号」　１２３ＡＢＣ", "e\u0301 é ﬁ Å \u212b \u1e9b\u0323 क्षि 한국어 ภาษา עברית العربية", "😀👩‍👩‍👧🇩🇪️",
