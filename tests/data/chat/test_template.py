@@ -100,7 +100,7 @@ def test_templates_that_keep_reasoning_read_as_they_did() -> None:
     "{% for m in messages %}{{ m.content.split('</think>')[0] }}{% endfor %}",
 ], ids=["the last reasoning", "what users say", "what was said"])
 def test_nothing_else_may_be_left_out(source: str) -> None:
-    with pytest.raises(DataError, match="chat template: it (changes|leaves out)"):
+    with pytest.raises(DataError, match=r"chat template: it (changes|leaves out)"):
         ChatTemplate(source).pieces(THOUGHT)
 
 
