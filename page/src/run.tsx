@@ -40,11 +40,14 @@ function Samples({ run }: { run: Run }) {
   if (!shown.length) return <p class="empty">{t("noSamples")}</p>;
   return (
     <ol class="samples">
-      {shown.map(({ time, event: _, step, ...facts }) => (
+      {shown.map(({ time, event: _, step, pictures, ...facts }) => (
         <li key={`${time}`}>
           <span class="muted">
             {t("step")} {number(step as number)}
           </span>
+          {((pictures ?? []) as string[]).map((which) => (
+            <Picture address={`/ui/runs/${at(run.name)}/picture?which=${encodeURIComponent(which)}`} title={`${t("step")} ${number(step as number)}`} />
+          ))}
           <dl>
             {Object.entries(facts).map(([name, value]) => (
               <>

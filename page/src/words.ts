@@ -40,7 +40,7 @@ const WORDS = {
   copy: ["Copy", "复制"],
   copied: ["Copied", "已复制"],
   noCurves: ["No curves: this model has not begun to learn, or is fitted in one go.", "没有曲线：模型尚未开始学习，或一次拟合完成。"],
-  noSamples: ["This run shows no samples while it learns. What it wrote at the end is on the card.", "此训练过程中没有样本；最终的样本见报告卡。"],
+  noSamples: ["This run shows no samples while it learns: say train.show_every for that. What it wrote at the end is on the card.", "此训练过程中没有样本：可设置 train.show_every；最终的样本见报告卡。"],
   axis: ["Axis", "横轴"],
   step: ["step", "步"],
   seconds: ["seconds", "秒"],

@@ -425,6 +425,7 @@ VALUES: dict[str, list[Any]] = {
     "train.flops": [6.0],
     "train.minutes": [0.00001],
     "train.players": [{"generator": "sgd"}],
+    "train.show_every": [2],
     "train.validation": [{"every": 4, "batches": 2}],
 }
 """Other values for fields whose other values cannot be guessed from their types."""
@@ -450,6 +451,7 @@ RUNS: dict[str, tuple[str, dict[str, Any]]] = {
     "train.average": (LANGUAGE, {"train": {"average": {"decay": 0.9}}}),
     "train.statistics": ("images", {}),
     "train.early_stop": (LANGUAGE, {"train": {"early_stop": {"patience": 2}, "optimizer": {"rate": 3.0}, "validation": {"every": 1}, "average": None}}),
+    "train.show_every": (LANGUAGE, {"evaluate": [{"kind": "samples", "prompts": ["a "], "most": 2}]}),
     "train.on_nonfinite": (LANGUAGE, {"broken": 7}),
 }
 """The recipe that shows a field of a section or of a section's sections, and what is changed in it first; others use the language model."""

@@ -82,6 +82,9 @@ def test_what_the_model_writes_is_told_apart(client, model, said):
     calls = [(call.function.name, call.function.arguments) for call in choice.message.tool_calls]
     assert calls == [("add", '{"a": 1, "as": "中"}'), ("stop", "{}")] and choice.message.content == said and choice.finish_reason == "tool_calls"
     assert together(client.chat.completions.create(**asked, stream=True)) == (said or "", calls, "tool_calls")
+    (first,) = client.chat.completions.create(**asked, parallel_tool_calls=False).choices
+    assert [(call.function.name, call.function.arguments) for call in first.message.tool_calls] == calls[:1] and first.message.content == said
+    assert together(client.chat.completions.create(**asked, parallel_tool_calls=False, stream=True)) == (said or "", calls[:1], "tool_calls")
     short = {**asked, "max_tokens": 80}                                                   # in the middle of a call
     cut = client.chat.completions.create(**short).choices[0]
     text = cut.message.content

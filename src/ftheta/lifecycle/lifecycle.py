@@ -28,7 +28,7 @@ from ftheta.core import distributed
 from ftheta.core.atomic import Attempt, clear_attempts, commit, file_name, lock, verify, write_file
 from ftheta.core.device import PeakMemory, pick
 from ftheta.core.device import facts as machine_facts
-from ftheta.core.errors import ConfigError, FolderError, Problem, Stopped, UsageError
+from ftheta.core.errors import ConfigError, FolderError, FthetaError, Problem, Stopped, UsageError
 from ftheta.core.log import logger
 from ftheta.core.tensors import fingerprint
 from ftheta.data.corpus.executors import Executor
@@ -55,7 +55,7 @@ from ftheta.models.folder import save as save_model
 from ftheta.models.model import Model
 from ftheta.training.checkpoints import Checkpoints
 from ftheta.training.estimator import fit_estimator
-from ftheta.training.events import Events, Listener, read_lines
+from ftheta.training.events import Events, Exhibit, Listener, read_lines
 from ftheta.training.stopping import StopRequest
 from ftheta.training.trainer import Trainer
 
@@ -238,7 +238,7 @@ def train(recipe: Recipe, data: Prepared, folder: Path, events: Events, stop: St
         checkpoints = Checkpoints(folder / "checkpoints", recipe.train.checkpoint.keep, recipe.train.checkpoint.pin_every)
         trainer = Trainer(
             architecture, objective, source, recipe.train, seed=recipe.seed, validation=build_validation(recipe, data), checkpoints=checkpoints,
-            events=events, stop=stop, facts=facts, ramp=build_ramp(recipe), flops_per_step=flops,
+            events=events, stop=stop, facts=facts, ramp=build_ramp(recipe), flops_per_step=flops, show=lambda: shown(recipe, data, architecture),
         )
         progress = trainer.fit()
         if isinstance(recipe.adapt, LoRA | VirtualTokens) and recipe.start is not None:
@@ -300,7 +300,23 @@ def speed(source: Source, units: int, seconds: float) -> dict[str, Any]:
 
 def evaluate_all(recipe: Recipe, data: Prepared, model: Model) -> Result:
     """Every metric of the recipe, in order."""
-    return measure_all(recipe.evaluate, Subject(model, data.splits, data.texts, recipe.seed, recipe.data.source, data.prompts))
+    return measure_all(recipe.evaluate, subject_of(recipe, data, model))
+
+
+def subject_of(recipe: Recipe, data: Prepared, model: Model) -> Subject:
+    return Subject(model, data.splits, data.texts, recipe.seed, recipe.data.source, data.prompts)
+
+
+def shown(recipe: Recipe, data: Prepared, architecture: Architecture) -> Exhibit:
+    """What the metrics of the recipe have to show of a model that still learns. What cannot be shown stops no run."""
+    found = Result()
+    subject = subject_of(recipe, data, Model(architecture, data.processor, task_of(recipe, architecture.config)))
+    for metric in recipe.evaluate:
+        try:
+            found.add(metric.exhibit(subject))
+        except FthetaError as error:
+            logger.warning("'%s' has nothing to show: %s", metric.name, error)
+    return found.texts, found.pictures
 
 
 def measure_all(metrics: Sequence[Metric], subject: Subject) -> Result:

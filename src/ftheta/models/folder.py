@@ -33,7 +33,10 @@ from ftheta.models.adapters import read_adapter
 from ftheta.models.contract import GENERATION, PROMPT_FILES, contract, differences
 from ftheta.models.model import Model
 from ftheta.models.outside import expressed, read_json
+from ftheta.models.tasks import TASKS
 
+SEVERAL, SEVERAL_THERE = "multi-label-", "multi_label_classification"
+"""How tasks begin whose answer is several classes, and what the ecosystem's `problem_type` calls them."""
 ADAPTERS = "adapters"
 """The folder inside that holds the adapters beside a model; `ftheta.json` says which are in use."""
 
@@ -91,6 +94,8 @@ def write_configs(attempt: Attempt, model: Model, config: Mapping[str, Any], gen
     if "id2label" in config:
         names = [model.processor.label(i) for i in range(len(config["id2label"]))]
         config = {**config, "id2label": {str(i): name for i, name in enumerate(names)}, "label2id": {name: i for i, name in enumerate(names)}}
+        if model.task.name.startswith(SEVERAL):
+            config["problem_type"] = SEVERAL_THERE
     attempt.write_json("config.json", config)
 
 
@@ -226,7 +231,10 @@ def load_foreign(folder: Path, provenance: Mapping[str, Any]) -> Model:
     if isinstance(processor, TextProcessor) and processor.vocab > known:
         ids = f"its tokenizer has ids up to {processor.vocab - 1:,}, its model knows only {known:,} tokens"
         raise FolderError(f"{folder}: {ids}: they are not of one model")
-    return Model(architecture, processor, usual_task(config.ports(), sentences is not None), {**provenance, "format": kind}, str(folder))
+    task = usual_task(config.ports(), sentences is not None)
+    if theirs.get("problem_type") == SEVERAL_THERE and SEVERAL + task in TASKS:
+        task = SEVERAL + task
+    return Model(architecture, processor, task, {**provenance, "format": kind}, str(folder))
 
 
 def usual_task(ports: Ports, sentences: bool) -> str:

@@ -97,6 +97,8 @@ class TrainConfig(Config):
     """Threads that prepare batches ahead."""
     log_every: int = Field(default=10, gt=0)
     """Steps between lines of metrics.jsonl."""
+    show_every: int | None = Field(default=None, gt=0)
+    """Steps between looks at what the model makes by then: what `samples`, `generated` and `evidence` of `evaluate` have to show; none: at the end only."""
     validation: Validation | None = Validation()
     """Validation during training; none where there is no validation split."""
     early_stop: EarlyStop | None = None

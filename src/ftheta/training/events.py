@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,10 @@ from ftheta.core.errors import Stopped
 from ftheta.core.log import logger
 
 Listener = Callable[[str, dict[str, Any]], None]
+Exhibit = tuple[Mapping[str, str], Mapping[str, bytes]]
+"""Texts by title and pictures (PNG) by file name."""
+EXHIBITS = "exhibits"
+"""The folder of what was shown on the way."""
 
 
 class Events:
@@ -35,6 +39,18 @@ class Events:
         """One line of events.jsonl, with the wall clock's time."""
         self._append("events.jsonl", {"time": round(time.time(), 3), "event": name, **facts})
         self._tell(name, facts)
+
+    def exhibit(self, step: int, texts: Mapping[str, str], pictures: Mapping[str, bytes]) -> None:
+        """What the model makes at this step: an event with the texts and where the pictures lie."""
+        places = {f"{EXHIBITS}/step-{step}-{name}": data for name, data in pictures.items()}
+        try:
+            if self.folder is not None and places:
+                (self.folder / EXHIBITS).mkdir(exist_ok=True)
+                for place, data in places.items():
+                    write_file(self.folder / place, data)
+        except OSError as error:
+            self._give_up(EXHIBITS, error)
+        self.event("exhibit", step=step, **texts, **({"pictures": list(places)} if places else {}))
 
     def rewind(self, step: int) -> None:
         """Forget metrics of steps after `step`: they will be made again."""

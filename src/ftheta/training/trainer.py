@@ -32,7 +32,7 @@ from ftheta.training.averaging import MovingAverage
 from ftheta.training.backward import Part, accumulate
 from ftheta.training.checkpoints import Checkpoints, State
 from ftheta.training.config import TrainConfig
-from ftheta.training.events import Events
+from ftheta.training.events import Events, Exhibit
 from ftheta.training.optimizers.optimizer import restore_state, set_factor, state_tensors
 from ftheta.training.precision import TYPES, choose
 from ftheta.training.statistics import re_estimate
@@ -89,7 +89,7 @@ class Trainer:
     def __init__(
         self, model: Architecture, objective: Objective, source: Source, config: TrainConfig, *, seed: int, validation: Source | None = None,
         checkpoints: Checkpoints | None = None, events: Events | None = None, stop: StopRequest | None = None, facts: Mapping[str, Any] | None = None,
-        ramp: Ramp | None = None, flops_per_step: float | None = None,
+        ramp: Ramp | None = None, flops_per_step: float | None = None, show: Callable[[], Exhibit] | None = None,
     ):
         if source.live and config.on_nonfinite == "rollback":
             raise UsageError("train.on_nonfinite: rollback leaves out the data of a bad step, and experience cannot be left out: use stop or skip")
@@ -108,6 +108,7 @@ class Trainer:
         self.facts = {"data": source.fingerprint, **(facts or {})}
         self.ramp = ramp
         self.flops_per_step = flops_per_step
+        self.show = show
         self.phases = objective.phases()
         self.names: dict[Tensor, str] = {parameter: name for name, parameter in model.named_parameters()}
         self.optimizers = {phase.name: self.optimizers_of(phase) for phase in self.phases}
@@ -376,6 +377,10 @@ class Trainer:
             self.log_line()
         if config.validation and self.validation and (progress.step % config.validation.every == 0 or done):
             self.validate()
+        if config.show_every and self.show is not None and distributed.rank() == 0 and (progress.step % config.show_every == 0 or done):
+            self.model.eval()
+            with torch.no_grad(), self.averaged():
+                self.events.exhibit(progress.step, *self.show())
         due = config.checkpoint.every is not None and progress.step % config.checkpoint.every == 0
         due = due or (config.checkpoint.minutes is not None and time.monotonic() - self.last_save > 60 * config.checkpoint.minutes)
         if self.checkpoints and distributed.from_first(due) and not done:

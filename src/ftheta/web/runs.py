@@ -15,7 +15,7 @@ from typing import Any
 from ftheta.core.atomic import MANIFEST, holder, read_manifest
 from ftheta.core.errors import FthetaError
 from ftheta.serving.http.errors import Refusal
-from ftheta.training.events import parse_lines
+from ftheta.training.events import EXHIBITS, parse_lines
 
 NAME = re.compile(r"[\w][\w.-]{0,79}")
 """What a run may be called, as in a recipe."""
@@ -82,10 +82,15 @@ class Runs:
         folder = self.find(name)
         return [f"{part}/{file}" for part in ("report", "data") for file in files_of(folder / part) if file.endswith(".png")]
 
+    def shown(self, name: str) -> list[str]:
+        """Pictures that were shown while it learned."""
+        folder = self.find(name) / EXHIBITS
+        return sorted(f"{EXHIBITS}/{file.name}" for file in folder.glob("*.png")) if folder.is_dir() else []
+
     def picture(self, name: str, which: str) -> bytes:
         """One of the pictures. Raises Refusal."""
         folder = self.find(name)
-        if which not in self.pictures(name):
+        if which not in (*self.pictures(name), *self.shown(name)):
             raise Refusal(404, "there is no such picture", "which", "picture_not_found")
         return (folder / which).read_bytes()
 

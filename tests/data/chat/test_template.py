@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 from transformers.utils.chat_template_utils import render_jinja_template
@@ -48,6 +50,58 @@ def test_what_users_write_is_content_whatever_it_spells() -> None:
     assert [piece.text for piece in pieces if piece.content] == [m.content for m in TALK]
     marked = [Message("user", f"a{OPEN}b{CLOSE}c"), Message("assistant", "d")]
     assert [piece.text for piece in ChatTemplate(named("chatml")).pieces(marked) if piece.content] == ["abc", "d"]
+
+
+THOUGHT = [
+    Message("system", "Be kind."), Message("user", "a?"), Message("assistant", "<think>\nfirst <|im_end|>\n</think>\n\nA"), Message("user", "b?"),
+    Message("assistant", "<think>\n\n\nsecond\n</think>\n\nB <eos>"),
+]
+DEEPSEEK = (
+    "{{ bos_token }}{% for m in messages %}{% if m['role'] == 'user' %}{{ '<|user|>' + m['content'] }}{% elif m['role'] == 'assistant' %}"
+    "{% set content = m['content'] %}{% if '</think>' in content %}{% set content = content.split('</think>')[-1] %}{% endif %}"
+    "{{ '<|assistant|>' + content + '<|im_end|>' }}{% else %}{{ m['content'] }}{% endif %}{% endfor %}{% if add_generation_prompt %}{{ '<|assistant|><think>\n' }}{% endif %}"
+)
+
+
+def qwen3() -> str:
+    trl = pytest.importorskip("trl")
+    return (Path(trl.__file__).parent / "chat_templates" / "qwen3.jinja").read_text()
+
+
+def as_transformers_has_it(source: str, talk: Sequence[Message], ask: bool) -> str:
+    plain = [{"role": m.role, "content": m.content} for m in talk]
+    return render_jinja_template([plain], chat_template=source, add_generation_prompt=ask, bos_token="<bos>", eos_token="<eos>")[0][0]
+
+
+@pytest.mark.parametrize(("source", "talk", "ask"), [("qwen3", THOUGHT, False), ("qwen3", THOUGHT[:4], True), ("qwen3", TALK, False), (DEEPSEEK, THOUGHT[:4], True)])
+def test_reasoning_of_earlier_turns_is_left_out_as_the_template_does(source: str, talk: list[Message], ask: bool) -> None:
+    source = qwen3() if source == "qwen3" else source
+    pieces = ChatTemplate(source, "<bos>", "<eos>").pieces(talk, ask=ask)
+    assert "".join(piece.text for piece in pieces) == as_transformers_has_it(source, talk, ask)
+    contents = [piece.text for piece in pieces if piece.content]
+    if talk is not TALK:
+        assert contents == ["Be kind.", "a?", "A", "b?", *(["second", "B <eos>"] if talk is THOUGHT else [])]      # nothing said is the template's own
+
+
+def test_reasoning_of_the_last_turn_is_learned() -> None:
+    pieces = ChatTemplate(qwen3(), "<bos>", "<eos>").pieces(THOUGHT)
+    assert "".join(piece.text for piece in pieces if piece.learned) == "A<|im_end|><think>\nsecond\n</think>\n\nB <eos><|im_end|>"
+    assert [piece.text for piece in pieces if piece.learned and not piece.content] == ["<|im_end|>", "<think>\n", "\n</think>\n\n", "<|im_end|>"]
+
+
+def test_templates_that_keep_reasoning_read_as_they_did() -> None:
+    pieces = ChatTemplate(named("chatml")).pieces(THOUGHT)
+    assert [piece.text for piece in pieces if piece.content] == [message.content for message in THOUGHT]
+
+
+@pytest.mark.parametrize("source", [
+    "{% for m in messages %}{{ m.content.split('</think>')[-1] if m.role == 'assistant' else m.content }}{% if not loop.last %}{{ '|' }}{% endif %}{% endfor %}",
+    "{% for m in messages %}{% if m.role != 'user' %}{{ m.content.split('</think>')[-1] }}{% endif %}{% endfor %}",
+    "{% for m in messages %}{{ m.content.split('</think>')[0] }}{% endfor %}",
+], ids=["the last reasoning", "what users say", "what was said"])
+def test_nothing_else_may_be_left_out(source: str) -> None:
+    with pytest.raises(DataError, match=r"chat template: it (changes|leaves out)"):
+        ChatTemplate(source).pieces(THOUGHT)
 
 
 def test_a_template_that_leaves_out_or_refuses_messages_is_an_error() -> None:

@@ -80,12 +80,13 @@ def objects(text: str) -> Iterator[tuple[int, int, dict[str, Any]]]:
 
 class CallReader:
     """Tells calls from text while both come. What calls nothing that was offered, or is no JSON, is text; so is everything where nobody knows how calls
-    are written."""
+    are written. With `one` the answer ends with its first call: what comes after it is not told."""
 
-    def __init__(self, calling: Calling | None, names: Collection[str]):
+    def __init__(self, calling: Calling | None, names: Collection[str], one: bool = False):
         before, after, self.arguments = calling or Calling("", "", "")
         self.opening, self.closing = before.strip(), after.strip()
         self.names = names if calling else ()
+        self.one = one
         self.held = ""
         """What may still become a call, or the white space before one."""
         self.said = False
@@ -93,7 +94,7 @@ class CallReader:
 
     def add(self, piece: str, last: bool = False) -> tuple[str, list[Call]]:
         """Text that is no part of a call, and the calls that have become whole; everything when this piece is the last."""
-        self.held += piece
+        self.held += "" if self.one and self.calls else piece
         text, calls = self.between(last) if self.opening else self.alone(last or not self.names)
         self.said, self.calls = self.said or bool(text), self.calls + len(calls)
         if last and self.calls:
@@ -111,7 +112,7 @@ class CallReader:
         edges = [0, *(edge for start, end, _ in found for edge in (start, end)), len(held)]
         between = {held[a:b].strip() for a, b in zip(edges[::2], edges[1::2], strict=True)}
         known = [call for call in calls if call is not None]
-        return ("", known) if known and len(known) == len(calls) and between <= {"", ";"} else (held, [])
+        return ("", known[:1] if self.one else known) if known and len(known) == len(calls) and between <= {"", ";"} else (held, [])
 
     def between(self, last: bool) -> tuple[str, list[Call]]:
         """Where each stands between two marks."""
@@ -127,6 +128,9 @@ class CallReader:
             else:
                 text += self.held[:start].rstrip()
                 calls.append(call)
+                if self.one:
+                    self.held = ""
+                    break
             self.held = self.held[end:]
         cut = len(self.held) if last else certain(self.held, self.opening)
         text, self.held = text + self.held[:cut], self.held[cut:]

@@ -3,10 +3,14 @@
 Every message's content is put between two private markers before rendering. What lies between them afterwards is content and is
 tokenized as plain text; what lies outside is the template's own and may hold control tokens. What the assistant says, with the template's
 own text after it up to the next message, is what training learns.
+
+Some templates (Qwen 3, DeepSeek R1) leave out what the assistant reasoned, `<think>...</think>`, once somebody has spoken after it, or write it anew. For
+these the reasoning and what was said have markers each; only the reasoning of earlier turns may be left out.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
@@ -18,6 +22,9 @@ from ftheta.data.chat.conversations import Message
 
 Tools = Sequence[Mapping[str, Any]]
 OPEN, CLOSE = "\ue0f0", "\ue0f1"
+REASONED = re.compile(r"(?P<before>\s*<think>\n*)(?P<reasoning>(?:(?!</?think>).)*?)(?P<after>\n*</think>\n*)(?P<answer>.*)", re.DOTALL)
+"""What the assistant says when it reasons first."""
+THINKING = re.compile(r"<think>\n*\Z")
 
 
 class Piece(NamedTuple):
@@ -28,6 +35,16 @@ class Piece(NamedTuple):
     """Whether somebody wrote it, so that it is text whatever it spells; otherwise the template did."""
     learned: bool
     """Whether training learns to say it."""
+
+
+class Part(NamedTuple):
+    """Something said that a template has to write."""
+
+    number: int
+    """Of which message it is."""
+    text: str
+    earlier: bool = False
+    """Whether it is reasoning of an earlier turn, which a template may leave out."""
 
 
 class ChatTemplate:
@@ -41,13 +58,28 @@ class ChatTemplate:
     def pieces(self, messages: Sequence[Message], *, ask: bool = False, tools: Tools = (), calls: Sequence[Tools] = ()) -> list[Piece]:
         """The conversation in pieces; `ask` ends it where the assistant is to go on. `tools` are what may be called and `calls` what each message
         called, which the template writes in its own words. Raises DataError when the template cannot render it."""
+        try:
+            return self.marked(messages, ask, tools, calls, apart=False)
+        except DataError:
+            if not any(message.role == "assistant" and REASONED.fullmatch(message.content) for message in messages):
+                raise
+            return self.marked(messages, ask, tools, calls, apart=True)
+
+    def marked(self, messages: Sequence[Message], ask: bool, tools: Tools, calls: Sequence[Tools], apart: bool) -> list[Piece]:
+        """The same, with reasoning in markers of its own where it is to be kept `apart`."""
         strip = "trim" in self.source                                                         # it strips contents: so do we, inside the markers
         marked: list[dict[str, Any]] = []
-        said = list[tuple[int, str]]()
+        said = list[Part]()
+        last = max((number for number, message in enumerate(messages) if message.role == "user"), default=-1)
         for number, (message, called) in enumerate(zip(messages, calls or [()] * len(messages), strict=True)):
             content = plain(message.content, strip)
-            if content or not called:                                                     # who only calls says nothing, and some templates look whether he does
-                said.append((number, content))
+            reasoned = REASONED.fullmatch(content) if apart and message.role == "assistant" else None
+            if reasoned is not None:
+                before, reasoning, after, answer = reasoned.groups()
+                said += [Part(number, reasoning, earlier=number < last), Part(number, answer)]
+                content = f"{before}{OPEN}{reasoning}{CLOSE}{after}{OPEN}{answer}{CLOSE}"
+            elif content or not called:                                                   # who only calls says nothing, and some templates look whether he does
+                said.append(Part(number, content))
                 content = f"{OPEN}{content}{CLOSE}"
             marked.append({"role": message.role, "content": content, **({"tool_calls": list(called)} if called else {})})
         rendered = self.render(marked, ask, tools)
@@ -56,16 +88,23 @@ class ChatTemplate:
         learning = False
         while (start := rendered.find(OPEN, place)) >= 0:
             end = rendered.find(CLOSE, start)
-            known = () if seen >= len(said) else (said[seen][1], as_json(said[seen][1])[1:-1])      # some write what tools say as JSON
-            if end < 0 or rendered[start + 1 : end] not in known:
-                number = said[min(seen, len(said) - 1)][0] if said else 0
+            found = rendered[start + 1 : max(end, start + 1)]
+            if seen < len(said) and said[seen].earlier and found != said[seen].text:
+                seen += 1
+            known = () if seen >= len(said) else (said[seen].text, as_json(said[seen].text)[1:-1])         # some write what tools say as JSON
+            if end < 0 or found not in known:
+                number = said[min(seen, len(said) - 1)].number if said else 0
                 raise DataError(f"chat template: it changes, repeats or leaves out the content of message {number}")
-            mine = messages[said[seen][0]].role == "assistant"
-            closing, opening = self.border(rendered[place:start], learning)
-            pieces += [Piece(closing, False, learning), Piece(opening, False, False), Piece(rendered[start + 1 : end], True, mine)]
+            number = said[seen].number
+            mine = messages[number].role == "assistant"
+            goes_on = bool(seen) and said[seen - 1].number == number and learning            # from its reasoning to what it says
+            closing, opening = (rendered[place:start], "") if goes_on else self.border(rendered[place:start], learning)
+            begins = THINKING.search(opening) if seen + 1 < len(said) and said[seen + 1].number == number else None
+            opening, thinks = (opening, "") if begins is None else (opening[: begins.start()], begins.group())
+            pieces += [Piece(closing, False, learning), Piece(opening, False, False), Piece(thinks, False, mine), Piece(found, True, mine)]
             place, seen, learning = end + 1, seen + 1, mine
         if seen != len(said):
-            raise DataError(f"chat template: it leaves out {len(said) - seen} of {len(messages)} messages")
+            raise DataError(f"chat template: it leaves out {len({part.number for part in said[seen:]})} of {len(messages)} messages")
         closing, opening = self.border(rendered[place:], learning)
         return merged([*pieces, Piece(closing, False, learning), Piece(opening, False, False)])
 

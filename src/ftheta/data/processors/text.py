@@ -61,6 +61,8 @@ class TextProcessor(Processor):
         tokenizer.encode_special_tokens = True
         tokenizer.no_padding()
         tokenizer.no_truncation()
+        if tokenizer.pre_tokenizer is None:                                               # where nothing cuts words it would remember 10,000 whole texts
+            tokenizer.model._resize_cache(0)
         self.tokenizer = tokenizer
         self.cutters = cutters
         self.labels = list(labels)

@@ -57,6 +57,9 @@ class Evidence(Metric):
         titles = [named(int(k)) + ("" if k == label else f"\nis {named(int(label))}") for k, label in zip(answers, batch["label"], strict=True)]
         return Result(pictures={"evidence.png": drawn(raw["image"], heat, titles)})
 
+    def exhibit(self, subject: Subject) -> Result:
+        return self.measure(subject)
+
 
 def drawn(images: Tensor, heat: Tensor, titles: Sequence[str]) -> bytes:
     """Pictures (N, C, H, W) in [0, 1] above the same with their heat (N, h, w), each stretched to its own range; PNG."""

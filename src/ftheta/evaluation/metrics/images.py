@@ -17,6 +17,9 @@ from ftheta.evaluation.metrics.labels import split_of
 from ftheta.evaluation.metrics.metric import Measurement, Metric, Result, Subject
 from ftheta.evaluation.statistics import proportion
 
+ROWS = 10
+"""Pictures of a class that are shown."""
+
 
 class Generated(Metric):
     """Share of generated pictures that a classifier trained on real ones is sure of, whether all classes are there, how varied they are."""
@@ -31,27 +34,38 @@ class Generated(Metric):
     @torch.no_grad()
     def measure(self, subject: Subject) -> Result:
         real = everything(subject.splits["train"] if "train" in subject.splits else split_of(subject, "generated"))
-        sizes = subject.model.architecture.config.ports().sizes
-        if "Z" not in sizes or "K" not in sizes:
-            raise UsageError("generated needs a model that makes pictures of a class from noise")
-        label = torch.arange(self.samples) % sizes["K"]
-        noise = torch.randn(self.samples, sizes["Z"], generator=generator(subject.seed, "evaluate"))
-        made = torch.cat([subject.model.architecture(noise=n, label=k)["image"].clamp(0, 1) for n, k in zip(noise.split(256), label.split(256), strict=True)])
+        made, label, known = self.made(subject, self.samples)
         verdict = judge(made, real["image"], real["label"], subject.seed)
         clear = verdict["confidence"] >= CLEAR
         sure = proportion(int(clear.sum()), len(clear))
         as_asked = proportion(int((verdict["predicted"] == label).sum()), len(label))
         found = len(verdict["classes"])
-        classes = proportion(found, sizes["K"])
+        classes = proportion(found, known)
         measurements = [
             Measurement("share of clear pictures", sure.value, sure.low, sure.high, len(clear), "picture", "higher", sure.method, subject.seed,
                         {"value": clear.double().numpy()}, {"real pictures": verdict["reference_clear"]}),
             Measurement("share of the class asked for", as_asked.value, as_asked.low, as_asked.high, len(label), "picture", "higher", as_asked.method, subject.seed,
                         baselines={"real pictures": verdict["reference_accuracy"]}),
-            Measurement("share of classes covered", classes.value, classes.low, classes.high, sizes["K"], "label", "higher", classes.method, subject.seed),
+            Measurement("share of classes covered", classes.value, classes.low, classes.high, known, "label", "higher", classes.method, subject.seed),
         ]
-        text = f"{found} of {sizes['K']} classes found; variance within classes {verdict['variety']:.2f} of real pictures'."
-        return Result(measurements, {"samples.png": picture_grid(made[: 10 * sizes["K"]], sizes["K"])}, {"What was generated": text})
+        text = f"{found} of {known} classes found; variance within classes {verdict['variety']:.2f} of real pictures'."
+        return Result(measurements, {"samples.png": picture_grid(made[: ROWS * known], known)}, {"What was generated": text})
+
+    @torch.no_grad()
+    def exhibit(self, subject: Subject) -> Result:
+        classes = subject.model.architecture.config.ports().sizes.get("K", 1)
+        made, _, classes = self.made(subject, min(self.samples, ROWS * classes))
+        return Result(pictures={"samples.png": picture_grid(made, classes)})
+
+    def made(self, subject: Subject, count: int) -> tuple[Tensor, Tensor, int]:
+        """So many pictures (N, C, H, W), the class that was asked for each, and how many classes there are; fewer are the first of more."""
+        sizes = subject.model.architecture.config.ports().sizes
+        if "Z" not in sizes or "K" not in sizes:
+            raise UsageError("generated needs a model that makes pictures of a class from noise")
+        label = torch.arange(self.samples)[:count] % sizes["K"]
+        noise = torch.randn(self.samples, sizes["Z"], generator=generator(subject.seed, "evaluate"))[:count]
+        made = torch.cat([subject.model.architecture(noise=n, label=k)["image"].clamp(0, 1) for n, k in zip(noise.split(256), label.split(256), strict=True)])
+        return made, label, sizes["K"]
 
 
 def everything(dataset: Dataset) -> dict[str, Tensor]:

@@ -163,4 +163,7 @@ class Samples(Metric):
             texts[f"continuation of {prompt!r}"] = prompt + answer.text
         return Result(texts=texts)
 
+    def exhibit(self, subject: Subject) -> Result:
+        return self.measure(subject)
+
 

@@ -28,20 +28,20 @@ CALLED = "tool_calls"
 
 
 class Reply:
-    """The answer to some prompts by a model: chat, with calls of tools of these names where the model is known to write any, or plain text."""
+    """The answer to some prompts by a model: chat, with calls (or `one`) of tools of these names where the model is known to write any, or plain text."""
 
-    def __init__(self, served: Served, chat: bool, usage: bool, adapter: str | None = None, tools: Sequence[str] = ()):
+    def __init__(self, served: Served, chat: bool, usage: bool, adapter: str | None = None, tools: Sequence[str] = (), one: bool = False):
         self.served, self.chat, self.usage_wanted, self.adapter = served, chat, usage, adapter
         name = served.name if adapter is None else f"{served.name}:{adapter}"
         self.facts = {"id": f"{'chatcmpl' if chat else 'cmpl'}-{secrets.token_hex(12)}", "created": int(time.time()), "model": name}
         self.asked: list[Asked] = []
         self.pieces: asyncio.Queue[tuple[int, str] | None] = asyncio.Queue()
-        self.tools = tools
+        self.tools, self.one = tools, one
         self.calling = served.model.task.processor.calling() if tools and isinstance(served.model.task, Writing) else None
 
     def reader(self) -> CallReader:
         """What tells calls from text in one answer."""
-        return CallReader(self.calling, self.tools)
+        return CallReader(self.calling, self.tools, self.one)
 
     async def ask(self, prompts: Iterable[Wanted], client: str, seconds: float, stream: bool) -> None:
         """Put the prompts to the engine, all or none. Raises what the engine raises."""

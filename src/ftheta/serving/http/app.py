@@ -74,7 +74,8 @@ def create(
         if asked.stream_options is not None and not asked.stream:
             raise Refusal(400, "stream_options: with stream: true only", "stream_options", "invalid_value")
         tools = asked.offered() if isinstance(asked, ChatBody) else []
-        reply = Reply(served, chat, asked.stream_options is not None and asked.stream_options.include_usage, adapter, tools)
+        one = isinstance(asked, ChatBody) and not asked.parallel_tool_calls
+        reply = Reply(served, chat, asked.stream_options is not None and asked.stream_options.include_usage, adapter, tools, one)
         await told(reply.ask(asked.prompts(), asked.user or peer(request), seconds, asked.stream))
         if asked.stream:
             return Events(reply)

@@ -235,6 +235,8 @@ class ChatBody(Writing):
     """What the model may call, told in the words of its chat template."""
     tool_choice: Literal["auto", "none", "required"] | Choice = "auto"
     """none: as if there were no tools; required: one is called for certain; or which one."""
+    parallel_tool_calls: bool = True
+    """Whether an answer may call more than once; false: it ends with its first call."""
     response_format: ResponseFormat | None = None
     """The form of the answer."""
 
