@@ -44,7 +44,7 @@ from ftheta.data.pairs import Pair, prepare_pairs
 from ftheta.data.processors.plain import PlainProcessor
 from ftheta.data.processors.text import TextProcessor
 from ftheta.data.questions import Asked, prepare_questions
-from ftheta.data.source import Dataset, Mates
+from ftheta.data.source import Dataset, Groups, Mates
 from ftheta.data.sources.source_config import Sections, SourceConfig
 from ftheta.data.sources.text_table import TextTable
 from ftheta.data.tagged import TaggedSentence, prepare_tagged
@@ -483,7 +483,9 @@ def subjects(name: str) -> Subject:
         corners = 4 * torch.rand(10, 2, 2, generator=draws)
         labels = torch.tensor([[0, 1], [2, -1]]).repeat(5, 1)
         return Subject(Model(model, PlainProcessor(), "object-detection"), {"test": BoxDataset(images, torch.cat([corners, corners + 3], -1), labels, ("a", "b", "c"))}, {}, 0)
-    pictures = ImageDataset(torch.randint(256, (60, 1, 8, 8), generator=draws, dtype=torch.uint8), torch.arange(60) % SIZES["K"], ("a", "b", "c"))
+    groups = Groups.of([*("x" * 23), *("y" * 23), *("z" * 14)])
+    images = torch.randint(256, (60, 1, 8, 8), generator=draws, dtype=torch.uint8)
+    pictures = ImageDataset(images, torch.arange(60) % SIZES["K"], ("a", "b", "c"), groups=groups)
     task = "image-classification" if name in ("images", "unsure") else "unconditional-image-generation"
     return Subject(Model(model, PlainProcessor(), task), {"train": pictures, "test": pictures}, {}, 0)
 

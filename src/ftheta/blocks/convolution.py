@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ftheta.blocks import MAP_NORMS
 from ftheta.blocks.feedforward import ActivationName, activate
 from ftheta.blocks.linear import Conv2d
-from ftheta.blocks.norm import NoNorm
+from ftheta.blocks.norm import BatchNorm2d, NoNorm
 from ftheta.core.config import Part, Slot
 
 PaddingName = Literal["half", "same", "end"]
@@ -64,5 +65,17 @@ class ConvNorm(nn.Module):
         self.activation: ActivationName | None = activation
 
     def forward(self, x: Tensor) -> Tensor:
-        y = self.norm(self.convolution(x))
+        y = self.folded(x) if self.folds() else self.norm(self.convolution(x))
         return y if self.activation is None else activate(self.activation, y)
+
+    def folds(self) -> bool:
+        """Whether the norm is a fixed scale and shift of every channel, and nobody asks for gradients: then the convolution does its work too."""
+        fixed = type(self.norm) is BatchNorm2d and type(self.convolution) is PaddedConv2d and not self.norm.training
+        return fixed and not torch.is_grad_enabled() and not torch.compiler.is_exporting()
+
+    def folded(self, x: Tensor) -> Tensor:
+        """norm(W ∗ x + a) = (s W) ∗ x + (b + s (a - m)), with s = w / sqrt(v + eps), m and v being the norm's statistics."""
+        norm, convolution = self.norm, self.convolution
+        scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
+        shift = norm.running_mean if convolution.bias is None else norm.running_mean - convolution.bias
+        return convolution.convolved(x, convolution.weight * scale[:, None, None, None], norm.bias - scale * shift)

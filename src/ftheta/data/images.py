@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, ClassVar, Self
 
 import torch
@@ -15,7 +16,7 @@ from ftheta.core.errors import DataError
 from ftheta.data.frame import Size
 from ftheta.data.joined import Joined
 from ftheta.data.processors.image import ImageProcessor
-from ftheta.data.source import Dataset
+from ftheta.data.source import GROUP, Dataset, Groups
 from ftheta.data.stages import digest
 
 UNKNOWN = 255
@@ -102,23 +103,30 @@ class Pictures(Dataset, ABC):
 
 
 class ImageDataset(Pictures):
-    """Pictures with a class each: `label` (B,), which indexes `names`."""
+    """Pictures with a class each: `label` (B,), which indexes `names`; and, where it is known, a group."""
 
     answers: ClassVar[dict[str, str]] = {"label": "label B"}
 
-    def __init__(self, images: Values, labels: Tensor, names: Sequence[str], processor: ImageProcessor | None = None):
+    def __init__(self, images: Values, labels: Tensor, names: Sequence[str], processor: ImageProcessor | None = None, groups: Groups | None = None):
         super().__init__(images, names, processor)
+        self.groups = groups
         if labels.shape != images.shape[:1]:
             raise DataError(f"images must have one label each, got {tuple(images.shape)} and {tuple(labels.shape)} labels")
         if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < len(names):
             raise DataError(f"labels must be 0 to {len(names) - 1}, got {int(labels.min())} to {int(labels.max())}")
         self.labels = labels.long()
 
+    @property
+    def ports(self) -> Ports:
+        ports = super().ports
+        return ports if self.groups is None else replace(ports, gives={**ports.gives, **GROUP})
+
     def columns(self) -> dict[str, Values]:
-        return {"label": self.labels}
+        return {"label": self.labels, **({} if self.groups is None else {"group": self.groups.numbers})}
 
     def subset(self, rows: Tensor) -> Self:
-        return type(self)(chosen(self.images, rows), self.labels[rows], self.names, self.processor)
+        groups = None if self.groups is None else self.groups._replace(numbers=self.groups.numbers[rows])
+        return type(self)(chosen(self.images, rows), self.labels[rows], self.names, self.processor, groups)
 
 
 class LabelsDataset(Pictures):

@@ -15,7 +15,7 @@ from ftheta.core.contract import Batch, Ports
 from ftheta.data.kept import KeepsApart
 from ftheta.data.processors.text import TextProcessor
 from ftheta.data.several import many_hot
-from ftheta.data.source import Dataset
+from ftheta.data.source import GROUP, Dataset, Groups
 from ftheta.data.sources.source_config import Prepared, Sections, in_memory
 from ftheta.data.stages import digest
 from ftheta.data.text import made_processor
@@ -33,6 +33,8 @@ class Example:
     answer: str | tuple[str, ...]
     place: str = ""
     """Where it stands."""
+    group: str | None = None
+    """The group that metrics compare it by."""
 
 
 class LabelledTextSource(KeepsApart):
@@ -43,6 +45,7 @@ class LabelledTextSource(KeepsApart):
     longest: int
     predict: Literal["class", "number"]
     separator: str | None
+    group: str | None = None
 
     @abstractmethod
     def parts(self, seed: int) -> dict[str, list[Example]]:
@@ -58,7 +61,7 @@ class LabelledTextSource(KeepsApart):
         return "target" if self.predict == "number" else "label" if self.separator is None else "labels"
 
     def ports(self) -> Ports:
-        return Ports(gives={**TEXTS, self.answer: ANSWERS[self.answer]}, sizes={"T": self.longest})
+        return Ports(gives={**TEXTS, self.answer: ANSWERS[self.answer], **(GROUP if self.group else {})}, sizes={"T": self.longest})
 
     def prepare(self, sections: Sections) -> Prepared:
         return prepare_labelled(self.parts(sections.seed), self, sections)
@@ -67,27 +70,30 @@ class LabelledTextSource(KeepsApart):
 class LabelledTexts(Dataset):
     """Encoded texts and, called `label`, `labels` or `target`, the class, the classes (N, K) or the number of each."""
 
-    def __init__(self, encodings: Sequence[Encoding], name: str, answers: Tensor, processor: TextProcessor, longest: int):
+    def __init__(self, encodings: Sequence[Encoding], name: str, answers: Tensor, processor: TextProcessor, longest: int, groups: Groups | None = None):
         self.encodings = list(encodings)
         self.name = name
         self.answers = answers
         self.processor = processor
         self.longest = longest
+        self.groups = groups
 
     @property
     def ports(self) -> Ports:
         classes = {} if self.name == "target" else {"K": len(self.processor.labels)}
-        return Ports(gives={**TEXTS, self.name: ANSWERS[self.name]}, sizes={"V": self.processor.vocab, "T": self.longest, **classes})
+        return Ports(gives={**TEXTS, self.name: ANSWERS[self.name], **(GROUP if self.groups else {})}, sizes={"V": self.processor.vocab, "T": self.longest, **classes})
 
     @property
     def fingerprint(self) -> str:
-        return digest([[encoding.ids for encoding in self.encodings], self.answers.tolist(), self.processor.labels])
+        groups = [] if self.groups is None else [self.groups.names, self.groups.numbers.tolist()]
+        return digest([[encoding.ids for encoding in self.encodings], self.answers.tolist(), self.processor.labels, *groups])
 
     def __len__(self) -> int:
         return len(self.encodings)
 
     def batch(self, rows: Tensor) -> Batch:
-        return {**self.processor.batch([self.encodings[i] for i in rows.tolist()]), self.name: self.answers[rows]}
+        groups = {} if self.groups is None else {"group": self.groups.numbers[rows]}
+        return {**self.processor.batch([self.encodings[i] for i in rows.tolist()]), self.name: self.answers[rows], **groups}
 
 
 def prepare_labelled(parts: Mapping[str, Sequence[Example]], source: LabelledTextSource, sections: Sections) -> Prepared:
@@ -98,7 +104,8 @@ def prepare_labelled(parts: Mapping[str, Sequence[Example]], source: LabelledTex
     splits: dict[str, Dataset] = {}
     for name, examples in parts.items():
         encodings = [processor.frame(example.text, example.second, source.longest) for example in examples]
-        splits[name] = LabelledTexts(encodings, source.answer, numbers(examples, classes), processor, source.longest)
+        groups = [example.group for example in examples if example.group is not None]
+        splits[name] = LabelledTexts(encodings, source.answer, numbers(examples, classes), processor, source.longest, Groups.of(groups) if groups else None)
     return in_memory(splits, processor)
 
 

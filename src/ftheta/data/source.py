@@ -31,12 +31,31 @@ class Mates(NamedTuple):
 
 Change = Callable[[Batch, Draws, Mates], Batch]
 
+GROUP = {"group": "label B"}
+"""The port of examples' groups."""
 POOL = 64
 """Batches whose examples are sorted by length together."""
 
 
+class Groups(NamedTuple):
+    """Which group each example of a data set is of, such as a sex or a site: metrics compare them, no model sees them."""
+
+    names: tuple[str, ...]
+    numbers: Tensor
+    """(N,)"""
+
+    @classmethod
+    def of(cls, names: Sequence[str]) -> Groups:
+        """The groups of examples, by their names."""
+        every = sorted(set(names))
+        return cls(tuple(every), torch.tensor([every.index(name) for name in names], dtype=torch.long))
+
+
 class Dataset(ABC):
     """Examples at hand, addressed by number."""
+
+    groups: Groups | None = None
+    """Their groups, where the source says so; a batch then has `group` (B,)."""
 
     @property
     @abstractmethod

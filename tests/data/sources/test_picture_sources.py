@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import zipfile
 from collections.abc import Callable
@@ -25,7 +26,7 @@ from ftheta.data.sources.source_config import Prepared, Sections, SourceConfig
 from ftheta.data.tokenizers.trained import Bytes
 from pictured import CLASSES, described, encoded, pixels, shard, tar_of, write_coco, write_folders, write_masks, write_voc
 
-pytest.importorskip("PIL")
+PIL = pytest.importorskip("PIL.Image")
 
 
 @pytest.fixture
@@ -84,6 +85,34 @@ def test_every_form_gives_the_same_pictures(prepared: Callable[..., Prepared], t
         assert everything(data) == EXPECTED, fields
         assert data.ports.sizes == {"C": 3, "K": 3, "H": 8, "W": 10} and data.account["rows"]["good"] == 24
         assert {name: len(split) for name, split in data.splits.items()} == {"train": 18, "validation": 3, "test": 3}
+
+
+def test_tables_say_the_group_of_a_picture(prepared: Callable[..., Prepared], tmp_path: Path) -> None:
+    """From paths and from bytes, and the split is the one without groups; a row without one is bad."""
+    root = write_folders(tmp_path / "root")
+    places = sorted(root.glob("*/*.png"))
+    rows = [{"image": str(place.relative_to(tmp_path)), "label": place.parent.name, "site": ("north", "south", 7)[n % 3]} for n, place in enumerate(places)]
+    (tmp_path / "rows.csv").write_text("image,label,site\n" + "".join(f"{row['image']},{row['label']},{row['site']}\n" for row in rows))
+    held = [{**row, "image": place.read_bytes(), "site": str(row["site"])} for row, place in zip(rows, places, strict=True)]
+    pq.write_table(pa.Table.from_pylist(held), tmp_path / "bytes.parquet")
+    expected = {}
+    for row in held:
+        with PIL.open(io.BytesIO(row["image"])) as picture:
+            expected[np.asarray(picture).transpose(2, 0, 1).tobytes()] = row["site"]
+    for name in ("rows.csv", "bytes.parquet"):
+        data, without = (prepared("image_table", path=tmp_path / name, **fields) for fields in ({"group": "site"}, {}))
+        assert data.ports.gives["group"] == "label B" and "group" not in without.ports.gives
+        for part, split in data.splits.items():
+            every = torch.arange(len(split))
+            batch, plain = split.batch(every), without.splits[part].batch(every)
+            assert torch.equal(batch["image"], plain["image"]) and torch.equal(batch["label"], plain["label"]) and split.groups is not None
+            said = [split.groups.names[number] for number in batch["group"]]
+            assert said == [expected[(image * 255).round().byte().numpy().tobytes()] for image in batch["image"]]
+    pq.write_table(pa.Table.from_pylist([*held[:-1], {**held[-1], "site": None}]), tmp_path / "bytes.parquet")
+    with pytest.raises(DataError, match="without a class or a group"):
+        prepared("image_table", path=tmp_path / "bytes.parquet", group="site")
+    with pytest.raises(ConfigError, match="group is for pictures of one class each"):
+        Slot(SOURCES).parse({"kind": "image_table", "path": "x", "group": "site", "separator": ";"})
 
 
 def test_any_cut_and_any_number_of_workers_give_the_same(prepared: Callable[..., Prepared], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -54,6 +54,21 @@ def pairs(folder: Path, count: int = 40) -> str:
     return write(folder, "pairs.jsonl", "\n".join(map(json.dumps, rows)))
 
 
+def test_groups_go_with_their_texts(tmp_path: Path) -> None:
+    rows = [{"text": f"a {'bcd'[i % 3]} {i}", "label": i % 2, "sex": "mf"[i // 3 % 2]} for i in range(40)]
+    path = write(tmp_path, "groups.jsonl", "\n".join(map(json.dumps, rows)))
+    data, without = (table(path, **fields).prepare(Sections(Bytes(), tmp_path, seed=0)) for fields in ({"group": "sex"}, {}))
+    assert table(path, group="sex").ports().gives["group"] == "label B" and "group" not in without.splits["test"].ports.gives
+    said = {row["text"]: row["sex"] for row in rows}
+    for part, split in data.splits.items():
+        batch, plain = split.batch(torch.arange(len(split))), without.splits[part].batch(torch.arange(len(split)))
+        assert split.groups is not None and all(torch.equal(batch[name], value) for name, value in plain.items()) and batch.keys() - plain.keys() == {"group"}
+        texts = [data.processor.tokenizer.decode([token for token in row.tolist() if token >= 4]) for row in batch["tokens"]]               # type: ignore[attr-defined]
+        assert [split.groups.names[number] for number in batch["group"]] == [said[text] for text in texts]
+    with pytest.raises(DataError, match=r"no column 'gender' \(data.source.group\)"):
+        table(path, group="gender").examples(path)
+
+
 def test_splits_are_of_every_class_and_batches_are_padded(tmp_path: Path) -> None:
     source = table(pairs(tmp_path), second="other", longest=32)
     prepared = source.prepare(Sections(Bytes(), tmp_path, seed=0))

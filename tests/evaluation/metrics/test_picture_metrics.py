@@ -19,6 +19,7 @@ from ftheta.core.contract import Ports
 from ftheta.core.errors import UsageError
 from ftheta.data.images import ImageDataset, image_ports
 from ftheta.data.processors.image import ImageProcessor
+from ftheta.data.source import Groups
 from ftheta.evaluation.metrics.calibration import Calibration, binned, calibration_error
 from ftheta.evaluation.metrics.confusion import Confusion, counts, mistakes
 from ftheta.evaluation.metrics.evidence import Evidence
@@ -71,6 +72,26 @@ def test_the_gap_of_classes() -> None:
     assert best.startswith(f"{'abc'[int(np.argmax(shares))]} {max(shares):.4f}") and worst.startswith(f"{'abc'[int(np.argmin(shares))]} {min(shares):.4f}")
     with pytest.raises(UsageError, match="0 classes have 30 test examples"):
         Gaps(least=30).measure(subject(made(ResNetConfig.parse(RESNET))))
+
+
+def test_the_gap_of_groups() -> None:
+    """By hand, for groups that cross classes; one with too few examples is left out."""
+    model, draws = made(ResNetConfig.parse(RESNET)), torch.Generator().manual_seed(3)
+    names = [("site a", "site b", "site c")[int(i)] for i in torch.randint(3, (38,), generator=draws)] + ["rare", "rare"]
+    plain = pictures()
+    data = ImageDataset(plain.images, plain.labels, plain.names, groups=Groups.of(names))
+    found = Gaps(by="group", least=3).measure(Subject(Model(model, ImageProcessor((8, 8), 1, labels=("a", "b", "c")), "image-classification"), {"test": data}, {}, 0))
+    right = (model(image=data.batch(torch.arange(40))["image"])["logits"].argmax(-1) == data.labels).tolist()
+    shares = {name: sum(hit for hit, own in zip(right, names, strict=True) if own == name) / names.count(name) for name in sorted(set(names)) if name != "rare"}
+    (gap,) = found.measurements
+    assert gap.name == "accuracy gap of groups" and gap.value == pytest.approx(max(shares.values()) - min(shares.values()), abs=1e-12) and gap.n == 38
+    best = max(shares, key=lambda name: shares[name])
+    assert found.texts["Groups named best and worst"].startswith(f"{best} {shares[best]:.4f} ({names.count(best)} examples)")
+    assert Gaps(by="group").misfits(data.ports, model.config) == []
+    (reason,) = Gaps(by="group").misfits(plain.ports, model.config)
+    assert "'gaps' reads 'group' (label B) from the data" in reason
+    part = data.subset(torch.tensor([39, 0]))
+    assert part.groups is not None and [part.groups.names[i] for i in part.batch(torch.arange(2))["group"]] == ["rare", names[0]]
 
 
 @pytest.mark.parametrize("shares", [[0.9, 0.9, 0.9, 0.9, 0.9], [0.6, 0.8, 0.9, 0.95]])

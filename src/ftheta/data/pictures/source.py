@@ -42,8 +42,10 @@ class Example:
     """... and which there."""
     answer: Any
     """Its class, boxes or mask."""
-    group: str = ""
-    """Those of a group are split in the same proportion."""
+    stratum: str = ""
+    """Those of a stratum are split in the same proportion."""
+    group: str | None = None
+    """The group that metrics compare it by."""
     part: str = ""
     """The part that it is of by what its source says, where that says so."""
 
@@ -119,8 +121,8 @@ class PictureSource(PictureReader, KeepsApart):
         if any(example.part for example in mine):
             parts = {name: [example for example in mine if example.part == name] for name in ("train", "validation", "test")}
         else:
-            groups = sorted({example.group for example in mine})
-            numbers = torch.tensor([groups.index(example.group) for example in mine])
+            strata = sorted({example.stratum for example in mine})
+            numbers = torch.tensor([strata.index(example.stratum) for example in mine])
             parts = parted(mine, numbers, self.kept, lambda path: self.at(path).load(sections, total), self.split_seed)
         if not parts["train"]:
             raise DataError("data.source: there is no picture to train on")

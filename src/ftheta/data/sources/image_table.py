@@ -6,16 +6,16 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Self
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from ftheta.core.contract import Ports
 from ftheta.core.errors import DataError
 from ftheta.data.catalogue import place_of
-from ftheta.data.images import LabelsDataset, Pictures
+from ftheta.data.images import ImageDataset, LabelsDataset, Pictures
 from ftheta.data.pictures.found import Found
 from ftheta.data.pictures.reader import Item, Role
 from ftheta.data.pictures.source import Example
@@ -31,6 +31,7 @@ from ftheta.data.read.streams import head
 from ftheta.data.read.tables import brief, values_of
 from ftheta.data.read.walk import File
 from ftheta.data.several import apart, many_hot
+from ftheta.data.source import GROUP
 from ftheta.data.sources.pictures import LabelledPictures
 from ftheta.data.sources.tables import by_size
 
@@ -46,6 +47,7 @@ class Named(NamedTuple):
     number: int | None
     picture: str
     label: str
+    group: str | None
 
 
 class ImageTable(LabelledPictures):
@@ -60,13 +62,28 @@ class ImageTable(LabelledPictures):
     """The column of classes."""
     separator: str | None = Field(default=None, min_length=1)
     """What stands between the classes of a picture that may have none, one or several (a list may stand there as well); none: every picture has one."""
+    group: str | None = None
+    """The column of the group of each picture (a sex, a site), by which metric `gaps` compares; no model sees it."""
     root: str | None = None
     """The folder that paths are relative to; none: that of the table."""
     header: bool = True
     """Whether the first line names the columns; if not they are called 1, 2, 3, ..."""
 
     def ports(self) -> Ports:
-        return super().ports() if self.separator is None else self.sized_ports(LabelsDataset.answers)
+        if self.separator is not None:
+            return self.sized_ports(LabelsDataset.answers)
+        return super().ports() if self.group is None else self.sized_ports({**ImageDataset.answers, **GROUP})
+
+    @model_validator(mode="after")
+    def groups_of_one_class(self) -> Self:
+        if self.group is not None and self.separator is not None:
+            raise ValueError("group is for pictures of one class each, and separator says several: leave one of them out")
+        return self
+
+    @property
+    def said(self) -> tuple[str, ...]:
+        """The columns of what is said of a picture."""
+        return (self.label,) if self.group is None else (self.label, self.group)
 
     def files(self) -> list[File]:
         """The table if it holds the pictures, else those that it names."""
@@ -103,7 +120,7 @@ class ImageTable(LabelledPictures):
     def rows(self, account: Account) -> Iterator[Named]:
         """Every row that names a picture; what cannot be read is counted. Raises DataError where that is to stop the run."""
         place = place_of(self.path)
-        wanted = Wanted(text=(self.image,), facts=(self.label,), header=self.header)
+        wanted = Wanted(text=(self.image,), facts=self.said, header=self.header)
         try:
             with store(str(place)) as stored:
                 for entry in entries(place.name, stored, Caps()):
@@ -113,13 +130,14 @@ class ImageTable(LabelledPictures):
                     if format not in TABLES:
                         raise BadFile(f"is not a table (expected {', '.join(f'.{name}' for name in TABLES)})")
                     for row in READERS[format](entry.stream, wanted):
-                        reason = row.reason or (f"no class in column '{self.label}'" if row.text is not None and self.label not in row.facts else "")
+                        lacking = [column for column in self.said if row.text is not None and column not in row.facts]
+                        reason = row.reason or (f"no {'class' if lacking[0] == self.label else 'group'} in column '{lacking[0]}'" if lacking else "")
                         if reason:
                             account.refuse(Bad(self.path, row.number, row.offset, row.size, reason, row.start.decode("utf-8", "backslashreplace")), self.on_bad)
                         elif row.text is None:
                             account.blank += 1
                         else:
-                            yield Named(row.number, row.text, str(row.facts[self.label]))
+                            yield Named(row.number, row.text, *(str(row.facts[column]) for column in self.said), *([] if self.group else [None]))
         except BadFile as reason:
             raise DataError(f"data.source.path: {self.path} {reason}") from None
 
@@ -130,18 +148,19 @@ class ImageTable(LabelledPictures):
         number = 0
         try:
             with store(file.path) as stored, pq.ParquetFile(stored) as table:
-                if self.label not in table.schema_arrow.names:
-                    raise BadFile(f"no column '{self.label}' (columns: {', '.join(table.schema_arrow.names)})")
-                for batch in table.iter_batches(ROWS, columns=[self.image, self.label]):
-                    for picture, label in zip(values_of(batch.column(self.image)), values_of(batch.column(self.label)), strict=True):
+                if missing := [column for column in self.said if column not in table.schema_arrow.names]:
+                    raise BadFile(f"no column '{missing[0]}' (columns: {', '.join(table.schema_arrow.names)})")
+                for batch in table.iter_batches(ROWS, columns=list(dict.fromkeys((self.image, *self.said)))):
+                    for picture, *facts in zip(*(values_of(batch.column(column)) for column in (self.image, *self.said)), strict=True):
                         number += 1
                         name = f"{file.name}:{number}"
                         data = picture.get("bytes") if isinstance(picture, dict) else picture
-                        label = label.decode("utf-8", "replace") if isinstance(label, bytes) else label
-                        if not isinstance(data, bytes) or label is None:
-                            account.refuse(Bad(file.name, number, 0, 0, "a row without a picture's bytes, or without a class"), self.on_bad)
+                        label, *group = (fact.decode("utf-8", "replace") if isinstance(fact, bytes) else fact for fact in facts)
+                        if not isinstance(data, bytes) or label is None or None in group:
+                            account.refuse(Bad(file.name, number, 0, 0, f"a row without a picture's bytes, or without a class{' or a group' if group else ''}"), self.on_bad)
                             continue
-                        yield Item(name, "text", str(json.dumps(label) if isinstance(label, list) else label).encode())
+                        label = str(json.dumps(label) if isinstance(label, list) else label)
+                        yield Item(name, "text", (json.dumps([label, str(group[0])]) if group else label).encode())
                         yield Item(name, "picture", data)
         except BadFile as reason:
             account.refuse(Bad(file.name, None, 0, 0, str(reason)), self.on_bad)
@@ -149,11 +168,12 @@ class ImageTable(LabelledPictures):
             account.refuse(Bad(file.name, None, 0, 0, f"damaged Parquet ({brief(error)})"), self.on_bad)
 
     def class_of(self, name: str, texts: Mapping[str, str]) -> str:
-        return texts[name]
+        return texts[name] if self.group is None else json.loads(texts[name])[0]
 
     def examples(self, found: Found, account: Account) -> list[Example]:
         if self.holds_bytes():
-            return self.grouped(super().examples(found, account))
+            examples = self.split_alike(super().examples(found, account))
+            return examples if self.group is None else [replace(example, group=json.loads(found.texts[example.name])[1]) for example in examples]
         rows = {name: row for row, name in enumerate(found.pictures.names)}
         seen: dict[str, Example] = {}
         for named in self.rows(account):
@@ -161,18 +181,18 @@ class ImageTable(LabelledPictures):
             if named.picture in seen:
                 reason = f"names a picture a second time ({named.picture})"
             elif named.picture in rows:
-                seen[named.picture] = Example(found, rows[named.picture], named.label, named.label)
+                seen[named.picture] = Example(found, rows[named.picture], named.label, named.label, group=named.group)
             elif unsafe(named.picture):
                 reason = f"names a picture outside of its folder ({named.picture})"
             elif not (self.folder / named.picture).is_file():                             # else it is there, and was counted as bad
                 reason = f"names a picture that is not there ({named.picture})"
             if reason:
                 account.refuse(Bad(self.path, named.number, 0, 0, reason), self.on_bad)
-        return self.grouped(list(seen.values()))
+        return self.split_alike(list(seen.values()))
 
-    def grouped(self, examples: Sequence[Example]) -> list[Example]:
+    def split_alike(self, examples: Sequence[Example]) -> list[Example]:
         """The examples, split class by class only where a picture has one."""
-        return [example if self.separator is None else replace(example, group="") for example in examples]
+        return [example if self.separator is None else replace(example, stratum="") for example in examples]
 
     def names(self, examples: Sequence[Example]) -> list[str]:
         if self.separator is None:

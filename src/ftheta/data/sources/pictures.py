@@ -22,6 +22,7 @@ from ftheta.data.processors.image import ImageProcessor
 from ftheta.data.read.account import Account, Bad
 from ftheta.data.read.pictures import is_picture
 from ftheta.data.read.walk import ARCHIVES, File, walk
+from ftheta.data.source import Groups
 from ftheta.data.sources.tables import by_size
 
 FEWEST = 2
@@ -67,7 +68,8 @@ class LabelledPictures(PictureSource):
             if example.answer not in numbers:
                 raise DataError(f"{example.name}: no training picture is of class '{example.answer}'{suggest(example.answer, names, 'classes')}")
         labels = torch.tensor([numbers[example.answer] for example in examples])
-        return ImageDataset(examples[0].found.pictures.stored([example.row for example in examples]), labels, names, processor)
+        groups = [example.group for example in examples if example.group is not None]
+        return ImageDataset(examples[0].found.pictures.stored([example.row for example in examples]), labels, names, processor, Groups.of(groups) if groups else None)
 
 
 class InFolders(LabelledPictures):

@@ -34,6 +34,8 @@ class TextTable(LabelledTextSource):
     """What the label is: a class, whatever it looks like, or a number, such as how alike two texts are."""
     separator: str | None = Field(default=None, min_length=1)
     """What stands between the classes of a text that may have none, one or several (in .jsonl files a list may stand instead); none: every text has one."""
+    group: str | None = None
+    """The column of the group of each row (a sex, a site), by which metric `gaps` compares; no model sees it."""
     header: bool = True
     """Whether the first line names the columns; if not they are called 1, 2, 3, ..."""
     longest: int = Field(default=128, ge=8)
@@ -60,7 +62,8 @@ class TextTable(LabelledTextSource):
         found = []
         for row in read_rows(path, self.format, self.header):
             second = None if self.second is None else row.text("second", self.second)
-            found.append(Example(row.text("text", self.text), second, self.answer_of(row), row.place))
+            group = None if self.group is None else row.text("group", self.group).strip()
+            found.append(Example(row.text("text", self.text), second, self.answer_of(row), row.place, group))
         if not found:
             raise DataError(f"{path} holds no rows")
         return found
