@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import functools
 import gc
 import os
@@ -17,6 +16,7 @@ from typing import Any
 import torch
 
 from ftheta.core.errors import UsageError
+from ftheta.core.memory import give_back
 
 
 def pick(name: str = "auto") -> torch.device:
@@ -77,9 +77,9 @@ class PeakMemory:
             self.before = torch.cuda.memory_allocated(device)
             return
         try:
-            ctypes.CDLL(None).malloc_trim(0)                                              # what earlier work gave back is not taken any more
+            give_back()                                                                   # what earlier work gave back is not taken any more
             Path("/proc/self/clear_refs").write_text("5")                                 # the peak starts anew
-        except (OSError, AttributeError):
+        except OSError:
             return
         self.before = resident("VmRSS")
 

@@ -12,6 +12,7 @@ from tokenizers import Tokenizer
 from ftheta.core.atomic import Attempt
 from ftheta.core.contract import Ports
 from ftheta.core.log import logger
+from ftheta.core.memory import give_back
 from ftheta.data.corpus.card import card
 from ftheta.data.corpus.corpus import Corpus, build_corpus
 from ftheta.data.corpus.ledger import ledger_of
@@ -165,6 +166,7 @@ def tokenizer_stage(content: str, texts: Callable[[], Sequence[str]], sections: 
         sections.executor.close()                                                         # what others hold in memory is needed here; they are begun again
         logger.info("making the tokenizer (%s training documents) ...", f"{len(given):,}")
         made = tokenizer.train(given)
+        give_back()                                                                       # counting pairs takes many times what is left of it
         processor = TextProcessor(made, tokenizer.roles(made))
         processor.chat_template = tokenizer.chat_template()
         for name, data in processor.files().items():
