@@ -137,7 +137,7 @@ def test_long_rows_are_looked_at_in_blocks_with_the_same_result(causal: bool, wi
     results = []
     for whole in (10**6, 1):
         monkeypatch.setattr("ftheta.blocks.attention.WHOLE", whole)
-        monkeypatch.setattr("ftheta.blocks.attention.BLOCK", 5)
+        monkeypatch.setattr("ftheta.blocks.attend.LONG", 5)
         out = made(tokens=TOKENS)["hidden"]
         results.append([out, *torch.autograd.grad(out.square().sum(), [p for p in made.parameters() if p.requires_grad])])
     for one, two in zip(*results, strict=True):

@@ -10,7 +10,7 @@ import torch
 from ftheta.architectures import ARCHITECTURES
 from ftheta.architectures.architecture import call
 from ftheta.architectures.decoder import DecoderConfig
-from ftheta.blocks import attention
+from ftheta.blocks import attend, attention
 from ftheta.blocks.attention import Attention
 from ftheta.blocks.context import Context
 from ftheta.core.config import Slot
@@ -34,7 +34,7 @@ def prepared(length: int = LENGTH) -> dict[str, torch.Tensor]:
 def test_attention_is_the_formula(window: int | None, blocks: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     if blocks:
         monkeypatch.setattr(attention, "WHOLE", 1)
-        monkeypatch.setattr(attention, "BLOCK", 5)
+        monkeypatch.setattr(attend, "LONG", 5)
     torch.manual_seed(0)
     part = Attention(8, heads=2, window=window).double()
     x, prefix = torch.randn(3, LENGTH, 8, dtype=torch.float64), prepared()["prefix"]

@@ -1,17 +1,16 @@
-"""Memory of this process."""
+"""Memory of this process: how much it has, and giving back what is free again, which the C library keeps though other processes may need it now."""
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 from pathlib import Path
 
 
 def give_back() -> None:
-    """Hand memory that is no longer used back to the system, where the C library keeps it for later (glibc)."""
-    try:
+    """Return freed memory to the system where the C library can (glibc); elsewhere nothing happens."""
+    with contextlib.suppress(OSError, AttributeError, TypeError):
         ctypes.CDLL(None).malloc_trim(0)
-    except (OSError, AttributeError, TypeError):                                          # another C library
-        return
 
 
 def resident(what: str) -> int | None:
