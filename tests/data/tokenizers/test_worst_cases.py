@@ -3,17 +3,18 @@
 import time
 
 import pytest
+from tests.data.tokenizers.test_subword import CORPUS
 
 from ftheta.data.processors.text import TextProcessor
 from ftheta.data.tokenizers.subword import BPE, Unigram, WordPiece
 from ftheta.data.tokenizers.trained import ByteBPE, Bytes, Characters
-from tests.data.tokenizers.test_subword import CORPUS
 
 LENGTH = 40_000
 GROWTH = 4.0
 """How much longer the double length may take: two times is in proportion, four is with the square; noise of a busy machine comes on top."""
 WORST = {
-    "one letter": "a", "two letters": "ab", "spaces": " ", "lines": "\n", "lines and spaces": "\n ", "one character": "中", "marks on a letter": "\u0301", "joined signs": "\U0001f468\u200d",
+    "one letter": "a", "two letters": "ab", "spaces": " ", "lines": "\n", "lines and spaces": "\n ", "one character": "中",
+    "marks on a letter": "\u0301", "joined signs": "\U0001f468\u200d",
     "digits": "1234567890", "signs": "!?", "a control token": "<eos>", "half of one": "<eos", "unknown": "\U000e0001", "words": "the ", "no width": "\u200b", "backslashes": "\\n",
 }
 KINDS = [Bytes(), ByteBPE(vocab=500), BPE(vocab=400), BPE(vocab=400, pattern="code"), Unigram(vocab=400, coverage=0.98), WordPiece(vocab=300), Characters()]
