@@ -3,11 +3,11 @@
     pictures, convolutions   Grad-CAM: relu(Σ_c α_c A_c) of the last map A, α_c the mean over the map of ∂z / ∂A_c       Selvaraju et al. 2016, arXiv:1610.02391
     pictures, transformers   attention rollout: Π_l (A_l + I) / 2, A_l the mean attention of layer l's heads              Abnar & Zuidema 2020, arXiv:2005.00928
     texts with attention     A_l,h = softmax(scale · q kᵀ + bias), layer by layer and head by head
-    all texts                gradient × input: e_s · ∂z / ∂e_s, e_s what the first layer is given of token s               Shrikumar et al. 2016, arXiv:1605.01713
+    all texts                gradient × input: e_s · ∂z / ∂e_s, e_s what the first layer is given of token s          Shrikumar et al. 2016, arXiv:1605.01713
 
 z is the logit of the class answered, or log p of a token. Where embedded tokens are normalised before the first layer, their length is of no
-consequence and their own gradient × input is 0: therefore what the first layer is given. Attention shows what an answer may have looked at, whatever it says. All are there to be
-looked at and are no measurements.
+consequence and their own gradient × input is 0: therefore what the first layer is given. Attention shows what an answer may have looked at, whatever it
+says. All are there to be looked at and are no measurements.
 """
 
 from __future__ import annotations

@@ -62,7 +62,7 @@ class Evidence(Config):
     weights: list[list[list[float]]] = Field(default_factory=list)
     """With attention: of every such layer and each of its heads, how much the token looks at each token (they sum to 1)."""
     parts: list[float] = Field(default_factory=list)
-    """With the gradient: how much each token adds to the log-probability, or of a classifier to the logit, of what is said (above 0: for it, below: against)."""
+    """With the gradient: how much each token adds to log p, or of a classifier to the logit, of what is said (above 0: for it, below: against)."""
     heat: list[list[float]] = Field(default_factory=list)
     """Of a picture: how much each place counts, row by row."""
     says: str | None = None
@@ -90,7 +90,8 @@ def evidence(model: Model, asked: Pointed) -> Evidence:
     known = methods(model)
     method = asked.method or next(iter(known), None)
     if method is None or method not in known:
-        raise UsageError(f"method: this model has {'no way to be looked into' if not known else 'only ' + ', '.join(known)}{suggest(method or '', known, 'methods')}")
+        ways = f"only {', '.join(known)}" if known else "no way to be looked into"
+        raise UsageError(f"method: this model has {ways}{suggest(method or '', known, 'methods')}")
     if sum((asked.text is not None, bool(asked.messages), asked.pixels is not None)) != 1:
         raise UsageError("text: give one of text, messages and pixels")
     model.architecture.eval()
@@ -101,7 +102,9 @@ def of_picture(model: Model, asked: Pointed, method: Method) -> Evidence:
     if asked.pixels is None or asked.at is not None:
         raise UsageError("pixels: this model reads pictures: give pixels, and no at")
     image, processor = model.processor.encode([asked.pixels])["image"], model.processor                   # type: ignore[attr-defined]
-    heat, answers = grad_cam(model.architecture, image) if isinstance(model.architecture, MapTrunk) else rollout(model.architecture, image)       # type: ignore[arg-type]
+    architecture = model.architecture
+    assert isinstance(architecture, MapTrunk | ViT)
+    heat, answers = grad_cam(architecture, image) if isinstance(architecture, MapTrunk) else rollout(architecture, image)
     return Evidence(method=method, heat=rounded(heat[0]), says=processor.label(int(answers[0])))          # type: ignore[attr-defined]
 
 

@@ -133,7 +133,9 @@ def create(
         await told(reply.whole(request))
         return JSONResponse(reply.asked[0].result(0).dump())
 
-    takes: dict[str, type[Config]] = {"/v1/completions": CompletionBody, "/v1/chat/completions": ChatBody, "/v1/embeddings": EmbeddingBody, "/evidence": EvidenceBody}
+    takes: dict[str, type[Config]] = {
+        "/v1/completions": CompletionBody, "/v1/chat/completions": ChatBody, "/v1/embeddings": EmbeddingBody, "/evidence": EvidenceBody,
+    }
     gives: dict[str, type[Config]] = {"/evidence": Evidence}
     describe(app, takes, gives)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from ftheta.core.config import Config
 from ftheta.core.errors import UsageError, suggest
@@ -57,15 +57,16 @@ class Order(Config):
         adapters = tuple("".join((*parts[:2], whole(parts[2]))) for parts in (each.partition("=") for each in self.adapters))
         return self.replace(models=tuple(map(whole, self.models)), adapters=adapters, draft=None if self.draft is None else whole(self.draft))
 
-    def check(self) -> None:
+    @model_validator(mode="after")
+    def one_name_each(self) -> Order:
         """Raise UsageError where two models have one name."""
         names = [name_of(model) for model in self.models]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise UsageError(f"models: two are called '{twice[0]}': rename a folder")
+        return self
 
     def opened(self) -> Models:
         """The models, ready to answer. Raises UsageError and what `load` raises."""
-        self.check()
         for name, most in KERNELS.items():
             os.environ.setdefault(name, most)
         found = {name_of(model): load(model, accept=self.accept) for model in self.models}

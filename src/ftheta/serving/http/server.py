@@ -43,7 +43,6 @@ def serve(
         settings=settings if isinstance(settings, Settings) else Settings.parse(dict(settings)), accept=accept, adapters=tuple(adapters),
         precision=precision, draft=None if draft is None else str(draft), ahead=ahead,
     )
-    order.check()
     if on != "local":
         serve_on_ray(order, host, port, between(on, replicas, apart), show)
         return
