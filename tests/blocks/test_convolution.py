@@ -62,9 +62,13 @@ def test_it_is_the_norm_after_the_convolution(fields: dict[str, object]) -> None
     assert asked == 1
     torch.testing.assert_close(with_gradients, expected, rtol=1e-12, atol=1e-12)
     with torch.no_grad():
-        alone, asked = calls(part, x)
-        assert asked == 0
+        same, asked = calls(part, x)
+        assert asked == 1 and torch.equal(same, with_gradients)                           # of the norm's own type nothing changes
+        alone = part.folded(x) if part.activation is None else part.folded(x).relu()
         torch.testing.assert_close(alone, expected, rtol=1e-10, atol=1e-10)
+        narrow, asked = calls(part, x.bfloat16())
+        assert asked == 0 and narrow.dtype == torch.bfloat16
+        torch.testing.assert_close(narrow.double(), expected, rtol=0, atol=0.02 * float(expected.abs().max()))
 
 
 def test_statistics_that_move_and_other_norms_are_left_as_they_are() -> None:
@@ -72,7 +76,7 @@ def test_statistics_that_move_and_other_norms_are_left_as_they_are() -> None:
     part = layer().train()
     with torch.no_grad():
         before = part.norm.running_mean.clone()                                           # type: ignore[union-attr, operator]
-        _, asked = calls(part, x)
+        _, asked = calls(part, x.bfloat16())
         assert asked == 1 and not torch.equal(part.norm.running_mean, before)             # type: ignore[arg-type]
         other = ConvNorm(6, 8, norm=Slot(MAP_NORMS).parse("layernorm")).double().eval()   # type: ignore[arg-type]
-        assert calls(other, x)[1] == 1
+        assert calls(other, x.bfloat16())[1] == 1

@@ -65,12 +65,13 @@ class ConvNorm(nn.Module):
         self.activation: ActivationName | None = activation
 
     def forward(self, x: Tensor) -> Tensor:
-        y = self.folded(x) if self.folds() else self.norm(self.convolution(x))
+        y = self.folded(x) if self.folds(x) else self.norm(self.convolution(x))
         return y if self.activation is None else activate(self.activation, y)
 
-    def folds(self) -> bool:
-        """Whether the norm is a fixed scale and shift of every channel, and nobody asks for gradients: then the convolution does its work too."""
-        fixed = type(self.norm) is BatchNorm2d and type(self.convolution) is PaddedConv2d and not self.norm.training
+    def folds(self, x: Tensor) -> bool:
+        """Whether the norm is a fixed scale and shift of every channel, of another type than x, and nobody asks for gradients: then the convolution does its work too,
+        and nothing is cast there and back."""
+        fixed = type(self.norm) is BatchNorm2d and type(self.convolution) is PaddedConv2d and not self.norm.training and x.dtype != self.norm.weight.dtype
         return fixed and not torch.is_grad_enabled() and not torch.compiler.is_exporting()
 
     def folded(self, x: Tensor) -> Tensor:
