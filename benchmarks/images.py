@@ -1,8 +1,8 @@
 """Pictures a second that ResNet-50 and ViT-B/16 classify, at 224×224 and a batch of 16: ours and transformers, in float32 and bfloat16, as they are and compiled.
 
 Every arm loads one folder with the same random weights, written by transformers; before it is timed, its logits must equal those of transformers in
-float32: within 1e-4 of the largest in float32, within 0.1 in bfloat16. ResNet-50 of transformers is measured in channels-last order, which helps it. Beside the rate stand the seconds of the processor that a picture
-takes, which a busy machine changes less.
+float32: within 1e-4 of the largest in float32, within 0.1 in bfloat16. ResNet-50 of transformers is measured in channels-last order, which helps it. Beside the
+rate stand the seconds of the processor that a picture takes, which a busy machine changes less.
 """
 
 from __future__ import annotations

@@ -10,6 +10,8 @@ from ftheta.blocks.attention import Attention
 from ftheta.blocks.context import Context
 
 SHAPES = [(1,), (11,), (1, 11), (7, 11), (2, 1, 1, 11), (2, 1, 7, 11), (1, 3, 7, 11), (2, 3, 7, 11)]
+FAR = Reach(behind=100)
+"""Everything that there is."""
 
 
 @pytest.fixture(autouse=True)
@@ -27,16 +29,16 @@ def drawn(*shape: int) -> torch.Tensor:
 def test_is_the_formula_with_any_bias_and_its_gradient(shape):
     torch.manual_seed(0)
     q, k, v, bias, grad = drawn(2, 3, 7, 4), drawn(2, 3, 11, 4), drawn(2, 3, 11, 5)[..., :4], drawn(*shape), torch.randn(2, 3, 7, 4, dtype=torch.float64)
-    found, expected = attend(q, k, v, bias, 0.7), products(q, k, v, bias, 0.7)
+    found, expected = attend(q, k, v, bias, 0.7, FAR), products(q, k, v, bias, 0.7)
     assert type(found.grad_fn).__name__ == "InBlocksBackward" and torch.allclose(found, expected, atol=1e-12)
     for mine, theirs in zip(torch.autograd.grad(found, (q, k, v, bias), grad), torch.autograd.grad(expected, (q, k, v, bias), grad), strict=True):
         assert torch.allclose(mine, theirs, atol=1e-12)
     with torch.no_grad():
-        assert torch.equal(attend(q, k, v, bias, 0.7), found)
+        assert torch.equal(attend(q, k, v, bias, 0.7, FAR), found)
 
 
 @pytest.mark.parametrize("past", [0, 5])
-@pytest.mark.parametrize("reach", [Reach(ahead=0), Reach(behind=2, ahead=0), Reach(behind=1, ahead=3), Reach(behind=2), Reach()], ids=str)
+@pytest.mark.parametrize("reach", [Reach(ahead=0), Reach(behind=2, ahead=0), Reach(behind=1, ahead=3), Reach(behind=2), FAR], ids=str)
 def test_keys_beyond_reach_are_not_looked_at(reach, past):
     torch.manual_seed(0)
     q, k, v = drawn(2, 3, 8, 4), drawn(2, 3, 8 + past, 4), drawn(2, 3, 8 + past, 4)
@@ -55,8 +57,8 @@ def test_gradients_of_gradients():
     """As penalties on gradients need them."""
     torch.manual_seed(0)
     q, k, v = drawn(1, 2, 5, 3), drawn(1, 2, 5, 3), torch.randn(1, 2, 5, 3, dtype=torch.float64)
-    assert torch.autograd.gradcheck(lambda q, k: attend(q, k, v, None), (q, k))
-    assert torch.autograd.gradgradcheck(lambda q, k: attend(q, k, v, None), (q, k))
+    assert torch.autograd.gradcheck(lambda q, k: attend(q, k, v, None, None, FAR), (q, k))
+    assert torch.autograd.gradgradcheck(lambda q, k: attend(q, k, v, None, None, FAR), (q, k))
 
 
 @pytest.mark.parametrize("window", [None, 3])
@@ -77,9 +79,10 @@ def test_a_mixer_in_blocks_is_one_without(side, causal, window, monkeypatch):
     assert torch.allclose(found, mixer(x, context()), atol=1e-12)
 
 
-def test_many_keys_are_left_to_the_fused_kernel_when_learning(monkeypatch):
-    """Probabilities kept for the gradient grow with the square of the length."""
-    monkeypatch.setattr(room, "KEPT", 50)
+@pytest.mark.parametrize(("reach", "kept"), [(FAR, 50), (None, 100)])
+def test_many_keys_are_left_to_the_fused_kernel(reach, kept, monkeypatch):
+    """When learning, since probabilities kept for the gradient grow with the square of the length; and where blocks would leave nothing out."""
+    monkeypatch.setattr(room, "KEPT", kept)
     q, k, v = drawn(1, 2, 8, 4), drawn(1, 2, 8, 4), drawn(1, 2, 8, 4)
-    found = attend(q, k, v, None)
+    found = attend(q, k, v, None, None, reach)
     assert "ScaledDotProduct" in type(found.grad_fn).__name__ and torch.allclose(found, products(q, k, v, None, 0.5), atol=1e-12)

@@ -2,7 +2,8 @@
 
 On a CPU the scores of a batch do not fit into a core's cache, and writing and reading them takes longer than the products. So a few rows and queries are
 looked at together, with only the keys that one of them can reach: when a token sees only earlier ones that is half of the work. What is computed is the
-same, and the gradient is too; torch's fused kernel, which saves memory rather than time, takes over where probabilities kept for it would be too many.
+same, and the gradient is too. torch's fused kernel takes over where probabilities kept for the gradient would be too many, and for float32 where all keys are
+looked at, which it is as fast at (`python -m benchmarks.attention`).
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from ftheta.blocks.context import Context, Span
 
 NEAR = 2 << 20
 """Bytes of scores that stay near a processor."""
+ALL = 6
+"""Times as many may be written at once where all keys are looked at, so that blocks leave nothing out."""
 BLOCK = 128
 """Queries looked at together, where there are twice as many or more."""
 KEPT = 1024 * 1024
@@ -56,13 +59,14 @@ def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, scale: float | 
         y = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=scale)
         return y.contiguous() if torch.compiler.is_exporting() else y                      # how numbers lie in memory is the kernel's own affair
     scale = 1.0 / math.sqrt(q.shape[-1]) if scale is None else scale
-    scores = q.shape[:3].numel() * k.shape[2]
-    if scores * q.element_size() <= NEAR or torch.compiler.is_compiling():
+    size, reach = q.shape[:3].numel() * k.shape[2] * q.element_size(), reach or Reach()
+    everything, narrow = reach == Reach(), q.element_size() < 4
+    if size <= NEAR * (ALL if everything and narrow else 1) or torch.compiler.is_compiling():
         return products(q, k, v, bias, scale)
     learns = torch.is_grad_enabled() and any(part is not None and part.requires_grad for part in (q, k, v, bias))
-    if learns and q.shape[2] * k.shape[2] > KEPT:
+    if (everything and not narrow) or (learns and q.shape[2] * k.shape[2] > KEPT):
         return F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=scale)
-    y = InBlocks.apply(q.contiguous(), k.contiguous(), v.contiguous(), bias, scale, reach or Reach(), learns)
+    y = InBlocks.apply(q.contiguous(), k.contiguous(), v.contiguous(), bias, scale, reach, learns)
     assert isinstance(y, Tensor)
     return y
 
