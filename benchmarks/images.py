@@ -53,8 +53,7 @@ def classify(name: str, side: str, precision: str, compiled: bool, seconds: floa
     else:
         with tempfile.TemporaryDirectory() as folder:
             other.save_pretrained(Path(folder) / "theirs")
-            model = ftheta.load(Path(folder) / "theirs").architecture.eval()
-        model.compute_dtype = TYPES[precision]
+            model = ftheta.load(Path(folder) / "theirs").compute_in(precision).architecture.eval()
         for part in model.compiled_parts() if compiled else ():
             part.compile()
 

@@ -126,7 +126,7 @@ def with_sizes(kind: str, fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def architecture(config: ArchitectureConfig) -> Any:
-    """Names and values of initial parameters, and outputs in training and in use."""
+    """Names and values of initial parameters, outputs in training and in use, and what a step makes follow."""
     model = config.build()
     model.initialise(0)
     start = plain(model.theta())
@@ -145,6 +145,8 @@ def architecture(config: ArchitectureConfig) -> Any:
         seed_all("observe")
         outputs = call(model, batch)
         seen.append([outputs[name] for name in config.ports().gives])
+        if training:
+            model.follow()
     return plain([start, model.theta(), facts, seen])
 
 
@@ -175,10 +177,11 @@ def objective(config: Objective) -> Any:
         other = scatter(model_config.build(), key(config.companion) % 1000)
         config = config.accompanied(other, lambda part, **more: call(other, part, **more))
     seen: list[Any] = [batch]
+    moving = [parameter for parameter in model.parameters() if parameter.requires_grad]
     for phase in config.phases():
         seed_all("observe")
         loss = config.loss(model, lambda part, **more: call(model, part, **more), batch, phase)
-        seen.append([loss.total, loss.count, loss.metrics, torch.autograd.grad(loss.total, list(model.parameters()), allow_unused=True)])
+        seen.append([loss.total, loss.count, loss.metrics, torch.autograd.grad(loss.total, moving, allow_unused=True)])
     return plain(seen)
 
 
@@ -323,6 +326,7 @@ HOSTS: dict[str, dict[str, Any]] = {
         "dim": 8, "depth": 1, "mixer": {"kind": "attention", "heads": 2},
     },
     "projected": {"trunk": {"kind": "resnet", "depths": [1, 1], "widths": [8, 8], "stem_width": 4, "stem": "small"}, "width": 8},
+    "self_taught": {"trunk": {"kind": "resnet", "depths": [1, 1], "widths": [8, 8], "stem_width": 4, "stem": "small"}, "width": 8, "prototypes": 8},
     "unet": {"trunk": {"kind": "resnet", "depths": [1, 1], "widths": [8, 8], "stem_width": 4, "stem": "small"}, "dropout": 0.5},
     "vit": {
         "stem": {"kind": "patches", "size": 2}, "dim": 16, "depth": 2, "mixer": {"kind": "attention", "heads": 2}, "dropout": 0.1, "skipped": 0.5,

@@ -38,6 +38,7 @@ TINY = {
                  "template": [[1, 2], "text", [3], "answer"], "words": [[5], [6, 7], [6, 8]]},
     "resnet": {"channels": 1, "classes": 3, "depths": [1, 1], "widths": [8, 16], "stem": "small"},
     "segmenter": {"trunk": {"kind": "resnet", "channels": 1, "classes": 3, "depths": [1, 1], "widths": [8, 16], "stem": "small"}, "width": 12},
+    "self_taught": {"trunk": {"kind": "resnet", "channels": 1, "classes": 3, "depths": [1, 1], "widths": [8, 16], "stem": "small"}, "width": 6, "prototypes": 9},
     "unet": {"trunk": {"kind": "resnet", "channels": 1, "classes": 3, "depths": [1, 1], "widths": [8, 16], "stem": "small"}},
     "vit": {"channels": 1, "classes": 3, "height": 8, "width": 8, "stem": {"kind": "patches", "size": 2}, "dim": 16, "depth": 2, "layer_scale": 0.5,
             "mixer": [{"kind": "attention", "heads": 2}, {"kind": "windowed", "heads": 2, "size": 3}]},
@@ -74,7 +75,7 @@ def batch(name, rows=8):
     if name == "graph":
         edges = torch.randint(rows, (2, 3 * rows), generator=draws)
         return {"nodes": torch.randn(rows, 7, generator=draws), "edges": edges, "label": torch.arange(rows) % 3, "mask": torch.ones(rows, dtype=torch.bool)}
-    if name in ("convnet", "gan", "masked_autoencoder", "projected", "resnet", "vit"):
+    if name in ("convnet", "gan", "masked_autoencoder", "projected", "resnet", "self_taught", "vit"):
         return {"image": torch.rand(rows, 1, 8, 8, generator=draws), "label": torch.arange(rows) % 3}
     if name == "detector":
         corners = torch.randint(4, (rows, 1, 2), generator=draws).float()

@@ -23,6 +23,7 @@ ARCHITECTURES = Catalogue(
         "prompted": "ftheta.architectures.prompted:PromptedConfig",
         "resnet": "ftheta.architectures.resnet:ResNetConfig",
         "segmenter": "ftheta.architectures.segmenter:SegmenterConfig",
+        "self_taught": "ftheta.architectures.self_taught:SelfTaughtConfig",
         "unet": "ftheta.architectures.unet:UNetConfig",
         "vit": "ftheta.architectures.vit:ViTConfig",
     },

@@ -63,6 +63,10 @@ class Architecture(nn.Module, ABC):
         for name, value in values.items():
             mine[name].copy_(value)
 
+    def follow(self) -> None:
+        """What moves after every step of training without a gradient, such as a teacher that follows; mostly nothing."""
+        return
+
     def compiled_parts(self) -> list[nn.Module]:
         """The modules worth compiling."""
         return []

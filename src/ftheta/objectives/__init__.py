@@ -28,6 +28,7 @@ OBJECTIVES = Catalogue(
         "replaced_token": "ftheta.objectives.replaced_token:ReplacedToken",
         "reward": "ftheta.objectives.reward:BradleyTerry",
         "segmentation": "ftheta.objectives.segmentation:Segmentation",
+        "self_distillation": "ftheta.objectives.self_distillation:SelfDistillation",
         "set_prediction": "ftheta.objectives.set_prediction:SetPrediction",
         "span": "ftheta.objectives.reading:Spans",
         "span_corruption": "ftheta.objectives.span_corruption:SpanCorruption",

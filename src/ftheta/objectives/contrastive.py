@@ -11,30 +11,23 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 
 import torch
 from pydantic import Field, PrivateAttr, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ftheta.core.config import Slot
 from ftheta.core.contract import Batch, Loss, Needs
-from ftheta.core.errors import ConfigError, Problem
 from ftheta.core.random import Draws
-from ftheta.data.augment import AUGMENTATIONS
-from ftheta.data.augment.augmentation import Augmentation
 from ftheta.data.augment.colour import Colour
-from ftheta.data.augment.mixing import CutMix, MixUp, Mosaic
 from ftheta.data.augment.moving import ResizedCrop
 from ftheta.data.processors.image import ImageProcessor
 from ftheta.data.processors.processor import Processor
-from ftheta.data.source import Mates
 from ftheta.objectives.objective import NO_GRADIENTS, Coupled, Phase, Run
+from ftheta.objectives.views import Views, refuse_mixing, views_of
 
 SIDES = ("first", "second")
-ALONE = Mates(None, lambda wanted: {})
-"""What changes that look at nothing but the picture know of other pictures."""
 NO_DROPOUT = "two passes over a text would give the same vector, which teaches nothing; use a trunk with dropout (model.trunk.dropout: 0.1), or pairs of texts"
 
 
@@ -47,7 +40,7 @@ class Contrastive(Coupled):
     them, cosine meets them)."""
     temperature: float = Field(default=0.05, gt=0)
     """Divides the cosines: τ. (Not for cosine.)"""
-    views: tuple[Annotated[Augmentation, Slot(AUGMENTATIONS)], ...] = (ResizedCrop(), Colour())
+    views: Views = (ResizedCrop(), Colour())
     """Random changes that make two views of a picture, in order; only such as look at nothing but the picture (views)."""
     both: bool = False
     """Whether the first text is also to be found from the second; the loss is the mean of both directions (in_batch)."""
@@ -56,9 +49,7 @@ class Contrastive(Coupled):
 
     @model_validator(mode="after")
     def pictures_alone(self) -> Contrastive:
-        for number, change in enumerate(self.views):
-            if isinstance(change, MixUp | CutMix | Mosaic):
-                raise ConfigError([Problem(("views", number), f"'{change.name}' mixes pictures, and the views of a picture show it alone: leave it out")])
+        refuse_mixing(self.views)
         return self
 
     @property
@@ -74,13 +65,8 @@ class Contrastive(Coupled):
         """Of pictures (B, C, H, W) both views, the one in their place and the other as `other`."""
         if self.form != "views":
             return batch
-        image, processor, views = batch["image"], self._processor, []
-        for _ in SIDES:
-            view: Batch = {"image": image if processor is None else processor.plain(image)}
-            for change in self.views:
-                view = change(view, draws, ALONE)
-            views.append(view if processor is None else processor.normalise(view))
-        return {**batch, "image": views[0]["image"], "other": views[1]["image"]}
+        one, other = views_of(batch["image"], self._processor, self.views, draws, len(SIDES))
+        return {**batch, "image": one, "other": other}
 
     def needs(self) -> Needs:
         if self.form == "views":

@@ -265,6 +265,7 @@ class Trainer:
             self.model.zero_grad(set_to_none=True)
         if not done:
             return False
+        self.model.follow()
         progress.step += 1
         progress.units += self.source.batch_size * self.source.units_per_example
         if self.average:
@@ -290,8 +291,10 @@ class Trainer:
                 logger.warning("out of memory: going on with micro-batches of %d; the step's gradient stays the same", self.micro)
         moving = [p for optimizer in self.optimizers[phase.name] for group in optimizer.param_groups for p in group["params"]]
         if distributed.world() > 1:
-            for parameter in moving:                                                      # a process without rows has no gradients
-                parameter.grad = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+            known = torch.tensor([parameter.grad is not None for parameter in moving], dtype=torch.float64)
+            distributed.sum_([known])
+            for parameter, somewhere in zip(moving, known.tolist(), strict=True):          # a process without rows has no gradients; what none has stays still
+                parameter.grad = torch.zeros_like(parameter) if parameter.grad is None and somewhere else parameter.grad
             names = distributed.from_first(sorted(metrics))                                 # a process without rows has none
             numbers = torch.tensor([total, count, *(value for name in names for value in metrics.get(name, (0.0, 0.0)))], dtype=torch.float64)
             distributed.sum_([numbers, *(p.grad for p in moving if p.grad is not None)])
