@@ -23,7 +23,7 @@ from ftheta.data.stages import intact
 
 PART = 16 << 20
 """Bytes of files that are read together."""
-SHARD = 32 << 20
+SHARD = 24 << 20
 """Characters of text after which a shard is full."""
 ROWS = "rows.json"
 BAD = "bad.jsonl"

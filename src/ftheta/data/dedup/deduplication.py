@@ -6,6 +6,7 @@ through all shards, so how they were cut into shards changes nothing.
 
 from __future__ import annotations
 
+import mmap
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -64,6 +65,13 @@ class Deduplication(Config, ABC):
     def files(self) -> list[str]:
         """Files that signatures depend on besides the documents, as the recipe names them: what they hold is part of the stage's address."""
         return []
+
+
+def forget(shards: Sequence[Signature]) -> None:
+    """Let go of what has been read of files that are mapped: it is read again when it is looked at. Otherwise all of them count as this process's memory."""
+    for mapped in {id(array.base): array.base for shard in shards for array in shard.values()}.values():
+        if isinstance(mapped, mmap.mmap) and hasattr(mapped, "madvise"):
+            mapped.madvise(mmap.MADV_DONTNEED)
 
 
 def offsets(lengths: Sequence[int]) -> np.ndarray:

@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import Field
 
 from ftheta.data.dedup.copies import Copies, one_of_each
-from ftheta.data.dedup.deduplication import Decision, Signature, offsets
+from ftheta.data.dedup.deduplication import Decision, Signature, forget, offsets
 from ftheta.data.dedup.groups import Clusters, groups
 from ftheta.data.dedup.minhash import alike, banded, banding, sketches
 from ftheta.data.documents import Document
@@ -68,6 +68,7 @@ class Near(Copies):
                     self.join_alike(clusters, numbers, begins, shards)
                 else:
                     clusters.join(numbers, numbers[begins][np.cumsum(begins) - 1])
+            forget(shards)
         return one_of_each(clusters.all(), shards, lengths)
 
     def join_alike(self, clusters: Clusters, numbers: np.ndarray, begins: np.ndarray, shards: Sequence[Signature]) -> None:
