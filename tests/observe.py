@@ -278,6 +278,7 @@ OBSERVERS: dict[str, Callable[[Any], Any]] = {
     "architecture": architecture,
     "trunk": architecture,
     "picture trunk": architecture,
+    "patch trunk": architecture,
     "objective": objective,
     "taught objective": objective,
     "optimizer": optimizer,
@@ -323,7 +324,7 @@ HOSTS: dict[str, dict[str, Any]] = {
     "segmenter": {"trunk": {"kind": "resnet", "depths": [1, 1], "widths": [8, 8], "stem_width": 4, "stem": "small"}, "width": 8, "dropout": 0.5},
     "masked_autoencoder": {
         "trunk": {"kind": "vit", "stem": {"kind": "patches", "size": 2}, "dim": 16, "depth": 1, "mixer": {"kind": "attention", "heads": 2}},
-        "dim": 8, "depth": 1, "mixer": {"kind": "attention", "heads": 2},
+        "dim": 16, "depth": 1, "mixer": {"kind": "attention", "heads": 2},
     },
     "projected": {"trunk": {"kind": "resnet", "depths": [1, 1], "widths": [8, 8], "stem_width": 4, "stem": "small"}, "width": 8},
     "self_taught": {"trunk": {"kind": "resnet", "depths": [1, 1], "widths": [8, 8], "stem_width": 4, "stem": "small"}, "width": 8, "prototypes": 8},

@@ -25,7 +25,7 @@ import numpy as np
 import pytest
 
 import tiny
-from ftheta.architectures import ARCHITECTURES, PICTURE_TRUNKS, TRUNKS
+from ftheta.architectures import ARCHITECTURES, PATCH_TRUNKS, PICTURE_TRUNKS, TRUNKS
 from ftheta.architectures.decoder import DecoderConfig
 from ftheta.core.atomic import commit
 from ftheta.core.config import Config, Slot, merge
@@ -434,7 +434,8 @@ VALUES: dict[str, list[Any]] = {
 
 for table in (ENTRIES, VALUES):
     table |= {key.replace("source", "source of documents", 1): value for key, value in table.items() if key.startswith("source text_files")}
-    table |= {key.replace("architecture", "picture trunk", 1): value for key, value in table.items() for name in PICTURE_TRUNKS.names() if key.startswith(f"architecture {name}.")}
+    for trunks in (PICTURE_TRUNKS, PATCH_TRUNKS):
+        table |= {key.replace("architecture", trunks.sort, 1): value for key, value in table.items() for name in trunks.names() if key.startswith(f"architecture {name}.")}
 
 LANGUAGE = "language"
 GIVEN = {"tokenizer": {"kind": "file", "path": "FILES/model/tokenizer.json"}}
@@ -648,7 +649,7 @@ def parsed(knob: Knob, fields: dict[str, Any]) -> Any:
 def entry_fields(knob: Knob) -> dict[str, Any]:
     """The entry before the change, with all its fields."""
     fields = {"kind": knob.name, **HOSTS.get(knob.name, {}), **ENTRIES.get(str(knob), ENTRIES.get(f"{knob.sort} {knob.name}", {}))}
-    if knob.sort in (ARCHITECTURES.sort, TRUNKS.sort, PICTURE_TRUNKS.sort):
+    if knob.sort in (ARCHITECTURES.sort, TRUNKS.sort, PICTURE_TRUNKS.sort, PATCH_TRUNKS.sort):
         fields = with_sizes(knob.name, fields)
     return parsed(knob, fields).dump()
 

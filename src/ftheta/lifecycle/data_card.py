@@ -19,7 +19,7 @@ DATA = "data"
 def write_data_card(folder: Path, account: Mapping[str, Any], card: str, more: Mapping[str, Any] | None = None, pictures: Mapping[str, bytes] | None = None) -> Path:
     """`data/` of a run folder: card.md, account.json (with what `more` there is) and pictures. One of the same data that says as much stays."""
     place = folder / DATA
-    with lock(folder / f".{DATA}-lock", lambda owner: logger.info("waiting for process %s, which is writing %s ...", owner, place)):
+    with lock(folder / f".{DATA}.lock", lambda owner: logger.info("waiting for process %s, which is writing %s ...", owner, place)):
         if more is None and place.is_dir() and not verify(place):
             with contextlib.suppress(OSError, ValueError):
                 if json.loads((place / "account.json").read_bytes())["fingerprint"] == account["fingerprint"]:
