@@ -52,8 +52,11 @@ def read_documents(file: Path) -> Iterator[Document]:
     with pq.ParquetFile(intact(file.parent, file.name)) as opened:
         for group in range(opened.num_row_groups):
             columns = opened.read_row_group(group).to_pydict()
+            known: dict[str, dict[str, Any]] = {"": {}}                                    # most documents have the same, held once
             for name, text, facts in zip(columns["name"], columns["text"], columns["facts"], strict=True):
-                yield Document(name, text, json.loads(facts) if facts else {})
+                if facts not in known:
+                    known[facts] = json.loads(facts)
+                yield Document(name, text, known[facts])
 
 
 def account_of(folder: Path) -> dict[str, Any]:

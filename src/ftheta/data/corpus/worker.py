@@ -7,6 +7,8 @@ import os
 import signal
 import sys
 
+import pyarrow as pa
+
 from ftheta.core.log import configure
 from ftheta.core.memory import give_back
 from ftheta.data.corpus.step import answer
@@ -16,6 +18,7 @@ def main() -> None:
     """Answer orders until there are none; what libraries print goes to standard error, so that answers stay whole."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)                                          # Ctrl-C is for the process that gives the orders
     configure()
+    pa.set_memory_pool(pa.system_memory_pool())                                           # Arrow's own keeps what it has freed, a hundred megabytes of it
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     for line in sys.stdin:
