@@ -4,9 +4,9 @@ On the trunk's features h stands a network of three layers, and what it gives is
 
     z = W₃ gelu(W₂ gelu(W₁ h)),    s_k = p_k · z / (|p_k| |z|)
 
-The teacher is the same once more; after every step its weights are m · teacher + (1 - m) · these, and the center, which the objective takes from what the teacher
-says, is n · center + (1 - n) · the mean of what it said in this step. Both belong to the model, so a run goes on from a checkpoint as if it had never stopped.
-What starts from such a model takes over the trunk.
+The teacher is the same once more; after every step its weights are m · teacher + (1 - m) · these, and the center, which is taken from what it says, is
+n · center + (1 - n) · the mean of what it said in this step. Both belong to the model, so a run goes on from a checkpoint as if it had never stopped. What starts
+from such a model takes over the trunk.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class SelfTaughtConfig(ArchitectureConfig):
 
     def ports(self) -> Ports:
         trunk = self.trunk.ports()
-        gives = {**trunk.gives, "assigned": "real B P", "taught": "real B P", "center": "real P"}
+        gives = {**trunk.gives, "assigned": "real B P", "taught": "real B P"}
         return Ports(trunk.takes, gives, {**trunk.sizes, "P": self.prototypes}, trunk.traits)
 
     def build(self) -> SelfTaught:
@@ -86,7 +86,7 @@ class Prototypes(nn.Module):
 
 
 class SelfTaught(Architecture):
-    """image (B, C, H, W) → what the trunk gives; assigned (B, P), what the teacher says: taught (B, P), and the center (P,)."""
+    """image (B, C, H, W) → what the trunk gives; assigned (B, P), and what the teacher says less the center: taught (B, P)."""
 
     center: Tensor
     said: Tensor
@@ -113,16 +113,16 @@ class SelfTaught(Architecture):
         self.trunk.compute_dtype = self.teacher.trunk.compute_dtype = self.compute_dtype  # set on the whole by whoever runs it
         found = self.trunk(image)
         lazy = {**found.lazy, "assigned": lambda: self.head(found["features"]), "taught": lambda: self.taught(image)}
-        return Outputs({**found, "center": self.center}, lazy)
+        return Outputs(found, lazy)
 
     @torch.no_grad()
     def taught(self, image: Tensor) -> Tensor:
-        """What the teacher says (B, P); in training it is counted for the center."""
-        found = self.teacher.head(self.teacher.trunk(image)["features"])
+        """What the teacher says, less the center (B, P), in float32; in training it is counted for the center."""
+        found = self.teacher.head(self.teacher.trunk(image)["features"]).to(self.center.dtype)
         if self.training:
             self.said += found.sum(0)
             self.count += len(found)
-        return found
+        return found - self.center
 
     @torch.no_grad()
     def follow(self) -> None:

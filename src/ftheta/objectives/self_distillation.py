@@ -1,10 +1,10 @@
 """Learning from one's own slow average, without labels (DINO, Caron et al. 2021, arXiv:2104.14294). Of two views 1 and 2 of a picture the model says s, and its
-teacher, whose weights follow the model's, says t; over prototypes k,
+teacher, whose weights follow the model's, t; over prototypes k,
 
-    total = Σ ½ Σ_{u ≠ v} -Σ_k softmax((t_u - c) / τ_t)_k log softmax(s_v / τ_s)_k,    count = pictures
+    total = Σ ½ Σ_{u ≠ v} -Σ_k softmax(t_u / τ_t)_k log softmax(s_v / τ_s)_k,    count = pictures
 
-c is the slow mean of what the teacher has said: without it one prototype would win everywhere; with τ_t < τ_s the teacher is the more certain, or all would win
-alike. (Teacher and c are the architecture's, `self_taught`; views are of one size here, where DINO adds small ones for the student alone.)
+t is less the slow mean of what the teacher has said: without that one prototype would win everywhere; with τ_t < τ_s the teacher is the more certain, or all would
+win alike. (The teacher and that mean are the architecture's, `self_taught`; views are of one size here, where DINO adds small ones for the student alone.)
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class SelfDistillation(Objective):
     temperature: float = Field(default=0.1, gt=0)
     """Divides what the model says: τ_s."""
     teacher_temperature: float = Field(default=0.04, gt=0)
-    """Divides what the teacher says, less its mean: τ_t; below the model's."""
+    """Divides what the teacher says: τ_t; below the model's."""
     views: Views = (ResizedCrop(), Colour())
     """Random changes that make two views of a picture, in order; only such as look at nothing but the picture."""
 
@@ -56,13 +56,13 @@ class SelfDistillation(Objective):
         return {**batch, "image": one, "other": other}
 
     def needs(self) -> Needs:
-        wants = {"assigned": "real B P", "taught": "real B P", "center": "real P"}
+        wants = {"assigned": "real B P", "taught": "real B P"}
         return Needs(reads={"image": "image B C H W"}, feeds={"image": "image B C H W"}, wants=wants, traits={"gradients": NO_GRADIENTS})
 
     def loss(self, model: nn.Module, run: Run, batch: Batch, phase: Phase) -> Loss:
         said = [run({"image": batch[name]}) for name in ("image", "other")]
         with torch.no_grad():
-            taught = [((real(one["taught"]) - one["center"]) / self.teacher_temperature).softmax(-1) for one in said]
+            taught = [(real(one["taught"]) / self.teacher_temperature).softmax(-1) for one in said]
         mine = [(real(one["assigned"]) / self.temperature).log_softmax(-1) for one in said]
         total = -((taught[0] * mine[1]).sum() + (taught[1] * mine[0]).sum()) / 2
         count = len(batch["image"])
