@@ -31,6 +31,8 @@ DECODERS: dict[str, dict[str, Any]] = {
 ENCODER = {"kind": "encoder", "vocab": 300, "dim": 32, "depth": 2, "context": 48, "mixer": {"kind": "attention", "heads": 2, "causal": False}}
 OTHERS: dict[str, tuple[str, dict[str, Any]]] = {
     "lstm": ("text-generation", {"kind": "decoder", "vocab": 300, "dim": 32, "depth": 1, "context": 48, "positions": "none", "mixer": "lstm"}),
+    "gru both ways": ("fill-mask", {**ENCODER, "positions": "none", "mixer": {"kind": "gru", "hidden": 20, "bidirectional": True}}),
+    "dynamic": ("text-generation", {**LLAMA_64, "positions": {"kind": "rotary", "scaling": {"kind": "dynamic", "factor": 4, "original": 16}}}),
     "headed": ("text-classification", {"kind": "headed", "trunk": ENCODER, "classes": 3, "readout": {"kind": "classify", "dropout": 0.0}}),
     "encoder": ("fill-mask", ENCODER),
     "translator": ("translation", {

@@ -4,7 +4,8 @@ from torch.nn import functional as F
 
 from ftheta.blocks.attend import attend, attend_to_many
 from ftheta.blocks.attention import Attention
-from ftheta.blocks.context import Cache, Context, document_positions
+from ftheta.blocks.context import Cache, Context
+from ftheta.blocks.documents import document_positions
 from ftheta.blocks.position import Rotary, rotate
 
 

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from ftheta.architectures.decoder import DecoderConfig
-from ftheta.blocks.context import Context, document_runs
+from ftheta.blocks.context import Context
+from ftheta.blocks.documents import document_runs
 from ftheta.blocks.moe import MoE
 from ftheta.core.contract import Loss
 from ftheta.objectives.language import NextToken

@@ -28,6 +28,15 @@ def test_documents_start_from_zero_state_and_state_is_carried(cls):
 
 
 @pytest.mark.parametrize("cls", [LSTM, GRU])
+@pytest.mark.parametrize("both", [False, True])
+def test_the_formula_that_is_exported_is_what_torch_computes(cls, both):
+    block = cls(6, hidden=10, bidirectional=both).double()
+    x = torch.randn(2, 9, 6, dtype=torch.float64)
+    documents = torch.tensor([[0, 0, 0, 1, 1, 1, 1, 2, 2], [0, 0, 0, 0, 0, -1, -1, -1, -1]])
+    assert torch.allclose(block.repeated(x, documents), block.by_document(x, documents), atol=1e-12)
+
+
+@pytest.mark.parametrize("cls", [LSTM, GRU])
 def test_padding_does_not_move_the_state(cls):
     block = cls(6).double()
     x = torch.randn(1, 5, 6, dtype=torch.float64)

@@ -120,6 +120,14 @@ def test_every_architecture_is_a_graph(name, tmp_path):
     assert export_to(tiny_model(name), FORMATS.load("onnx")(), "onnx", tmp_path / "out").parity.largest <= 1e-4
 
 
+@pytest.mark.parametrize("to", ["torch-export", pytest.param("onnx", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", ["lstm", "gru both ways", "dynamic"])
+def test_parts_that_look_at_lengths_are_programs(name, to, tmp_path):
+    """Recurrent layers repeat their formula, and speeds follow the length, over as many tokens as there are."""
+    found = export_to(model(name), FORMATS.load(to)(), to, tmp_path / "out")
+    assert found.parity.largest <= 1e-5 and found.parity.probes == 64
+
+
 SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("encoder", "translator", "resnet", "llama")]
 
 

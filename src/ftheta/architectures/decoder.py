@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from ftheta.architectures.architecture import Architecture, ArchitectureConfig, Outputs
 from ftheta.blocks import FEEDFORWARDS, MIXERS, NORMS, POSITIONS, VOCABULARY_HEADS
-from ftheta.blocks.context import Cache, Context, document_positions
+from ftheta.blocks.context import Cache, Context
+from ftheta.blocks.documents import document_positions
 from ftheta.blocks.initialise import normal
 from ftheta.blocks.linear import Linear
 from ftheta.blocks.mixer import Mixer

@@ -212,22 +212,3 @@ class Informed(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, x: Tensor, context: Context) -> Tensor: ...
-
-
-def document_runs(documents: Tensor) -> Tensor:
-    """(B, T) number of each token's run of equal document numbers, counted over all rows: 0, 0, 1, 1, 1, 2, ..."""
-    starts = torch.ones_like(documents)
-    starts[:, 1:] = documents[:, 1:] != documents[:, :-1]
-    return starts.flatten().cumsum(0).view_as(documents) - 1
-
-
-def document_positions(documents: Tensor) -> Tensor:
-    """(B, T) position of each token in its run of equal document numbers: 0, 1, 2, ... restarting at every border."""
-    index = torch.arange(documents.shape[1], device=documents.device).expand_as(documents)
-    starts = torch.ones_like(documents, dtype=torch.bool)
-    starts[:, 1:] = documents[:, 1:] != documents[:, :-1]
-    began = torch.where(starts, index, 0)
-    if torch.compiler.is_exporting():                                                    # ONNX has no running maximum
-        seen = torch.ones(documents.shape[1], documents.shape[1], dtype=torch.bool, device=documents.device).tril()
-        return index - torch.where(seen, began[:, None, :], 0).amax(-1)
-    return index - began.cummax(dim=1).values

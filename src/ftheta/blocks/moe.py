@@ -22,7 +22,8 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from ftheta.blocks.context import Context, Informed, document_runs
+from ftheta.blocks.context import Context, Informed
+from ftheta.blocks.documents import document_runs
 from ftheta.blocks.feedforward import Activation, Gated, Hidden
 from ftheta.blocks.linear import Linear
 

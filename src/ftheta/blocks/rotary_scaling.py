@@ -63,7 +63,7 @@ class Dynamic(RotaryScaling):
 
     def speeds(self, steps: Tensor, context: Context) -> Tensor:
         length = ends(context.positions) + 1
-        if not bool((length > self.original).any()):
+        if not torch.compiler.is_exporting() and not bool((length > self.original).any()):      # in a program the same by a clamp
             return 1.0 / self.base**steps
         stretch = self.factor * length.clamp(min=self.original).to(steps.dtype) / self.original - (self.factor - 1)
         base = self.base * stretch ** (self.head_dim / (self.head_dim - 2))
@@ -134,8 +134,6 @@ class Llama3(RotaryScaling):
 
 def ends(positions: Tensor) -> Tensor:
     """(B, T) the last position of the document each token stands in, as far as it is known; positions start again at every border."""
-    index = torch.arange(positions.shape[1], device=positions.device).expand_as(positions)
-    last = torch.ones_like(positions, dtype=torch.bool)
-    last[:, :-1] = positions[:, 1:] <= positions[:, :-1]
-    following = torch.where(last, index, positions.shape[1]).flip(1).cummin(dim=1).values.flip(1)
-    return positions.gather(1, following)
+    before = torch.nn.functional.pad(positions, (1, 0), value=-1)[:, : positions.shape[1]]
+    document = (positions <= before).long().cumsum(dim=1)
+    return torch.zeros_like(positions).scatter_reduce(1, document, positions, "amax").gather(1, document)

@@ -20,7 +20,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from ftheta.blocks.context import Context, document_runs
+from ftheta.blocks.context import Context
+from ftheta.blocks.documents import document_runs
 from ftheta.blocks.initialise import fill, uniform
 from ftheta.blocks.linear import Linear
 from ftheta.blocks.mixer import Mixer

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from ftheta.blocks.documents import document_starts
 from ftheta.blocks.linear import Linear
 from ftheta.core.contract import PADDING
 
@@ -66,9 +67,7 @@ class SoftPrompt(nn.Module):
         """Of rows (B, T): every run of one document number but that of padding begins with the vectors."""
         rows, length = tokens.shape
         numbers = torch.zeros_like(tokens) if documents is None else documents
-        begins = torch.ones_like(numbers, dtype=torch.bool)
-        begins[:, 1:] = numbers[:, 1:] != numbers[:, :-1]
-        begins &= numbers != PADDING
+        begins = document_starts(numbers) & (numbers != PADDING)
         place = torch.arange(length, device=tokens.device) + self.count * begins.cumsum(1)
         width = length + self.count * int(begins.sum(1).max())
         virtual = torch.full((rows, width), -1, device=tokens.device)
