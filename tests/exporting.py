@@ -14,6 +14,7 @@ from ftheta.core.config import Slot
 from ftheta.data.processors.image import ImageProcessor
 from ftheta.data.processors.processor import Processor
 from ftheta.data.processors.text import TextProcessor
+from ftheta.data.tokenizers import sentencepiece
 from ftheta.data.tokenizers.trained import ByteBPE
 from ftheta.models.model import Model
 from tiny import GPT2, LLAMA, WORDS
@@ -33,6 +34,7 @@ OTHERS: dict[str, tuple[str, dict[str, Any]]] = {
     "lstm": ("text-generation", {"kind": "decoder", "vocab": 300, "dim": 32, "depth": 1, "context": 48, "positions": "none", "mixer": "lstm"}),
     "gru both ways": ("fill-mask", {**ENCODER, "positions": "none", "mixer": {"kind": "gru", "hidden": 20, "bidirectional": True}}),
     "dynamic": ("text-generation", {**LLAMA_64, "positions": {"kind": "rotary", "scaling": {"kind": "dynamic", "factor": 4, "original": 16}}}),
+    "scored": ("text-generation", {**LLAMA_64, "vocab": 480}),
     "headed": ("text-classification", {"kind": "headed", "trunk": ENCODER, "classes": 3, "readout": {"kind": "classify", "dropout": 0.0}}),
     "encoder": ("fill-mask", ENCODER),
     "translator": ("translation", {
@@ -40,6 +42,7 @@ OTHERS: dict[str, tuple[str, dict[str, Any]]] = {
     }),
     "resnet": ("image-classification", {"kind": "resnet", "channels": 3, "classes": 4, "depths": [1, 1], "widths": [8, 16], "stem_width": 8}),
 }
+BYTES = [(f"<0x{byte:02X}>", 0.0, sentencepiece.BYTE) for byte in range(256)]
 TEMPLATE = (
     "{% for message in messages %}<{{ message['role'] }}>{{ message['content'] }}{% generation %}{{ eos_token }}{% endgeneration %}{% endfor %}"
     "{% if add_generation_prompt %}<assistant>{% endif %}"
@@ -49,6 +52,19 @@ TEMPLATE = (
 @cache
 def tokenizer() -> str:
     return ByteBPE(vocab=290).train([" ".join(WORDS) + ". "] * 40).to_str()
+
+
+def scored(prefix: bool = True) -> TextProcessor:
+    """A tokenizer of pieces with scores: the signs of all words, what they begin with, 256 bytes."""
+    first = [("<unk>", 0.0, sentencepiece.UNKNOWN), ("<s>", 0.0, sentencepiece.CONTROL), ("</s>", 0.0, sentencepiece.CONTROL)]
+    known = dict.fromkeys([*sorted({*"".join(WORDS), sentencepiece.SPACE}), *(f"{sentencepiece.SPACE}{word}"[:n] for word in WORDS for n in range(2, len(word) + 2))])
+    known |= dict.fromkeys(word[n:] for word in WORDS for n in range(1, len(word)))
+    normal = [(piece, -float(i), sentencepiece.NORMAL) for i, piece in enumerate(known)]
+    found = sentencepiece.SentencePiece([*first, *BYTES, *normal], sentencepiece.BPE, dummy_prefix=prefix, remove_spaces=False)
+    tokenizer, roles = sentencepiece.build(found)
+    made = TextProcessor(tokenizer, roles, ["<s>"])
+    made.chat_template = TEMPLATE
+    return made
 
 
 def processor(chat: bool = True) -> TextProcessor:
@@ -66,6 +82,8 @@ def model(name: str, seed: int = 0) -> Model:
     for parameter in architecture.parameters():
         torch.nn.init.normal_(parameter, std=0.15, generator=draws)
     reads: Processor = ImageProcessor((14, 12), 3, (0.4, 0.5, 0.6), (0.2, 0.3, 0.2)) if task == "image-classification" else processor(task == "text-generation")
+    if name == "scored":
+        reads = scored()
     return Model(architecture.eval(), reads, task)
 
 

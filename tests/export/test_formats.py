@@ -14,11 +14,14 @@ import urllib.request
 import pytest
 import torch
 from tests.conformance import test_architectures as tiny
+from tokenizers import Tokenizer
 
-from exporting import DECODERS, model
+from exporting import DECODERS, model, scored
 from ftheta.core.errors import UsageError
 from ftheta.data.processors.plain import PlainProcessor
-from ftheta.export import FORMATS
+from ftheta.data.processors.text import TextProcessor
+from ftheta.data.tokenizers.subword import BPE
+from ftheta.export import FORMATS, gguf_file
 from ftheta.export.exporting import export_to
 from ftheta.export.parity import ParityError
 from ftheta.export.program import Program
@@ -26,6 +29,7 @@ from ftheta.inference.generate import Generation, Request
 from ftheta.inference.sampling import Sampling
 from ftheta.models.folder import load, save
 from ftheta.models.model import Model
+from tiny import WORDS
 
 LONG = ("encoder", "encoder_decoder", "generator_discriminator")
 """Architectures whose programs take seconds to make."""
@@ -79,6 +83,33 @@ def test_transformers_reads_the_same_gguf_file(name, tmp_path):
         tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "out", gguf_file="model.gguf")
         assert tokenizer("the old sea holds", add_special_tokens=False)["input_ids"] == opened.processor.encode("the old sea holds", start=False)
         assert tokenizer.chat_template == opened.processor.chat_template
+
+
+@pytest.mark.parametrize("prefix", [True, False])
+def test_pieces_with_scores_go_into_gguf_and_come_back(prefix, tmp_path):
+    """A tokenizer as SentencePiece makes them: the same tokens by what is read from the file alone, by ours and by transformers' reader."""
+    opened = Model(model("scored").architecture, scored(prefix), "text-generation")
+    found = export_to(opened, FORMATS.load("gguf")("f32"), "gguf", tmp_path / "out")
+    assert found.parity.largest <= 1e-6 and found.parity.tokens > 500
+    theirs = pytest.importorskip("transformers").AutoTokenizer.from_pretrained(tmp_path / "out", gguf_file="model.gguf")
+    texts = ["the old sea holds", "  a ship  near ", "中文 🙂\n\tthe road", "lightstone <s> </s>", "moves" * 30, "x"]
+    read = gguf_file.Ggml(tmp_path / "out").processor
+    for text in texts:
+        ids = opened.processor.encode(text, start=False)
+        assert read.encode(text, start=False) == ids and read.decode(ids) == text
+        if prefix and "<" not in text and not text.startswith(" "):     # transformers reads written control tokens, and adds no space to one
+            assert theirs(text, add_special_tokens=False)["input_ids"] == ids
+
+
+def test_merges_that_scores_cannot_say_are_refused(tmp_path):
+    learned = BPE(vocab=300).train([" ".join(WORDS) + ". "] * 40)
+    with pytest.raises(UsageError, match="GGUF cannot say"):
+        export_to(Model(model("llama").architecture, TextProcessor(learned), "text-generation"), FORMATS.load("gguf")(), "gguf", tmp_path / "out")
+    said = json.loads(scored().tokenizer.to_str())
+    said["model"]["merges"].pop(len(said["model"]["merges"]) // 2)
+    fewer = TextProcessor(Tokenizer.from_str(json.dumps(said)), {"bos": "<s>", "eos": "</s>"}, ["<s>"])
+    with pytest.raises(UsageError, match="joins some neighbours and not others"):
+        export_to(Model(model("scored").architecture, fewer, "text-generation"), FORMATS.load("gguf")(), "gguf", tmp_path / "out")
 
 
 def test_gguf_says_why_not(tmp_path):
