@@ -65,8 +65,8 @@ def prepare_chat(items: Sequence[Item], template: str | None, sections: Sections
         if answered and not learned:
             raise DataError(f"data: no token of the {part} split is learned: there must be answers, and the template must let the assistant's be told apart")
         account["splits"][part] = {"conversations": len(found.offsets) // (1 + pairs), "tokens": len(found.tokens), "learned tokens": learned}
-        longer = np.flatnonzero(found.lengths > length + lookahead)
-        if len(longer):
+        longer = np.flatnonzero(found.lengths > length + lookahead).tolist()
+        if longer:
             account["cut"][part] = len(longer)
             count = f"{len(found.offsets):,}"
             logger.warning("%s of %s conversations (%s) are longer than a row of %s tokens and lose their end: see data.pack.length",
