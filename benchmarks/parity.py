@@ -39,7 +39,8 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     "Mamba-2": ("Mamba2ForCausalLM", {"hidden_size": 24, "num_hidden_layers": 2, "num_heads": 6, "head_dim": 8, "n_groups": 2, "state_size": 8}),
     "BERT": ("BertForMaskedLM", BERT), "RoBERTa": ("RobertaForMaskedLM", {**BERT, "max_position_embeddings": 28, "type_vocab_size": 1}),
     "DistilBERT": ("DistilBertForMaskedLM", {"dim": 36, "n_layers": 2, "n_heads": 3, "hidden_dim": 50, "max_position_embeddings": 24}),
-    "ELECTRA, generator": ("ElectraForMaskedLM", {**BERT, "embedding_size": 22}), "ELECTRA, discriminator": ("ElectraForPreTraining", {**BERT, "embedding_size": 22}),
+    "ELECTRA, generator": ("ElectraForMaskedLM", {**BERT, "embedding_size": 22}),
+    "ELECTRA, discriminator": ("ElectraForPreTraining", {**BERT, "embedding_size": 22}),
     "T5": ("T5ForConditionalGeneration", T5),
     "T5 v1.1": ("T5ForConditionalGeneration", {**T5, "feed_forward_proj": "gated-gelu", "tie_word_embeddings": False}),
     "BART": ("BartForConditionalGeneration", BART), "MarianMT": ("MarianMTModel", {**BART, "scale_embedding": True, "activation_function": "swish"}),
@@ -100,7 +101,8 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             found = details[name] = compared(kind, fields, Path(folder))
         good = found["apart"] <= MOST and found["same"] and not found["noticed"]
-        back = "back bit-equal, nothing missing or too much" if found["same"] and not found["noticed"] else f"back: {', '.join(found['noticed']) or 'other numbers'}"
+        wrong = [*found["noticed"], *([] if found["same"] else ["other numbers"])]
+        back = f"back: {', '.join(wrong)}" if wrong else "back bit-equal, nothing missing or too much"
         rows.append(Row(f"{name} (`{kind}`)", f"≤ {MOST:.0e}, back bit-equal", f"{found['apart']:.0e}; {back}", good))
     publish("parity", "Language models: the same numbers as transformers", rows, {"results": details}, options.quick)
 
