@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from ftheta.blocks.linear import Linear
-from ftheta.blocks.quantised import NF4, Quantisation, QuantisedLinear, whole_products
+from ftheta.blocks.quantised import NF4, Quantisation, QuantisedLinear, whole_products, whole_rows
 from ftheta.core.errors import ConfigError
 
 PUBLISHED = """-1.0 -0.6961928009986877 -0.5250730514526367 -0.39491748809814453 -0.28444138169288635 -0.18477343022823334 -0.09105003625154495 0.0
@@ -109,6 +109,35 @@ def test_products_in_bfloat16_are_those_of_whole_numbers(rows: int, inputs: int,
     assert bool(((exact - products).abs() <= step * part.weight.double().abs().sum(1) + 1e-6 * products.abs()).all())
     for row in range(rows):
         assert torch.equal(whole_products(x[row : row + 1], *part.parts())[0], exact[row])
+
+
+@pytest.mark.parametrize("rows", [1, 6])
+def test_maps_of_the_same_rows_share_their_whole_numbers_until_the_rows_change(rows: int) -> None:
+    torch.manual_seed(5)
+    first, second = (QuantisedLinear(Linear(48, outputs), Quantisation(bits=8)) for outputs in (20, 31))
+
+    def formula(x: torch.Tensor, part: QuantisedLinear) -> torch.Tensor:
+        """Everything anew, products of whole numbers in float64, where they are exact."""
+        codes, scale = part.parts()
+        most = x.float().abs().amax(1, keepdim=True)
+        fine = (x.float() * (127 * 254 / most)).round()
+        coarse = (fine / 254).round()
+        high, low = ((half.double() @ codes.double().t()).float() for half in (coarse, fine - 254 * coarse))
+        y = (low + high * 254) * (most / (127 * 254)) * scale[:, 0]
+        assert part.bias is not None
+        return (y + part.bias).bfloat16()
+
+    with torch.no_grad():
+        x = torch.randn(rows, 48).bfloat16()
+        assert torch.equal(first(x), formula(x, first)) and torch.equal(second(x), formula(x, second))
+        assert whole_rows(x)[0] is whole_rows(x)[0] and whole_rows(x.clone())[0] is not whole_rows(x)[0]
+        x[0, 3] = 7.5
+        assert torch.equal(second(x), formula(x, second)) and torch.equal(first(x.clone()), first(x))
+    with torch.inference_mode():
+        y = torch.randn(rows, 48).bfloat16()
+        before = first(y)
+        y.mul_(2)
+        assert torch.equal(first(y), formula(y, first)) and not torch.equal(first(y), before)
 
 
 @torch.no_grad()

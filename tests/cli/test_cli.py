@@ -46,6 +46,12 @@ def test_a_run_from_start_to_use(place, ftheta):
     assert "is done" in ftheta("run", "tiny.yaml", cwd=place)
     assert "train.steps: was 12" in ftheta("run", "tiny.yaml", "--set", "train.steps=13", cwd=place, code=2)
     assert ftheta("generate", "runs/tiny-language/model", "the ", "--most", "5", cwd=place).startswith("the ")
+    assert ftheta("generate", "runs/tiny-language/model", "the ", "--regex", "ab{3}c", "--most", "9", cwd=place) == "the abbbc\n"
+    schema = '{"enum": [[1, 2]]}'
+    assert ftheta("generate", "runs/tiny-language/model", "the ", "--json-schema", schema, "--most", "20", cwd=place).replace(" ", "") == "the[1,2]\n"
+    assert "OO" in ftheta("generate", "runs/tiny-language/model", "the ", "--bias", "50=99", "--most", "5", cwd=place)
+    for wrong, said in (("--bias=x=1", "expected ID=X"), ("--json-schema={", "not JSON"), ("--regex=[0", "regex: "), ("--bias=99999=1", "is no token id")):
+        assert said in ftheta("generate", "runs/tiny-language/model", "the ", wrong, cwd=place, code=2)
     answer = json.loads(ftheta("predict", "runs/tiny-language/model", "the ", "--json", cwd=place))
     assert answer["finish"] in ("stop", "length")
     assert len(ftheta("predict", "runs/tiny-language/model", cwd=place, stdin="a\nb\n").splitlines()) >= 2

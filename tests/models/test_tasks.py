@@ -39,8 +39,12 @@ def test_greedy_is_the_likeliest_token_each_time():
     assert model.processor.decode(tokens[6:]) == ours.text
 
 
-def test_longer_than_the_context_goes_on():
+def test_longer_than_the_context_goes_on(caplog):
     assert len(text_model().predict({"prompt": "a long prompt " * 9, "most": 40, "temperature": 1.0}).text) > 0
+    (heard,) = [record.getMessage() for record in caplog.records]
+    assert "the prompt has 127 tokens and the model looks at 16" in heard
+    text_model().predict({"prompt": "short", "most": 40})
+    assert len(caplog.records) == 1
 
 
 def test_stop_strings_and_streams_hold_together():

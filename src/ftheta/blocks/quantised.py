@@ -27,6 +27,8 @@ FINE, COARSE = 127 * 254, 254
 """Steps from 0 to the largest value of a row, when rows are made whole numbers; and how many of them are one of the coarse part."""
 NEAR = 8 << 20
 """Codes that a second row finds near the processor after the first."""
+WITH = "whole_rows"
+"""What the whole numbers of a tensor's rows are called where they are kept with it."""
 TOGETHER = 256
 """Maxima of blocks kept with one maximum of their own."""
 
@@ -67,7 +69,7 @@ class QuantisedLinear(nn.Module):
 
     def parts(self) -> tuple[Tensor, ...]:
         """What is kept: codes and scales."""
-        return tuple(buffer for _, buffer in self.named_buffers(recurse=False))
+        return tuple(part for part in self._buffers.values() if part is not None)
 
     @property
     def weight(self) -> Tensor:
@@ -129,10 +131,35 @@ def in_whole_numbers(x: Tensor) -> bool:
 def whole_products(x: Tensor, codes: Tensor, scale: Tensor) -> Tensor:
     """x (..., inputs) → (..., outputs) float32, with codes (outputs, inputs) and scales (outputs, 1).
 
-    Every row is x ≈ (254 c + f) · max|x| / (127 · 254) with whole c and f of 8 bits, nearer to x than bfloat16 is to most numbers; their products are
-    sums of whole numbers, which are exact. So a row gives the same alone and among any others, and no weight is rounded. Two products in 8 bits take
-    about the time of one in bfloat16, and for a few rows less: half as many bytes are read.
+    Products of the whole numbers that rows are made are sums of whole numbers, which are exact. So a row gives the same alone and among any others, and no
+    weight is rounded. Two products in 8 bits take about the time of one in bfloat16, and for a few rows less: half as many bytes are read.
     """
+    parts, step = whole_rows(x)
+    if parts.shape[1] == 1 and codes.numel() <= NEAR:
+        high, low = (torch._int_mm(part, codes.t()) for part in parts)
+    else:
+        high, low = torch._int_mm(parts.flatten(0, 1), codes.t()).view(2, -1, len(codes))
+    y = low.float().add_(high, alpha=COARSE).mul_(step).mul_(scale[:, 0])
+    return y.view(*x.shape[:-1], len(codes))
+
+
+def whole_rows(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Rows of x (..., inputs) as whole numbers (2, rows, inputs) of 8 bits, and the size of their steps (rows, 1).
+
+    A row is x ≈ (254 c + f) · max|x| / (127 · 254) with whole c and f, nearer to x than bfloat16 is to most numbers. They stay with x, as long as nothing is
+    written into it: queries, keys and values, or a gate and what it lets through, are maps of the same rows.
+    """
+    if torch.compiler.is_compiling() or x.is_inference():                                 # they count no versions
+        return made_whole(x)
+    version, kept = getattr(x, WITH, (None, None))
+    if kept is None or version != x._version:
+        kept = made_whole(x)
+        setattr(x, WITH, (x._version, kept))
+    return kept
+
+
+def made_whole(x: Tensor) -> tuple[Tensor, Tensor]:
+    """The whole numbers of `whole_rows`, made anew."""
     rows = x.reshape(-1, x.shape[-1]).float()
     most = rows.abs().amax(1, keepdim=True).clamp_min_(torch.finfo(torch.float32).tiny)
     parts = torch.empty(2, *rows.shape, dtype=torch.int8)
@@ -140,12 +167,7 @@ def whole_products(x: Tensor, codes: Tensor, scale: Tensor) -> Tensor:
     coarse = (fine / COARSE).round_()
     parts[0] = coarse
     parts[1] = fine.sub_(coarse, alpha=COARSE)
-    if len(rows) == 1 and codes.numel() <= NEAR:
-        high, low = (torch._int_mm(part, codes.t()) for part in parts)
-    else:
-        high, low = torch._int_mm(parts.flatten(0, 1), codes.t()).view(2, -1, len(codes))
-    y = low.float().add_(high.float(), alpha=COARSE).mul_(most / FINE).mul_(scale[:, 0])
-    return y.view(*x.shape[:-1], len(codes))
+    return parts, most / FINE
 
 
 class FrozenProduct(torch.autograd.Function):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import json
+from typing import Annotated, Any
 
 import typer
 
@@ -31,6 +32,9 @@ def generate(
     ahead: Annotated[int, typer.Option(min=1, help="With --draft: tokens guessed before each look of the larger model.")] = 4,
     seed: Annotated[int, typer.Option(help="Same seed, same text.")] = 0,
     stop: Annotated[list[str], typer.Option(help="End before this text; may be given several times.")] = [],  # noqa: B006
+    bias: Annotated[list[str], typer.Option(metavar="ID=X", help="Added to the logit of a token; may be given several times.")] = [],  # noqa: B006
+    regex: Annotated[str | None, typer.Option(help="A regular expression that the whole new text matches.")] = None,
+    json_schema: Annotated[str | None, typer.Option(metavar="JSON", help="A JSON Schema that the new text is JSON of.")] = None,
     adapter: AdapterOption = None,
     precision: PrecisionOption = "float32",
     accept: AcceptOption = None,
@@ -45,7 +49,8 @@ def generate(
     fields = {
         "prompt": prompt, "most": most, "temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p, "typical": typical,
         "repetition": repetition, "presence": presence, "frequency": frequency, "no_repeat": no_repeat, "least": least, "samples": samples,
-        "beams": beams, "lookup": lookup, "seed": seed, "stop": stop,
+        "beams": beams, "lookup": lookup, "seed": seed, "stop": stop, "regex": regex,
+        "bias": dict(added(pair) for pair in bias), "json_schema": None if json_schema is None else schema_of(json_schema),
     }
     if samples > 1:
         answer = opened.predict(fields)
@@ -58,3 +63,20 @@ def generate(
     for piece in pieces:
         print(piece, end="", flush=True)
     print()
+
+
+def added(pair: str) -> tuple[str, float]:
+    """A token id and what is added to its logit. Raises BadParameter."""
+    name, _, value = pair.partition("=")
+    try:
+        return str(int(name)), float(value)
+    except ValueError:
+        raise typer.BadParameter(f"expected ID=X, such as 7=-2.5, got '{pair}'", param_hint="'--bias'") from None
+
+
+def schema_of(text: str) -> Any:
+    """What a JSON text holds. Raises BadParameter."""
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"not JSON: {error}", param_hint="'--json-schema'") from None

@@ -12,7 +12,7 @@ import inspect
 import json
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationError, create_model
@@ -41,7 +41,7 @@ class Config(BaseModel):
         try:
             return cls.model_validate_json(json.dumps(data, default=str))
         except ValidationError as error:
-            raise ConfigError(problems(cls, error), source) from None
+            raise ConfigError(list(broken_texts(data)) or problems(cls, error), source) from None
 
     def dump(self) -> dict[str, Any]:
         """Plain data that `parse` reads back to an equal object."""
@@ -254,6 +254,21 @@ EXPECTED = {
     "string_type": "text", "list_type": "a list", "tuple_type": "a list", "dict_type": "a mapping", "model_type": "a mapping",
     "finite_number": "a finite number",
 }
+
+
+def broken_texts(data: object, path: tuple[str | int, ...] = ()) -> Iterator[Problem]:
+    """Texts that cannot be written as UTF-8: bytes that are none stand in them as halves of pairs of code units, and JSON may spell such halves."""
+    if isinstance(data, Mapping):
+        for name, value in data.items():
+            yield from broken_texts(value, (*path, str(name)))
+    elif isinstance(data, list | tuple):
+        for number, value in enumerate(data):
+            yield from broken_texts(value, (*path, number))
+    elif isinstance(data, str):
+        try:
+            data.encode()
+        except UnicodeEncodeError as error:
+            yield Problem(path, f"the text is not UTF-8: character {error.start + 1:,} is none (the byte 0x{ord(data[error.start]) & 0xFF:02x}, or half of a pair)")
 
 
 def problems(cls: type[BaseModel], error: ValidationError) -> list[Problem]:

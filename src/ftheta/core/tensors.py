@@ -59,14 +59,22 @@ def fingerprint(tensors: Mapping[str, Tensor]) -> str:
     return found.hexdigest()
 
 
-def mismatches(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> list[str]:
-    """Every missing, unexpected, mis-shaped or mis-typed tensor, in words."""
-    reasons = [f"missing tensor '{name}' {tuple(wanted[name].shape)}" for name in sorted(wanted.keys() - found.keys())]
+def not_finite(tensors: Mapping[str, Tensor]) -> list[str]:
+    """Names of those that hold a NaN or an infinite number; the least and the largest number tell, at the speed of reading."""
+    ends = {name: torch.stack(tensor.aminmax()) for name, tensor in tensors.items() if tensor.is_floating_point() and tensor.numel()}
+    return sorted(name for name, pair in ends.items() if not pair.isfinite().all())
+
+
+def mismatches(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor], outside: Mapping[str, str] | None = None) -> list[str]:
+    """Every missing, unexpected, mis-shaped or mis-typed tensor, in words; `outside`: what the file calls them, where that is not their name here."""
+    outside = {name: other for name, other in (outside or {}).items() if other != name}
+    shown = {name: f"'{outside[name]}' (here '{name}')" if name in outside else f"'{name}'" for name in wanted}
+    reasons = [f"missing tensor {shown[name]} {tuple(wanted[name].shape)}" for name in sorted(wanted.keys() - found.keys())]
     reasons += [f"unexpected tensor '{name}' {tuple(found[name].shape)}" for name in sorted(found.keys() - wanted.keys())]
     for name in sorted(wanted.keys() & found.keys()):
         a, b = found[name], wanted[name]
         if a.shape != b.shape:
-            reasons.append(f"tensor '{name}' has shape {tuple(a.shape)}, expected {tuple(b.shape)}")
+            reasons.append(f"tensor {shown[name]} has shape {tuple(a.shape)}, expected {tuple(b.shape)}")
         elif a.is_floating_point() != b.is_floating_point():
-            reasons.append(f"tensor '{name}' has type {a.dtype}, expected {b.dtype}")
+            reasons.append(f"tensor {shown[name]} has type {a.dtype}, expected {b.dtype}")
     return reasons

@@ -20,11 +20,13 @@ from ftheta.core import tensors as tensor_files
 from ftheta.core.atomic import Attempt, commit, digest_file, verify
 from ftheta.core.config import Slot
 from ftheta.core.contract import Ports
-from ftheta.core.errors import FolderError, FthetaError
+from ftheta.core.errors import ConfigError, FolderError, FthetaError
+from ftheta.core.log import logger
 from ftheta.data.processors import PROCESSORS
 from ftheta.data.processors.processor import Processor
 from ftheta.data.processors.text import TextProcessor
 from ftheta.interop import FAMILIES, hub, llama2c
+from ftheta.interop.fields import Fields
 from ftheta.interop.huggingface.sentences import read_sentences
 from ftheta.interop.mapping import Family, Line, to_ours, to_theirs
 from ftheta.interop.ours import FACTS, FORMAT, described
@@ -204,14 +206,23 @@ def foreign_config(folder: Path) -> tuple[Family, ArchitectureConfig, dict[str, 
     if not place.exists():
         raise FolderError(f"{folder} holds neither ftheta.json nor config.json: it is no model folder")
     theirs = read_json(place)
-    kind = str(theirs.get("model_type"))
+    kind, fields = str(theirs.get("model_type")), Fields(theirs)
     if kind not in FAMILIES:
         raise FolderError(f"{place}: model_type: '{kind}' is not supported (supported: {', '.join(FAMILIES.names())})")
     family: Family = FAMILIES.load(kind)()
     try:
-        config = family.import_config(theirs)
+        if theirs.get("quantization_config"):
+            raise FolderError(f"config.json: quantization_config: quantised weights are not supported for {kind}; use the model as it was before")
+        config = family.import_config(fields)
     except KeyError as error:
         raise FolderError(f"{place}: {error.args[0]} is missing") from None
+    except ConfigError as error:
+        raise FolderError(f"{place}: {error}") from None
+    except (TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        raise FolderError(f"{place}: {fields.last}: {theirs.get(fields.last)!r} cannot be what is meant: {error}") from None
+    if left := fields.unread():
+        said = ", ".join(f"{name}: {str(theirs[name])[:40]}" for name in left)
+        logger.warning("%s: not known for %s, so not read: %s. If the model computes otherwise because of it, its answers here are wrong", place, kind, said)
     return family, config, theirs
 
 
@@ -222,7 +233,11 @@ def load_foreign(folder: Path, provenance: Mapping[str, Any]) -> Model:
     sentences = read_sentences(folder, config)
     config = sentences.config if sentences else config
     lines = list(family.lines(config))
-    architecture = with_values(config, family.tidied(weights(folder), lines), lines, folder)
+    values = family.tidied(weights(folder), lines)
+    if bad := tensor_files.not_finite(values):
+        names = ", ".join(f"'{name}'" for name in bad[:3]) + (" ..." if len(bad) > 3 else "")
+        raise FolderError(f"{folder}: numbers that are not finite (NaN or infinite) in {names}: the file is damaged, or its training went wrong")
+    architecture = with_values(config, values, lines, folder)
     facts: dict[str, Any] = {"labels": [label for _, label in sorted((int(k), v) for k, v in theirs.get("id2label", {}).items())]}
     sort = "text" if "tokens" in config.ports().takes else "image"
     facts |= {"longest": sentences.longest if sentences else None} if sort == "text" else {"channels": config.ports().sizes["C"]}
@@ -290,7 +305,8 @@ def with_values(
         architecture.reserve({name: tuple(value.shape) for name, value in values.items()})
     wanted = architecture.theta()
     ours = dict(values) if lines is None else to_ours(lines, values, wanted)
-    if found := tensor_files.mismatches(ours, wanted):
+    outside = {name: line.theirs for line in lines or () for name in line.ours if line.theirs}
+    if found := tensor_files.mismatches(ours, wanted, outside):
         raise FolderError(f"{folder / 'model.safetensors'} does not fit its configuration:\n  " + "\n  ".join(found))
     architecture.load_theta(ours)
     return architecture

@@ -192,8 +192,10 @@ def test_bad_files_are_named(tmp_path):
         "vocab.json": (b'{"a": 0}', r"merges\.txt is missing"), "words.txt": (b"one\ntwo\n", r"lacks a token for unk, cls, sep"),
         "x.tiktoken": (b"IQ== 0\nIg==\n", "line 2 is not 'base64 rank'"), "x.model": (b"\x0a\x05\x0a\xff", "runs past the end"),
         "tokenizer.json": (b'{"added_tokens": [], "model": 3}', "no tokenizer that can be read"), "empty.model": (b"\x12\x00", "holds no pieces"),
+        "broken/tokenizer.json": (b'{"model": ', "no tokenizer that can be read: .*line 1"),
     }
     for name, (data, message) in cases.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(data)
         with pytest.raises(DataError, match=message):
             read_tokenizer(tmp_path / name)

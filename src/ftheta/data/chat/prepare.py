@@ -65,10 +65,17 @@ def prepare_chat(items: Sequence[Item], template: str | None, sections: Sections
         if answered and not learned:
             raise DataError(f"data: no token of the {part} split is learned: there must be answers, and the template must let the assistant's be told apart")
         account["splits"][part] = {"conversations": len(found.offsets) // (1 + pairs), "tokens": len(found.tokens), "learned tokens": learned}
-        if longer := int((found.lengths > length + lookahead).sum()):
-            account["cut"][part] = longer
+        longer = np.flatnonzero(found.lengths > length + lookahead).tolist()
+        if longer:
+            account["cut"][part] = len(longer)
+            count = f"{len(found.offsets):,}"
             logger.warning("%s of %s conversations (%s) are longer than a row of %s tokens and lose their end: see data.pack.length",
-                           f"{longer:,}", f"{len(found.offsets):,}", part, f"{length:,}")
+                           f"{len(longer):,}", count, part, f"{length:,}")
+            mute = sum(not found.talk(i, length + lookahead)[1].any() for i in longer) if answered else 0
+            if mute == len(found.offsets):
+                raise DataError(f"data.pack.length: {length:,} tokens end before an answer begins in every conversation of the {part} split: nothing would be learned")
+            if mute:
+                logger.warning("%s of %s conversations (%s) end there before an answer begins: nothing of them is learned", f"{mute:,}", count, part)
     return Prepared(splits["train"].ports, processor, splits, account=account, prompts={} if pairs else splits)
 
 

@@ -14,9 +14,10 @@ from ftheta.core.contract import Ports
 from ftheta.core.errors import DataError, suggest
 from ftheta.core.log import logger
 from ftheta.data import catalogue
-from ftheta.data.chat.conversations import BadConversation, Message, conversation, message, rows, text
+from ftheta.data.chat.conversations import Message, conversation, message, rows, text
 from ftheta.data.chat.prepare import Item, prepare_chat
 from ftheta.data.chat.rows import Judged, Pairs
+from ftheta.data.read.bad import BadRow
 from ftheta.data.sources.source_config import Prepared, Sections, SourceConfig
 
 VERDICTS = ("good", "label", "kto_tag")
@@ -58,10 +59,10 @@ class ChatFiles(ChatSource):
 
     @abstractmethod
     def talks(self, row: Any) -> tuple[list[Message], ...]:
-        """What is learned from a row. Raises BadConversation."""
+        """What is learned from a row. Raises BadRow."""
 
     def good(self, row: Any) -> bool | None:
-        """What was said of a row's answer, where somebody said something. Raises BadConversation."""
+        """What was said of a row's answer, where somebody said something. Raises BadRow."""
         return None
 
     def files(self) -> list[Path]:
@@ -80,8 +81,10 @@ class ChatFiles(ChatSource):
         for file in self.files():
             for number, row in rows(file, self.largest):
                 try:
+                    if isinstance(row, BadRow):
+                        raise row
                     found.append(Item(f"{file.name}:{number}", self.talks(row), self.good(row)))
-                except BadConversation as reason:
+                except BadRow as reason:
                     if self.on_bad == "error":
                         raise DataError(f"{file} row {number}: {reason}; set data.source.on_bad: skip to leave such rows out") from None
                     bad += 1
@@ -113,15 +116,15 @@ class Prompts(ChatFiles, Answered):
 
     def talks(self, row: Any) -> tuple[list[Message], ...]:
         if not isinstance(row, Mapping):
-            raise BadConversation(f"expected an object with '{self.question}'")
+            raise BadRow(f"expected an object with '{self.question}'")
         said = []
         for field, column, role in (("question", self.question, "user"), ("answer", self.answer, "assistant")):
             if column is None:
                 continue
             if column not in row:
-                raise BadConversation(f"has no field '{column}' (data.source.{field}){suggest(column, row, 'fields')}")
+                raise BadRow(f"has no field '{column}' (data.source.{field}){suggest(column, row, 'fields')}")
             if not (content := text(row[column], column)).strip():
-                raise BadConversation(f"{column}: is empty")
+                raise BadRow(f"{column}: is empty")
             said.append(Message(role, content))
         return (said,)
 
@@ -136,7 +139,7 @@ class Preferences(ChatFiles):
 
     def talks(self, row: Any) -> tuple[list[Message], ...]:
         if not isinstance(row, Mapping):
-            raise BadConversation("expected an object with 'chosen' and 'rejected'")
+            raise BadRow("expected an object with 'chosen' and 'rejected'")
         return tuple(conversation({"messages": list(asked_and_answered(row, name))}) for name in ("chosen", "rejected"))
 
 
@@ -153,23 +156,23 @@ class JudgedAnswers(ChatFiles):
     def talks(self, row: Any) -> tuple[list[Message], ...]:
         found = conversation(row)
         if found[-1].role != "assistant":
-            raise BadConversation(f"the last message is said by '{found[-1].role}', not by the assistant: there is no answer to judge")
+            raise BadRow(f"the last message is said by '{found[-1].role}', not by the assistant: there is no answer to judge")
         return (found,)
 
     def good(self, row: Any) -> bool:
         names = (self.verdict,) if self.verdict else VERDICTS
         name = next((name for name in names if name in row), None)
         if name is None:
-            raise BadConversation(f"does not say whether the answer is good: '{names[0]}' is missing (data.source.verdict)")
+            raise BadRow(f"does not say whether the answer is good: '{names[0]}' is missing (data.source.verdict)")
         if not isinstance(row[name], bool):
-            raise BadConversation(f"{name}: expected true or false, got {row[name]!r}")
+            raise BadRow(f"{name}: expected true or false, got {row[name]!r}")
         return row[name]
 
 
 def asked_and_answered(row: Mapping[str, Any], name: str) -> Iterator[dict[str, str]]:
     """The question's messages, then the answer called `name`: as text, as a message, or as all of the messages."""
     if name not in row:
-        raise BadConversation(f"'{name}' is missing")
+        raise BadRow(f"'{name}' is missing")
     answer = row[name]
     if isinstance(answer, list):
         for i, each in enumerate(answer):
@@ -182,10 +185,10 @@ def asked_and_answered(row: Mapping[str, Any], name: str) -> Iterator[dict[str, 
         for i, each in enumerate(asked):
             yield said(each, f"question.{i}")
     else:
-        raise BadConversation("has no question: give 'conversations', 'messages' or 'prompt'")
+        raise BadRow("has no question: give 'conversations', 'messages' or 'prompt'")
     last = {"role": "assistant", "content": answer} if isinstance(answer, str) else said(answer, name)
     if last["role"] != "assistant":
-        raise BadConversation(f"{name}: said by '{last['role']}', not by the assistant")
+        raise BadRow(f"{name}: said by '{last['role']}', not by the assistant")
     yield last
 
 

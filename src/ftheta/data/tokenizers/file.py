@@ -130,7 +130,7 @@ def open_file(place: Path, facts: Mapping[str, Any], lower: bool | None, pattern
     """The tokenizer and those control tokens that it names itself."""
     data = place.read_bytes()
     if data.startswith(b"{") or place.name.endswith(tuple(name for _, name in MERGES)):
-        if b'"added_tokens"' in data and b'"model"' in data:
+        if place.name == NAMES[0] or (b'"added_tokens"' in data and b'"model"' in data):
             tokenizer = Tokenizer.from_str(data.decode())
             return tokenizer, controls.spelled([token.content for token in tokenizer.get_added_tokens_decoder().values() if token.special])
         return byte_level(place)

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 from ftheta.architectures.architecture import ArchitectureConfig
 from ftheta.architectures.encoder import EncoderConfig
 from ftheta.core.errors import FolderError
+from ftheta.interop.fields import Fields
 from ftheta.interop.huggingface.activations import activation_of
 from ftheta.interop.huggingface.bert import BERT
 
@@ -42,7 +43,7 @@ class ELECTRA(BERT):
         return fields and {**fields, "embedding_size": trunk.embed_width}
 
     def read_trunk(self, theirs: Mapping[str, Any]) -> dict[str, Any]:
-        sizes = {"hidden_size": 256, "num_attention_heads": 4, "intermediate_size": 1024, **theirs}
+        sizes = Fields(theirs, {"hidden_size": 256, "num_attention_heads": 4, "intermediate_size": 1024})
         width = theirs.get("embedding_size", 128)
         return {**super().read_trunk(sizes), "embed_dim": None if width == sizes["hidden_size"] else width}
 

@@ -15,6 +15,7 @@ from ftheta.architectures.decoder import DecoderConfig
 from ftheta.architectures.headed import HeadedConfig
 from ftheta.core.config import Part
 from ftheta.core.errors import FolderError, FthetaError
+from ftheta.interop.fields import Fields
 from ftheta.interop.huggingface.activations import ACTIVATIONS, activation_of
 from ftheta.interop.huggingface.rope import read_rope, write_rope
 from ftheta.interop.mapping import Family, Line, numbered
@@ -92,9 +93,7 @@ class LlamaShaped(Family):
         return theirs if said(back) == said(config) else None
 
     def import_config(self, theirs: Mapping[str, Any]) -> ArchitectureConfig:
-        theirs = {**DEFAULTS, **self.defaults, **theirs}
-        if theirs.get("quantization_config"):
-            raise FolderError(f"config.json: quantization_config: quantised weights are not supported for {self.name}; use the model as it was before")
+        theirs = Fields(theirs, {**DEFAULTS, **self.defaults})
         heads, dim, activation = theirs["num_attention_heads"], theirs["hidden_size"], activation_of(theirs["hidden_act"], "hidden_act", self.name)
         head_dim = theirs["head_dim"] if (theirs["head_dim"] or 0) * heads != dim else None
         mixer = {"kind": "attention", "heads": heads, "kv_heads": theirs["num_key_value_heads"], "head_dim": head_dim, **self.mixer(theirs)}
@@ -164,14 +163,13 @@ def said(config: ArchitectureConfig) -> dict[str, Any]:
 
 def sliding(theirs: Mapping[str, Any], kind: str) -> int | None:
     """The window of a family in which `use_sliding_window` decides, and layers may differ. Raises FolderError when they do."""
-    window = theirs.get("sliding_window", 4096)
+    window, layers, first = theirs.get("sliding_window", 4096), theirs.get("layer_types"), theirs.get("max_window_layers", 28)
     if not theirs.get("use_sliding_window") or window is None:
         return None
-    depth = theirs["num_hidden_layers"]
-    layers = theirs.get("layer_types") or ["sliding_attention" if i >= theirs.get("max_window_layers", 28) else "full_attention" for i in range(depth)]
+    field, value = ("layer_types", layers) if layers else ("max_window_layers", first)
+    layers = layers or ["sliding_attention" if i >= first else "full_attention" for i in range(theirs["num_hidden_layers"])]
     if len(set(layers)) > 1:
-        field = "layer_types" if theirs.get("layer_types") else "max_window_layers"
-        raise FolderError(f"config.json: {field}: {theirs.get(field, 28)} gives some layers a window and others none, which is not supported for {kind}")
+        raise FolderError(f"config.json: {field}: {value} gives some layers a window and others none, which is not supported for {kind}")
     return window if layers[0] == "sliding_attention" else None
 
 

@@ -33,8 +33,8 @@ def write_rope(positions: Part, context: int) -> dict[str, Any]:
 
 def read_rope(theirs: Mapping[str, Any], kind: str, base: float) -> dict[str, Any]:
     """Our rotary positions for their config. Raises FolderError naming a field that is not supported."""
-    place = "rope_parameters" if theirs.get("rope_parameters") else "rope_scaling"
-    rope = dict(theirs.get(place) or {})
+    now, before = theirs.get("rope_parameters"), theirs.get("rope_scaling")
+    place, rope = ("rope_parameters", dict(now)) if now else ("rope_scaling", dict(before or {}))
     base = float(rope.pop("rope_theta", theirs.get("rope_theta") or base))
     scaling = rope.pop("rope_type", rope.pop("type", "default"))
     rope.pop("type", None)

@@ -13,6 +13,7 @@ from ftheta.blocks.mixer import Mixer
 from ftheta.blocks.position import Positions
 from ftheta.core.config import Config
 from ftheta.core.errors import UsageError, suggest
+from ftheta.core.log import logger
 from ftheta.data.chat.calls import named
 from ftheta.data.chat.conversations import Message
 from ftheta.data.processors.text import TextProcessor
@@ -207,6 +208,10 @@ class Writing(Task[W, Continuation, TextProcessor], Generic[W]):
 
     def request(self, prompt: W, sample: int) -> Request:
         start, end, source = self.beginning(prompt)
+        longest = self.limits()["longest"]
+        if longest is not None and len(start) > longest:
+            logger.warning("the prompt has %s tokens and the model looks at %s: only the last %s are read; shorten it, or take a model with a longer context",
+                           f"{len(start):,}", f"{longest:,}", f"{longest:,}")
         known = self.architecture.config.ports().sizes["V"]
         if wrong := [token for token in prompt.bias if not 0 <= token < known]:
             raise UsageError(f"bias: {wrong[0]} is no token id; they go from 0 to {known - 1:,}")
