@@ -15,7 +15,7 @@ from ftheta.core.errors import DataError
 
 def predict(
     model: ModelArgument,
-    inputs: Annotated[list[str] | None, typer.Argument(help="Inputs: text, a file, a folder or JSON, as the model's task takes them; none: read lines from standard input.")] = None,
+    inputs: Annotated[list[str] | None, typer.Argument(help="Inputs: text, a file, folder or JSON, as the model's task takes them; none: read lines from standard input.")] = None,
     task_: Annotated[str | None, typer.Option("--task", help="What to use the model for instead, such as zero-shot-classification.")] = None,
     schema: Annotated[bool, typer.Option("--schema", help="Print what the model's task takes and gives, as JSON Schema.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, one line for each input.")] = False,
