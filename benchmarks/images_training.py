@@ -11,6 +11,7 @@ to the last step, compilation and choice of precision included.
 
 from __future__ import annotations
 
+import os
 import tempfile
 import time
 from functools import partial
@@ -107,9 +108,10 @@ def plain_to(budget: float, rate: float, seed: int, split: str = "test", bf16: b
     _, data, _ = opened(seed)
     images, labels = resident(data)
     torch.manual_seed(seed)
-    with tempfile.TemporaryDirectory() as cache, torch._inductor.utils.fresh_inductor_cache(dir=cache):
+    with tempfile.TemporaryDirectory() as cache:
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = cache
         start, steps = time.perf_counter(), 0
-        model = PlainResNet().to(memory_format=torch.channels_last)
+        model = PlainResNet()
         optimizer, run, fed = sgd(model, rate), torch.compile(model) if compiled else model, batches(images, labels, BATCH)
         while (share := (time.perf_counter() - start) / budget) < 1:
             for group in optimizer.param_groups:
@@ -121,7 +123,7 @@ def plain_to(budget: float, rate: float, seed: int, split: str = "test", bf16: b
 
 
 def began(beginning: Architecture) -> PlainResNet:
-    model = PlainResNet().to(memory_format=torch.channels_last)
+    model = PlainResNet()
     model.take(list(beginning.parameters()))
     return model
 
