@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from ftheta.lifecycle.listing import listing as listing
     from ftheta.lifecycle.plan import plan as plan
     from ftheta.lifecycle.showing import show_data as show_data
+    from ftheta.lifecycle.using import answers as answers
     from ftheta.lifecycle.using import doctor as doctor
     from ftheta.lifecycle.using import evaluate as evaluate
     from ftheta.lifecycle.using import verify as verify
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
 VERBS = {
     "ablate_data": "ftheta.lifecycle.data_ablation",
+    "answers": "ftheta.lifecycle.using",
     "bake_off": "ftheta.lifecycle.bake_off",
     "certify": "ftheta.lifecycle.certify",
     "check": "ftheta.lifecycle.checking",

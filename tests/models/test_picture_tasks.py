@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,9 @@ import pytest
 import torch
 
 from ftheta.architectures.architecture import Outputs
-from ftheta.core.errors import UsageError
+from ftheta.core.errors import DataError, UsageError
 from ftheta.data.processors.image import ImageProcessor
+from ftheta.lifecycle.using import answers
 from ftheta.models.model import Model
 from observe import subjects
 from pictured import encoded
@@ -88,6 +90,49 @@ def test_says_what_it_found_in_words() -> None:
     assert boxes.task.show(boxes.predict({"pixels": TALL.tolist(), "least": 0.99})) == "nothing found"
 
 
-def test_a_picture_is_a_file_or_numbers() -> None:
-    with pytest.raises(UsageError, match="give path or pixels"):
-        model("object-detection", ImageProcessor((40, 20), 1)).predict({})
+@pytest.mark.parametrize("given", [{}, {"pixels": TALL.tolist(), "data": ""}, {"path": "x.png", "pixels": TALL.tolist()}])
+def test_a_picture_is_one_of_a_file_its_contents_and_numbers(given: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match="give one of path, data, pixels"):
+        model("object-detection", ImageProcessor((40, 20), 1)).predict(given)
+
+
+def test_what_is_in_a_file_answers_as_the_file(tmp_path: Path) -> None:
+    (tmp_path / "x.png").write_bytes(encoded(TALL))
+    task = model("object-detection", ImageProcessor((40, 20), 1))
+    assert task.predict({"data": base64.b64encode(encoded(TALL)).decode()}) == task.predict({"path": str(tmp_path / "x.png")})
+    with pytest.raises(UsageError, match="data is not base64"):
+        task.predict({"data": "no!"})
+
+
+def test_a_folder_is_all_its_pictures_and_a_bad_one_costs_the_others_nothing(tmp_path: Path) -> None:
+    places = [tmp_path / name for name in ("a.png", "b.png", "deep/c.jpg", "deep/notes.txt")]
+    places[2].parent.mkdir()
+    for place in places[:3]:
+        place.write_bytes(encoded(TALL))
+    places[1].write_bytes(encoded(TALL)[:60])
+    places[3].write_text("no picture")
+    task = model("object-detection", ImageProcessor((40, 20), 1))
+    told = list(answers(task, [str(tmp_path), str(places[0]), str(tmp_path / "none.png")]))
+    assert [Path(one.file).name for one in told] == ["a.png", "b.png", "c.jpg", "", ""]
+    assert [one.answer is None for one in told] == [False, True, False, False, True]
+    assert "b.png: damaged PNG" in told[1].reason and "none.png: cannot be read" in told[4].reason
+    assert told[0].answer == told[2].answer == told[3].answer == task.predict({"path": str(places[0])})
+    (tmp_path / "empty").mkdir()
+    (nothing,) = answers(task, [str(tmp_path / "empty")])
+    assert nothing.answer is None and "a folder without a picture" in nothing.reason
+
+
+def test_an_address_is_fetched_only_if_that_is_allowed(tmp_path: Path) -> None:
+    (tmp_path / "x.png").write_bytes(encoded(TALL))
+    task, address = model("object-detection", ImageProcessor((40, 20), 1)), (tmp_path / "x.png").as_uri()
+    with pytest.raises(UsageError, match="nothing is fetched unasked"):
+        list(answers(task, [address]))
+    found, missing = answers(task, [address, f"{address}.gone"], fetch=True)
+    assert found.file == address and found.answer == task.predict({"path": str(tmp_path / "x.png")})
+    assert missing.answer is None and f"{address}.gone cannot be read" in missing.reason
+
+
+def test_grey_models_say_what_to_do_with_colour() -> None:
+    colour = np.zeros((40, 20, 3), np.uint8)
+    with pytest.raises(DataError, match=r"shape \(40, 20, 3\) does not fit.* a picture file in colour would be made grey"):
+        model("object-detection", ImageProcessor((40, 20), 1)).predict({"pixels": colour.tolist()})

@@ -10,14 +10,16 @@ import typer
 
 import ftheta
 from ftheta.cli.arguments import AcceptOption, AdapterOption, ModelArgument, with_adapter
+from ftheta.core.errors import DataError
 
 
 def predict(
     model: ModelArgument,
-    inputs: Annotated[list[str] | None, typer.Argument(help="Inputs: text, a file or JSON, as the model's task takes them; none: read lines from standard input.")] = None,
+    inputs: Annotated[list[str] | None, typer.Argument(help="Inputs: text, a file, folder or JSON, as the model's task takes them; none: read lines from standard input.")] = None,
     task_: Annotated[str | None, typer.Option("--task", help="What to use the model for instead, such as zero-shot-classification.")] = None,
     schema: Annotated[bool, typer.Option("--schema", help="Print what the model's task takes and gives, as JSON Schema.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, one line for each input.")] = False,
+    fetch: Annotated[bool, typer.Option("--fetch", help="Fetch inputs that are addresses (https://, s3://) of files.")] = False,
     adapter: AdapterOption = None,
     accept: AcceptOption = None,
 ) -> None:
@@ -32,5 +34,15 @@ def predict(
         print(json.dumps({"task": task.name, "input": task.input.model_json_schema(), "output": task.output.model_json_schema()}, indent=1, ensure_ascii=False))
         return
     lines = inputs or [line.rstrip("\n") for line in sys.stdin if line.strip()]
-    for answer in opened.predict([task.read(line) for line in lines]):
-        print(json.dumps(answer.dump(), ensure_ascii=False) if as_json else task.show(answer))
+    missed: list[str] = []
+    count = 0
+    for file, answer, reason in ftheta.answers(opened, lines, fetch):
+        count += 1
+        if answer is None:
+            missed.append(reason)
+        elif as_json:
+            print(json.dumps({**({"file": file} if file else {}), **answer.dump()}, ensure_ascii=False))
+        else:
+            print(f"{file}: {task.show(answer)}" if file else task.show(answer))
+    if missed:
+        raise DataError(missed[0] if count == 1 else "\n  ".join([f"{len(missed)} of {count} inputs have no answer", *missed]))

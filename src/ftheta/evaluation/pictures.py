@@ -78,7 +78,7 @@ def boxes_over(pictures: Sequence[tuple[Tensor, tuple[Tensor, Tensor], tuple[Ten
     for axis in axes.flat:
         axis.axis("off")
     for axis, (image, there, found) in zip(axes.flat, pictures, strict=False):
-        axis.imshow(shown(image))
+        axis.imshow(shown(image), extent=(0, image.shape[-1], image.shape[-2], 0))        # edges of pixels at whole numbers, as boxes have them
         for (boxes, labels), real in ((there, True), (found, False)):
             for (left, top, right, bottom), label in zip(boxes.tolist(), labels.tolist(), strict=True):
                 how = {"edgecolor": "white", "linewidth": 2.4} if real else {"edgecolor": COLOURS[label % len(COLOURS)], "linewidth": 1.2}

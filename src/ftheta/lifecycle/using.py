@@ -7,7 +7,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,9 +17,9 @@ import torch
 from ftheta.core import device
 from ftheta.core.atomic import MANIFEST, commit, file_name
 from ftheta.core.atomic import verify as verify_folder
-from ftheta.core.config import Slot, merge
+from ftheta.core.config import Config, Slot, merge
 from ftheta.core.contract import Ports
-from ftheta.core.errors import FolderError, UsageError
+from ftheta.core.errors import DataError, FolderError, UsageError
 from ftheta.data.stages import home
 from ftheta.evaluation.harness import Harness, measure_harness
 from ftheta.evaluation.metrics import METRICS
@@ -29,7 +29,10 @@ from ftheta.lifecycle.lifecycle import evaluate_all, measure_all, write_values
 from ftheta.lifecycle.recipe import Recipe, parse_change
 from ftheta.models.folder import load
 from ftheta.models.model import Model
+from ftheta.models.tasks.task import Asked
 
+AT_ONCE = 64
+"""Inputs of a command line that a model is given together."""
 EXTRAS = {
     "classical": ("scikit-learn",), "cluster": ("ray",), "constrained": ("llguidance",), "data": ("ftfy", "opencc-python-reimplemented", "py3langid"),
     "export": ("onnx", "onnxscript", "onnxruntime", "gguf"), "harness": ("lm-eval",), "hub": ("huggingface-hub",), "language": ("sacrebleu", "rouge-score"),
@@ -82,6 +85,45 @@ def measure_again(opened: Model, model: str | Path, changes: Sequence[str] | Map
         data = merge(data, change)
     recipe = Recipe.parse(data)
     return evaluate_all(recipe, build_data(recipe), opened)
+
+
+class Told(NamedTuple):
+    """The answer to an input, or why there is none."""
+
+    file: str
+    """The file that was asked about, where it was one."""
+    answer: Config | None
+    reason: str = ""
+
+
+def answers(model: Model, texts: Iterable[str], fetch: bool = False) -> Iterator[Told]:
+    """What a model says of inputs as they are typed on a command line: texts, JSON, files, folders, and with `fetch` addresses.
+
+    Those that cannot be read cost the others nothing. Raises UsageError for what is not an input of the model's task.
+    """
+    asked = [one for text in texts for one in each(model, text, fetch)]
+    for start in range(0, len(asked), AT_ONCE):
+        some = asked[start : start + AT_ONCE]
+        readable = [one for one in some if isinstance(one, Asked)]
+        try:
+            found = iter([Told(one.file, answer) for one, answer in zip(readable, model.predict([one.fields for one in readable]), strict=True)] if readable else [])
+        except DataError:
+            found = (alone(model, one) for one in readable)
+        yield from (next(found) if isinstance(one, Asked) else one for one in some)
+
+
+def each(model: Model, text: str, fetch: bool) -> Sequence[Asked | Told]:
+    try:
+        return model.task.asked(text, fetch)
+    except DataError as error:
+        return [Told(text, None, str(error))]
+
+
+def alone(model: Model, one: Asked) -> Told:
+    try:
+        return Told(one.file, model.predict(one.fields))
+    except DataError as error:
+        return Told(one.file, None, str(error))
 
 
 class Verified(NamedTuple):

@@ -124,7 +124,8 @@ def test_flipped_bytes_never_raise_anything_else() -> None:
     "data, said",
     [
         (b"", "empty"), (b"GIF89a" + b"x" * 50, "not a picture file .* but a GIF picture"), (b"some text", "not a picture file"), (b"RIFF1234WAVEfmt ", "not a picture file"),
-        (b"%PDF-1.7", "not a picture file"), (b"II*\0" + b"\0" * 20, "not a picture file"), (b"<svg></svg>", "not a picture file"), (b"\x89PNG\r\n\x1a\n", "damaged PNG"),
+        (b"%PDF-1.7", "not a picture file"), (b"II*\0" + b"\0" * 20, "not a picture file .* but a TIFF picture: convert it"),
+        (b"<svg></svg>", "not a picture file"), (b"\x89PNG\r\n\x1a\n", "damaged PNG"),
     ],
 )
 def test_what_is_no_picture_is_named(data: bytes, said: str) -> None:

@@ -182,6 +182,17 @@ def test_what_cannot_be_used_is_named_counted_and_costs_nothing_else(prepared: C
     assert everything(data) == {**EXPECTED, pixels(60).transpose(2, 0, 1).tobytes(): "dog"}
 
 
+def test_where_nothing_is_left_that_is_said(prepared: Callable[..., Prepared], tmp_path: Path) -> None:
+    write_folders(tmp_path / "root", 3)
+    with pytest.raises(DataError, match="no picture, only 1 × the only picture of class 'cat'"):
+        prepared("image_folder", path=tmp_path / "root", on_bad="skip", most_bad=1.0)
+    write_folders(tmp_path / "more", 12)
+    for place in (tmp_path / "more").rglob("*.png"):
+        place.write_bytes(b"")
+    with pytest.raises(DataError, match="no picture, only 12 × empty"):
+        prepared("image_folder", path=tmp_path / "more", on_bad="skip", most_bad=1.0)
+
+
 def test_damaged_archives_and_links_in_them_are_named(prepared: Callable[..., Prepared], tmp_path: Path) -> None:
     data = tar_of({f"root/{CLASSES[number % 3]}/{number}.png": encoded(pixels(number)) for number in range(24)})
     (tmp_path / "cut.tar").write_bytes(data[:15000])

@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from ftheta.evaluation.metrics.boxes import CocoMAP, average_precisions, matched, summary
+from ftheta.evaluation.pictures import boxes_over
 from ftheta.inference.detect import Found
 from observe import subjects
 
@@ -80,3 +82,16 @@ def test_measures_with_an_interval_and_a_picture() -> None:
     names = [one.name for one in result.measurements]
     assert names == ["mAP", "mAP50"] and all(one.low <= one.value <= one.high for one in result.measurements if np.isfinite(one.value))
     assert result.pictures["boxes.png"][:4] == b"\x89PNG" and "- a: " in result.texts["Average precision by class"]
+
+
+def test_a_box_is_drawn_around_what_it_is_around() -> None:
+    """Half a pixel beside it would be 12 points of the picture."""
+    picture = torch.full((3, 12, 12), 0.5)
+    picture[:, 3:9, 2:7] = torch.tensor([1.0, 0.0, 0.0])[:, None, None]
+    none = torch.zeros(0, 4), torch.zeros(0, dtype=torch.long)
+    drawn = boxes_over([(picture, none, (torch.tensor([[2.0, 3.0, 7.0, 9.0]]), torch.tensor([0])))], [])
+    shown = np.asarray(Image.open(io.BytesIO(drawn)).convert("RGB")).astype(int)
+    red = (np.abs(shown - [255, 0, 0]).sum(-1) < 30).nonzero()
+    blue = (np.abs(shown - [31, 119, 180]).sum(-1) < 60).nonzero()
+    for edge, line in zip(red, blue, strict=True):
+        assert len(edge) and len(line) and abs(edge.min() - line.min()) <= 4 and abs(edge.max() - line.max()) <= 4

@@ -118,6 +118,9 @@ class PictureSource(PictureReader, KeepsApart):
     def prepared(self, sections: Sections) -> Prepared:
         total = Account()
         mine = self.load(sections, total)
+        if not mine:
+            self.told(total)
+            raise DataError("data.source: there is no picture to train on")
         if any(example.part for example in mine):
             parts = {name: [example for example in mine if example.part == name] for name in ("train", "validation", "test")}
         else:
@@ -126,7 +129,7 @@ class PictureSource(PictureReader, KeepsApart):
             parts = parted(mine, numbers, self.kept, lambda path: self.at(path).load(sections, total), self.split_seed)
         if not parts["train"]:
             raise DataError("data.source: there is no picture to train on")
-        self.close(total, "no picture", "looked for pictures with something said of them")
+        self.told(total)
         for examples in parts.values():
             for example in examples[:1]:
                 refuse_other_sizes(mine[0].name, mine[0].found.size(), example.name, example.found.size())
@@ -148,6 +151,10 @@ class PictureSource(PictureReader, KeepsApart):
         examples = self.examples(Found(folders), account)
         total.add(account)
         return examples
+
+    def told(self, total: Account) -> None:
+        """Say what was left out. Raises DataError for too much of it, and where nothing is good."""
+        self.close(total, "no picture", "looked for pictures with something said of them")
 
     def sized_ports(self, answers: dict[str, str]) -> Ports:
         """The ports, with the sizes that are known before anything is read."""

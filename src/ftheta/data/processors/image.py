@@ -94,7 +94,7 @@ class ImageProcessor(Processor):
             try:
                 image, own = self.decode_file(picture) if isinstance(picture, Path | bytes) else self.check_array(picture)
             except DataError as error:
-                raise DataError(f"picture {number}: {error}") from None
+                raise DataError(f"{picture if isinstance(picture, Path) else f'picture {number}'}: {error}") from None
             images.append(image)
             frames.append(self.frame(own) if self.crop is None or image.shape[1:] != self.crop else frame_of(self.crop, None, self.fit))
         if len({image.shape for image in images}) > 1:
@@ -120,7 +120,8 @@ class ImageProcessor(Processor):
         elif array.ndim == 3 and array.shape[2] == self.channels and not (array.shape[0] == self.channels and self.fits(array.shape[1:])):
             array = array.transpose(2, 0, 1)
         if array.ndim != 3 or array.shape[0] != self.channels or not self.fits(array.shape[1:]):
-            raise DataError(f"shape {np.shape(picture)} does not fit: expected {self.expected()}")
+            grey = self.channels == 1 and array.ndim == 3 and 3 in array.shape[::2]
+            raise DataError(f"shape {np.shape(picture)} does not fit: expected {self.expected()}" + ("; a picture file in colour would be made grey" if grey else ""))
         return torch.from_numpy(array.astype(np.float32)) / most, (array.shape[1], array.shape[2])
 
     def fits(self, size: tuple[int, ...]) -> bool:

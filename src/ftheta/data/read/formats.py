@@ -32,8 +32,8 @@ ENCODED: frozenset[Format] = frozenset({"text", "lines", "jsonl", "json", "csv",
 BINARY: dict[bytes, Format] = {b"PAR1": "parquet", b"ARROW1\x00\x00": "arrow", b"%PDF-": "pdf", b"WARC/1.": "warc"}
 """How files of formats begin that nothing else begins with."""
 NO_TEXT = {
-    b"\x89PNG\r\n": "a PNG picture", b"\xff\xd8\xff": "a JPEG picture", b"GIF8": "a GIF picture", b"\x00\x00\x01\x00": "an icon",
-    b"OggS": "sound", b"ID3": "sound", b"\x7fELF": "a program", b"MZ": "a program", b"\xca\xfe\xba\xbe": "a program",
+    b"\x89PNG\r\n": "a PNG picture", b"\xff\xd8\xff": "a JPEG picture", b"GIF8": "a GIF picture", b"II*\0": "a TIFF picture", b"MM\0*": "a TIFF picture",
+    b"\x00\x00\x01\x00": "an icon", b"OggS": "sound", b"ID3": "sound", b"\x7fELF": "a program", b"MZ": "a program", b"\xca\xfe\xba\xbe": "a program",
     b"\xa7\r\r\n": "compiled Python", b"SQLite format 3": "a database",
     b"PK\x03\x04": "an Office document or the like", b"\xd0\xcf\x11\xe0": "an old Office document", b"7z\xbc\xaf": "a .7z archive", b"Rar!": "a .rar archive",
 }

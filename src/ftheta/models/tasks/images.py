@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import os
 from abc import ABC
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,21 +15,55 @@ from pydantic import Field
 from ftheta.architectures.architecture import Outputs
 from ftheta.core.config import Config
 from ftheta.core.contract import PADDED
-from ftheta.core.errors import UsageError
+from ftheta.core.errors import DataError, UsageError
 from ftheta.core.random import generator
 from ftheta.data.frame import Frame
 from ftheta.data.processors.image import ImageProcessor
+from ftheta.data.read.bad import BadFile
+from ftheta.data.read.pictures import LARGEST_FILE, is_picture
+from ftheta.data.read.stores import is_url, store
+from ftheta.data.read.walk import folder
 from ftheta.models.tasks.answers import Labelled, SeveralLabels, labelled, several_labels
-from ftheta.models.tasks.task import O, Task
+from ftheta.models.tasks.task import Asked, O, Task
 
 
 class Picture(Config):
-    """A picture, as a file or as numbers."""
+    """A picture, as a file, as what is in one, or as numbers."""
 
     path: str | None = None
     """A picture file (needs pillow)."""
+    data: str | None = None
+    """What is in a picture file, in base64 (needs pillow)."""
     pixels: list[Any] | None = None
     """Nested lists, rows of columns (of channels): whole numbers 0 to 255 or shares 0 to 1."""
+
+
+def given(picture: Picture, number: int) -> Path | bytes | list[Any]:
+    """The picture as a processor takes it. Raises UsageError."""
+    if sum(value is not None for value in (picture.path, picture.data, picture.pixels)) != 1:
+        raise UsageError(f"picture {number}: give one of path, data, pixels")
+    if picture.path is not None:
+        return Path(picture.path)
+    if picture.pixels is not None:
+        return picture.pixels
+    try:
+        return base64.b64decode(picture.data or "", validate=True)
+    except ValueError as error:
+        raise UsageError(f"picture {number}: data is not base64 ({error})") from None
+
+
+def fetched(address: str) -> bytes:
+    """What lies behind an address. Raises DataError."""
+    try:
+        with store(address) as opened:
+            data = opened.read(LARGEST_FILE + 1)
+    except BadFile as reason:
+        raise DataError(f"{address} {reason}") from None
+    except OSError as error:
+        raise DataError(f"{address} cannot be read ({error or type(error).__name__})") from None
+    if len(data) > LARGEST_FILE:
+        raise DataError(f"{address}: more than {LARGEST_FILE:,} bytes")
+    return data
 
 
 P = TypeVar("P", bound=Picture)
@@ -41,13 +77,25 @@ class OfPictures(Task[P, O, ImageProcessor], ABC, Generic[P, O]):
     def read(self, text: str) -> dict[str, Any]:
         return super().read(text) if text.lstrip().startswith(("{", "[")) else {"path": text}
 
+    def asked(self, text: str, fetch: bool = False) -> list[Asked]:
+        """A picture, all pictures of a folder and the folders in it, or the picture behind an address (https, s3, ...) if that is allowed."""
+        if text.lstrip().startswith(("{", "[")):
+            return super().asked(text)
+        if is_url(text):
+            if not fetch:
+                raise UsageError(f"{text} is an address, and nothing is fetched unasked: allow it by --fetch, or give a file")
+            return [Asked(text, {"data": base64.b64encode(fetched(text)).decode()})]
+        if not os.path.isdir(text):
+            return [Asked("", {"path": text})]
+        found = [Asked(place, {"path": place}) for place, _, _ in folder(text, is_picture)]
+        if not found:
+            raise DataError(f"{text}: a folder without a picture")
+        return found
+
     @torch.no_grad()
     def look(self, inputs: Sequence[P]) -> tuple[Outputs, list[Frame]]:
         """What the model gives for the pictures, and where each lies in what it sees. Raises UsageError, DataError."""
-        for i, picture in enumerate(inputs):
-            if (picture.path is None) == (picture.pixels is None):
-                raise UsageError(f"picture {i}: give path or pixels")
-        batch, frames = self.processor.placed([Path(picture.path) if picture.path is not None else picture.pixels for picture in inputs])
+        batch, frames = self.processor.placed([given(picture, i) for i, picture in enumerate(inputs)])
         return self.architecture(image=batch["image"]), frames
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
 from ftheta.architectures.architecture import Architecture
 from ftheta.core.config import Config
@@ -18,6 +18,13 @@ from ftheta.data.processors.processor import Processor
 I = TypeVar("I", bound=Config)  # noqa: E741
 O = TypeVar("O", bound=Config)  # noqa: E741
 P = TypeVar("P", bound=Processor)
+
+
+class Asked(NamedTuple):
+    """An input that was asked for, and the file that it is from, if it is from one of several."""
+
+    file: str
+    fields: dict[str, Any]
 
 
 class Task(ABC, Generic[I, O, P]):
@@ -41,6 +48,13 @@ class Task(ABC, Generic[I, O, P]):
         except ValueError:
             raise UsageError(f"'{self.name}' takes JSON with the fields {', '.join(self.input.model_fields)}, got {text[:60]!r}") from None
         return value if isinstance(value, dict) else {next(iter(self.input.model_fields)): value}
+
+    def asked(self, text: str, fetch: bool = False) -> list[Asked]:
+        """The inputs that a text of a command line stands for; of a folder of files, where the task takes such, one for each.
+
+        `fetch` allows files that lie behind an address to be read. Raises UsageError, DataError.
+        """
+        return [Asked("", self.read(text))]
 
     @abstractmethod
     def run(self, inputs: Sequence[I]) -> list[O]:
