@@ -12,7 +12,8 @@ from tests.interop.test_encoders import ours_of, theirs
 from ftheta.architectures.architecture import call
 from ftheta.core.contract import PADDING, Batch, Loss
 from ftheta.core.random import Draws
-from ftheta.data.tokenizers.trained import MASK
+from ftheta.data.processors.text import TextProcessor
+from ftheta.data.tokenizers.trained import MASK, Bytes
 from ftheta.evaluation.probes.small import scatter
 from ftheta.interop.huggingface.gpt2 import GPT2
 from ftheta.interop.mapping import to_ours
@@ -87,6 +88,17 @@ def test_of_the_hidden_tokens_most_are_masked_some_are_others_and_some_stay() ->
     later = Masked().prepare({"tokens": tokens}, Draws(torch.arange(rows), rows, "step", 1))
     assert torch.equal(again["tokens"], shown) and not torch.equal(later["chosen"], chosen)
     assert near(int((later["chosen"] & chosen).sum()), 0.15**2, rows * length)             # others each time a text is seen
+
+
+def test_tokens_of_the_whole_vocabulary_stand_for_some_of_the_hidden() -> None:
+    processor = TextProcessor(Bytes().train([]))
+    told, tokens = Masked(rate=0.5).with_tokens(processor), torch.full((500, 64), 70)
+    batch = told.prepare({"tokens": tokens}, Draws(torch.arange(500), 500, "step", 0))
+    others = batch["tokens"][batch["chosen"] & (batch["tokens"] != processor.id("mask")) & (batch["tokens"] != 70)]
+    counts = torch.bincount(others, minlength=processor.vocab).double()
+    counts = torch.cat([counts[:1], counts[2:70], counts[71:]])                          # without the mask, which stands for most, and the token itself
+    expected = counts.mean()
+    assert len(counts) == processor.vocab - 2 and float(((counts - expected) ** 2).sum() / expected) < len(counts) + 5 * math.sqrt(2 * len(counts))      # χ²
 
 
 @torch.no_grad()

@@ -45,7 +45,9 @@ def told(said: Mapping[str, Any], special: set[int], rows: int) -> SentencePiece
     order = {piece: place for place, piece in enumerate(dict.fromkeys(a + b for a, b in pairs))}
     names = {i: piece for piece, i in [*said["model"]["vocab"].items(), *((token["content"], token["id"]) for token in said["added_tokens"])]}
     own = {token["id"]: CONTROL if token["id"] in special else USER_DEFINED for token in said["added_tokens"]}
-    own[said["model"]["vocab"].get(said["model"]["unk_token"], -1)] = UNKNOWN
+    if said["model"]["unk_token"] is None:
+        return "its tokenizer has no token for what it does not know, which readers of pieces with scores want"
+    own[said["model"]["vocab"][said["model"]["unk_token"]]] = UNKNOWN
     spelled = {f"<0x{byte:02X}>" for byte in range(256)}
     pieces: list[tuple[str, float, int]] = []
     for i in range(rows):

@@ -52,7 +52,8 @@ class Same:
 
 
 class Masked(Choosing):
-    """-Σ log p(x_t | x with some tokens hidden) over the hidden tokens: of those chosen, 80 % masked, 10 % random, 10 % kept."""
+    """-Σ log p(x_t | x with some tokens hidden) over the hidden tokens: of those chosen, 80 % masked, 10 % any token of the vocabulary, 10 % kept (BERT, Devlin et
+    al. 2019, arXiv:1810.04805). Where the data has no tokenizer, any token of the row stands for any of the vocabulary."""
 
     kind: Literal["masked"] = "masked"
     rate: float = Field(default=0.15, gt=0, lt=1)
@@ -66,6 +67,7 @@ class Masked(Choosing):
     static: bool = False
     """Whether the same tokens of a text are hidden every time it is seen, instead of others each time."""
     _words: Words | None = PrivateAttr(None)
+    _vocab: int = PrivateAttr(0)
 
     @model_validator(mode="after")
     def lists_for_words(self) -> Masked:
@@ -81,11 +83,12 @@ class Masked(Choosing):
         )
 
     def with_tokens(self, processor: Processor) -> Self:
-        told = self
+        told = self.model_copy()
         if self.mask_id is None:
             if (found := processor.id("mask")) is None:
                 raise ConfigError([Problem(("objective", "mask_id"), "the tokenizer has no token that stands for a hidden one: say which id shall")])
             told = self.replace(mask_id=found)
+        told._vocab = processor.vocab
         if self.whole_words:
             if (spelling := processor.spelling()) is None:
                 raise ConfigError([Problem(("objective", "whole_words"), "the data has no words: leave it out")])
@@ -105,8 +108,7 @@ class Masked(Choosing):
             chosen &= batch["documents"] >= 0                                            # padding is not to be guessed
         chosen[:, 0] |= ~chosen.any(dim=1)
         fate, other = uniform(length), uniform(length)
-        row = torch.arange(len(tokens))[:, None]
-        random = tokens[row, (other * length).long()]                                    # a random token of the same row
+        random = (other * self._vocab).long() if self._vocab else tokens.gather(1, (other * length).long())
         shown = torch.where(fate < 0.8, torch.full_like(tokens, MASK if self.mask_id is None else self.mask_id), torch.where(fate < 0.9, random, tokens))
         return {**batch, "tokens": torch.where(chosen, shown, tokens), "targets": tokens, "chosen": chosen}
 

@@ -28,6 +28,11 @@ class Processor(ABC):
         """The id of the control token that plays a part, such as `eos`; None where there is none."""
         return None
 
+    @property
+    def vocab(self) -> int:
+        """One more than the highest token; 0 where there are no tokens."""
+        return 0
+
     def spelling(self) -> Spelling | None:
         """How tokens spell text; None where there are no tokens."""
         return None

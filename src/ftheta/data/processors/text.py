@@ -77,7 +77,7 @@ class TextProcessor(Processor):
 
     @property
     def vocab(self) -> int:
-        """One more than the highest id."""
+        """One more than the highest token."""
         return 1 + max(self.tokenizer.get_vocab().values(), default=-1)
 
     def id(self, role: str) -> int | None:
