@@ -20,6 +20,7 @@ from typing import Any
 import torch
 
 from benchmarks.common import Row, alternate, arguments, arm, publish, ratio
+from ftheta.architectures import presets
 from ftheta.architectures.decoder import DecoderConfig
 from ftheta.blocks.few_bits import keep_all_in_few_bits
 from ftheta.blocks.quantised import Quantisation
@@ -30,7 +31,7 @@ from ftheta.inference.generate import Generation
 from ftheta.inference.memory import Memory
 from ftheta.inference.request import Request
 from ftheta.inference.sampling import Sampling
-from ftheta.lifecycle.recipe import presets, read_yaml
+from ftheta.lifecycle.recipe import read_yaml
 from ftheta.models.folder import save
 from ftheta.models.model import Model
 

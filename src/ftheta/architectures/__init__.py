@@ -1,5 +1,7 @@
 """Architectures: f without θ. A config class says what it takes and gives; the module above it computes."""
 
+from pathlib import Path
+
 from ftheta.core.catalog import Catalogue
 
 ARCHITECTURES = Catalogue(
@@ -34,3 +36,9 @@ PICTURE_TRUNKS = Catalogue("picture trunk", {name: ARCHITECTURES.entries[name] f
 """Architectures of pictures whose maps others stand on."""
 PATCH_TRUNKS = Catalogue("patch trunk", {"vit": ARCHITECTURES.entries["vit"]})
 """Those that can leave out parts of a picture."""
+
+
+def presets() -> dict[str, Path]:
+    """Named architecture fragments: `decoder/gpt2` → its file."""
+    folder = Path(__file__).parent / "presets"
+    return {path.relative_to(folder).with_suffix("").as_posix(): path for path in sorted(folder.rglob("*.yaml"))}

@@ -13,7 +13,7 @@ from ftheta.core.errors import DataError, FolderError
 from ftheta.data.catalogue import locate
 from ftheta.data.stages import home, stage
 from ftheta.data.tokenizers.file import read_tokenizer
-from ftheta.interop.classifiers import lenet, resnet20
+from ftheta.interop.classifiers import efficientnet_lite0, lenet, resnet20
 from ftheta.interop.g2pm import g2pm
 
 MINILM = "weights_minilm_l6_int8"
@@ -34,7 +34,9 @@ def minilm(attempt: Attempt) -> None:
     attempt.write("tokenizer.json", words.tokenizer.to_str(pretty=True).encode())
 
 
-PUBLISHED: dict[str, Callable[[Attempt], None]] = {"g2pm": g2pm, "lenet-mnist": lenet, "minilm-l6": minilm, "resnet20-cifar10": resnet20}
+PUBLISHED: dict[str, Callable[[Attempt], None]] = {
+    "efficientnet-lite0": efficientnet_lite0, "g2pm": g2pm, "lenet-mnist": lenet, "minilm-l6": minilm, "resnet20-cifar10": resnet20,
+}
 """Name → what writes its folder."""
 VERSION = 1
 """Of the folders; to be raised when what writes them changes, so that those made before are not found."""

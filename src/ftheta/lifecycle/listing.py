@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 
-from ftheta.architectures import ARCHITECTURES
+from ftheta.architectures import ARCHITECTURES, presets
 from ftheta.blocks import CROSS_MIXERS, FEEDFORWARDS, MESSAGE_PASSING, MIXERS, NORMS, POSITIONS, ROTARY_SCALINGS
 from ftheta.core.catalog import Catalogue
 from ftheta.core.errors import UsageError, suggest
@@ -20,7 +20,7 @@ from ftheta.experience import ENVIRONMENTS, REWARDS
 from ftheta.export import FORMATS
 from ftheta.interop import FAMILIES
 from ftheta.lifecycle.checking import Cell, compatibility
-from ftheta.lifecycle.recipe import ALL_SOURCES, presets, read_yaml, shipped
+from ftheta.lifecycle.recipe import ALL_SOURCES, read_yaml, shipped
 from ftheta.lifecycle.schema import recipe_schema
 from ftheta.models.tasks import TASKS
 from ftheta.objectives import OBJECTIVES

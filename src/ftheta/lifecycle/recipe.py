@@ -15,7 +15,7 @@ from ruamel.yaml.error import YAMLError
 from ftheta.adaptation import ADAPTATIONS
 from ftheta.adaptation.adaptation import Adaptation
 from ftheta.adaptation.freezing import Full
-from ftheta.architectures import ARCHITECTURES, PICTURE_TRUNKS, TRUNKS
+from ftheta.architectures import ARCHITECTURES, PICTURE_TRUNKS, TRUNKS, presets
 from ftheta.architectures.architecture import ArchitectureConfig
 from ftheta.architectures.dense import DenseConfig
 from ftheta.core.config import SLIPS, Config, Slot, describe, fill, merge
@@ -310,12 +310,6 @@ def with_preset(model: Mapping[str, Any]) -> dict[str, Any]:
     if name not in known:
         raise ConfigError([Problem(("model", "preset"), f"'{name}' is not a preset{suggest(str(name), known, 'presets')}")])
     return merge(read_yaml(known[name]), {key: value for key, value in model.items() if key != "preset"})
-
-
-def presets() -> dict[str, Path]:
-    """Named architecture fragments: `decoder/gpt2` → its file."""
-    folder = Path(str(resources.files("ftheta.architectures"))) / "presets"
-    return {path.relative_to(folder).with_suffix("").as_posix(): path for path in sorted(folder.rglob("*.yaml"))}
 
 
 def parse_change(change: str) -> dict[str, Any]:

@@ -18,10 +18,10 @@ from pydantic.fields import FieldInfo
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import PydanticUndefined
 
-from ftheta.architectures import ARCHITECTURES
+from ftheta.architectures import ARCHITECTURES, presets
 from ftheta.core.catalog import Catalogue
 from ftheta.core.config import Config, Cycle, Slot, data_fields, inline, signature_schema
-from ftheta.lifecycle.recipe import Recipe, presets, read_yaml
+from ftheta.lifecycle.recipe import Recipe, read_yaml
 
 BOUNDS = (
     (Gt, "gt", ">"), (Ge, "ge", "≥"), (Lt, "lt", "<"), (Le, "le", "≤"), (MinLen, "min_length", "length at least"), (MaxLen, "max_length", "length at most"),
