@@ -12,11 +12,11 @@ QUIET = frozenset({
     "is_llama_config",
     # how training starts and goes: initial values, losses, dropout
     "activation_dropout", "attention_dropout", "attention_probs_dropout_prob", "attn_pdrop", "attention_probs_dropout", "classif_dropout",
-    "classifier_dropout", "classifier_dropout_prob", "decoder_layerdrop", "embd_pdrop", "encoder_layerdrop", "gradient_checkpointing", "initializer_factor", "initializer_range",
-    "output_router_logits", "qa_dropout", "rescale_prenorm_residual", "resid_pdrop", "router_aux_loss_coef", "semantic_loss_ignore_index",
-    "seq_classif_dropout", "summary_first_dropout", "summary_last_dropout", "time_step_floor", "time_step_max", "time_step_min", "time_step_rank",
-    "time_step_init_scheme", "init_std", "auxiliary_loss", "bbox_cost", "bbox_loss_coefficient", "class_cost", "dice_loss_coefficient", "eos_coefficient",
-    "giou_cost", "giou_loss_coefficient", "init_xavier_std", "mask_loss_coefficient",
+    "classifier_dropout", "classifier_dropout_prob", "decoder_layerdrop", "embd_pdrop", "encoder_layerdrop", "gradient_checkpointing", "initializer_factor",
+    "initializer_range", "output_router_logits", "qa_dropout", "rescale_prenorm_residual", "resid_pdrop", "router_aux_loss_coef",
+    "semantic_loss_ignore_index", "seq_classif_dropout", "summary_first_dropout", "summary_last_dropout", "time_step_floor", "time_step_max",
+    "time_step_min", "time_step_rank", "time_step_init_scheme", "init_std", "auxiliary_loss", "bbox_cost", "bbox_loss_coefficient", "class_cost",
+    "dice_loss_coefficient", "eos_coefficient", "giou_cost", "giou_loss_coefficient", "init_xavier_std", "mask_loss_coefficient",
     # how texts are written, which generation_config.json and the request say
     "bad_words_ids", "begin_suppress_tokens", "bos_token_id", "decoder_start_token_id", "diversity_penalty", "do_sample", "early_stopping",
     "encoder_no_repeat_ngram_size", "eos_token_id", "exponential_decay_length_penalty", "force_bos_token_to_be_generated", "forced_bos_token_id",
@@ -27,10 +27,10 @@ QUIET = frozenset({
     "chunk_size", "chunk_size_feed_forward", "output_attentions", "output_hidden_states", "output_past", "pretraining_tp", "reorder_and_upcast_attn",
     "residual_in_fp32", "return_dict", "tf_legacy_loss", "torchscript", "use_bfloat16", "use_cache", "use_mamba_kernels", "cache_implementation",
     # sizes that follow from others, parts that other classes have, and what their own class does not read either
-    "cross_attention_hidden_size", "decoder_hidden_size", "dense_act_fn", "directionality", "encoder_stride", "expand", "image_size", "intermediate_size", "is_decoder",
-    "is_gated_act", "layer_norm_eps", "n_ctx", "num_channels", "num_hidden_layers", "out_features", "out_indices", "pooler_act", "pooler_fc_size",
-    "pooler_num_attention_heads", "pooler_num_fc_layers", "pooler_output_size", "pooler_size_per_head", "pooler_type", "sinusoidal_pos_embds",
-    "stage_names", "summary_activation", "summary_proj_to_labels", "summary_type", "summary_use_proj",
+    "cross_attention_hidden_size", "decoder_hidden_size", "dense_act_fn", "directionality", "encoder_stride", "expand", "image_size", "intermediate_size",
+    "is_decoder", "is_gated_act", "layer_norm_eps", "n_ctx", "num_channels", "num_hidden_layers", "out_features", "out_indices", "pooler_act",
+    "pooler_fc_size", "pooler_num_attention_heads", "pooler_num_fc_layers", "pooler_output_size", "pooler_size_per_head", "pooler_type",
+    "sinusoidal_pos_embds", "stage_names", "summary_activation", "summary_proj_to_labels", "summary_type", "summary_use_proj",
 })
 """Fields that change nothing of what a model computes when it is used."""
 NOTHING: tuple[Any, ...] = (None, False, "", [], {})
