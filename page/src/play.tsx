@@ -99,7 +99,7 @@ function Look({ model }: { model: ModelFacts }) {
   const [pixels, setPixels] = useState<Grid | null>(null);
   const [more, setMore] = useState<Plain>({});
   const { answer, failed, busy, put, forget } = useAsking(model);
-  const others = Object.keys(model.input.properties ?? {}).filter((name) => name !== "pixels" && !model.files.includes(name) && name !== "path");
+  const others = Object.keys(model.input.properties ?? {}).filter((name) => !["pixels", "data", "path"].includes(name) && !model.files.includes(name));
   const around: Around = { root: model.input, problems: new Map(), unfit: {} };
   useEffect(() => {
     if (pixels && !others.length) put({ pixels });
