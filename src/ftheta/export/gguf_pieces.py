@@ -18,13 +18,14 @@ Steps = list[Mapping[str, Any]]
 
 
 def steps(said: Mapping[str, Any] | None, inner: str) -> Steps:
-    """The parts of a normalizer or decoder of tokenizer.json, in order."""
+    """The parts of a normalizer, pre-tokenizer or decoder of tokenizer.json, in order."""
     if said is None:
         return []
     return [step for part in said[inner] for step in steps(part, inner)] if said["type"] == "Sequence" else [said]
 
 
 def replaces(step: Mapping[str, Any], old: str, new: str) -> bool:
+    """Whether a step does this, and only this."""
     return step["type"] == "Replace" and step["pattern"] == {"String": old} and step["content"] == new
 
 

@@ -67,14 +67,13 @@ def cut_of(said: Mapping[str, Any]) -> str | None:
     """llama.cpp's name for how a tokenizer.json cuts text."""
     if not said["model"]["merges"]:
         return "gpt-2"
-    outer = said["pre_tokenizer"] or {}
-    parts = outer["pretokenizers"] if outer.get("type") == "Sequence" else [outer]
-    level = parts[-1]
-    if level.get("type") != "ByteLevel" or level.get("add_prefix_space"):
+    parts = gguf_pieces.steps(said["pre_tokenizer"], "pretokenizers")
+    if not parts or parts[-1]["type"] != "ByteLevel" or parts[-1].get("add_prefix_space"):
         return None
+    level = parts[-1]
     if len(parts) == 1:
         return "gpt-2" if level["use_regex"] else None
-    if len(parts) != 2 or parts[0].get("type") != "Split" or level["use_regex"] or parts[0]["behavior"] != "Isolated" or parts[0]["invert"]:
+    if len(parts) != 2 or parts[0]["type"] != "Split" or level["use_regex"] or parts[0]["behavior"] != "Isolated" or parts[0]["invert"]:
         return None
     return next((name for name, pattern in CUTS.items() if parts[0]["pattern"].get("Regex") == pattern), None)
 
@@ -108,6 +107,7 @@ def processor_of(said: Mapping[str, Any]) -> TextProcessor:
 
 
 def byte_level_of(said: Mapping[str, Any], tokens: Sequence[str], kinds: Sequence[int]) -> Tokenizer:
+    """The tokenizer of bytes that a file's metadata describe."""
     known = {token: i for i, token in enumerate(tokens) if kinds[i] != UNUSED}
     merges = [tuple(pair.split(" ", 1)) for pair in said[f"{PREFIX}merges"] if pair != NO_MERGE]
     tokenizer = Tokenizer(models.BPE(known, merges))                                      # type: ignore[arg-type]

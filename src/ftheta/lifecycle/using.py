@@ -113,6 +113,7 @@ def answers(model: Model, texts: Iterable[str], fetch: bool = False) -> Iterator
 
 
 def each(model: Model, text: str, fetch: bool) -> Sequence[Asked | Told]:
+    """The inputs that a text stands for, or why it stands for none."""
     try:
         return model.task.asked(text, fetch)
     except DataError as error:
@@ -120,6 +121,7 @@ def each(model: Model, text: str, fetch: bool) -> Sequence[Asked | Told]:
 
 
 def alone(model: Model, one: Asked) -> Told:
+    """The answer to one input, or why there is none."""
     try:
         return Told(one.file, model.predict(one.fields))
     except DataError as error:

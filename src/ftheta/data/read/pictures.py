@@ -67,7 +67,7 @@ def decode_values(data: bytes, name: str = "", most: int = LARGEST) -> np.ndarra
 def opened(data: bytes, name: str, most: int) -> Decoded:
     """The picture in a file, upright, as deep and in the colours that it is stored in. Raises BadFile."""
     try:
-        from PIL import Image
+        from PIL import Image, UnidentifiedImageError
     except ImportError:
         raise MissingExtraError("pillow", "vision", "reading picture files") from None
     format = format_of(data)
@@ -86,6 +86,8 @@ def opened(data: bytes, name: str, most: int) -> Decoded:
         raise
     except Image.DecompressionBombError:
         raise BadFile(f"more than the {most:,} pixels allowed") from None
+    except UnidentifiedImageError:                                                        # whose words are an address in memory
+        raise BadFile(f"damaged {format} picture (its header cannot be read)") from None
     except Exception as error:                                                            # pillow's readers raise errors of every sort for damaged files
         raise BadFile(f"damaged {format} picture ({str(error).partition(chr(10))[0][:100] or type(error).__name__})") from None
 
