@@ -93,7 +93,7 @@ def test_queries_learn_a_batch() -> None:
             boxes[i, n], label[i, n] = torch.tensor([x, y, x + 8, y + 8.0]), kind
     batch, objective = {"image": image, "boxes": boxes, "box_label": label}, SetPrediction(nothing=0.5)
     optimizer = torch.optim.Adam(model.parameters(), 2e-3)
-    for _ in range(250):
+    for _ in range(450):
         loss = objective.loss(model, lambda part: model(image=part["image"]), batch, Phase("main"))
         optimizer.zero_grad()
         loss.total.backward()

@@ -86,3 +86,15 @@ def test_many_keys_are_left_to_the_fused_kernel(reach, kept, monkeypatch):
     q, k, v = drawn(1, 2, 8, 4), drawn(1, 2, 8, 4), drawn(1, 2, 8, 4)
     found = attend(q, k, v, None, None, reach)
     assert "ScaledDotProduct" in type(found.grad_fn).__name__ and torch.allclose(found, products(q, k, v, None, 0.5), atol=1e-12)
+
+
+@pytest.mark.parametrize("tiles", [True, False])
+def test_in_bfloat16_without_a_gradient(tiles, monkeypatch):
+    """Where the processor multiplies in tiles the fused kernel takes over; what it gives is the same."""
+    monkeypatch.setattr(room, "tiles", lambda: tiles)
+    torch.manual_seed(0)
+    q, k, v = (drawn(2, 3, 8, 16).bfloat16().detach() for _ in range(3))
+    bias = torch.zeros(8, 8).masked_fill(torch.ones(8, 8).triu(1).bool(), float("-inf")).bfloat16()
+    found = attend(q, k, v, bias, None, Reach(ahead=0))
+    exact = products(q.double(), k.double(), v.double(), bias.double(), 0.25)
+    assert float((found.double() - exact).abs().max()) < 0.03

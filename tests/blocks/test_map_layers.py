@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ftheta.blocks import CHANNEL_GATES, CONVOLUTION_LAYERS, MAP_NORMS, REDUCTIONS
+from ftheta.blocks.activation import activate
 from ftheta.blocks.convolution import PaddedConv2d
-from ftheta.blocks.feedforward import activate
 from ftheta.blocks.map_layers import rounded
 from ftheta.blocks.norm import MapLayerNorm
 from ftheta.blocks.residual import LayerScale, Residual, rising, stochastic_depth

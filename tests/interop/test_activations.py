@@ -3,7 +3,7 @@ from typing import get_args
 import pytest
 import torch
 
-from ftheta.blocks.feedforward import ActivationName, activate
+from ftheta.blocks.activation import ActivationName, activate
 from ftheta.core.errors import FolderError
 from ftheta.interop.huggingface.activations import ACTIVATIONS, READ, activation_of
 

@@ -21,8 +21,8 @@ from torch.nn import functional as F
 from ftheta.architectures.architecture import Outputs
 from ftheta.architectures.image_trunk import ImageTrunkConfig, Level, MapTrunk
 from ftheta.blocks import CONVOLUTION_LAYERS, MAP_NORMS, NORMS, REDUCTIONS
+from ftheta.blocks.activation import ActivationName, activate
 from ftheta.blocks.convolution import PaddedConv2d
-from ftheta.blocks.feedforward import ActivationName, activate
 from ftheta.blocks.initialise import kaiming, normal
 from ftheta.blocks.linear import Conv2d, Linear
 from ftheta.blocks.map_attention import MapAttention

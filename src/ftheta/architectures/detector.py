@@ -15,8 +15,8 @@ from torch import Tensor
 from ftheta.architectures.architecture import Outputs
 from ftheta.architectures.dense import Dense, DenseConfig
 from ftheta.blocks import DETECTION_HEADS, MAP_NORMS, NECKS
+from ftheta.blocks.activation import ActivationName
 from ftheta.blocks.detection_head import DetectionHead
-from ftheta.blocks.feedforward import ActivationName
 from ftheta.core.config import Part, Slot, slot
 from ftheta.core.contract import Ports
 

@@ -15,7 +15,7 @@ from ftheta.architectures import TRUNKS
 from ftheta.architectures.architecture import Architecture, ArchitectureConfig, Outputs, call
 from ftheta.architectures.decoder import Decoder, DecoderConfig
 from ftheta.architectures.headed import HeadedConfig, headless
-from ftheta.blocks.feedforward import ActivationName
+from ftheta.blocks.activation import ActivationName
 from ftheta.core.config import Slot, slot
 from ftheta.core.contract import Batch, Ports
 from ftheta.core.random import key

@@ -18,8 +18,8 @@ from ftheta.architectures.architecture import Outputs
 from ftheta.architectures.dense import Dense, DenseConfig
 from ftheta.architectures.image_trunk import Level
 from ftheta.blocks import MAP_NORMS
+from ftheta.blocks.activation import ActivationName
 from ftheta.blocks.convolution import ConvNorm
-from ftheta.blocks.feedforward import ActivationName
 from ftheta.blocks.initialise import normal
 from ftheta.blocks.linear import Conv2d
 from ftheta.core.config import Part, Slot, slot

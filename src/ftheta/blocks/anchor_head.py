@@ -16,8 +16,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from ftheta.blocks.activation import ActivationName
 from ftheta.blocks.detection_head import DetectionHead, PlaceHead, alone, centres
-from ftheta.blocks.feedforward import ActivationName
 from ftheta.blocks.initialise import normal
 from ftheta.core.config import Part
 

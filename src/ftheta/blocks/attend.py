@@ -2,8 +2,9 @@
 
 On a CPU the scores of a batch do not fit into a core's cache, and writing and reading them takes longer than the products. So a few rows and queries are
 looked at together, with only the keys that one of them can reach: when a token sees only earlier ones that is half of the work. What is computed is the
-same, and the gradient is too. torch's fused kernel takes over where probabilities kept for the gradient would be too many, and for float32 where all keys are
-looked at, which it is as fast at (`python -m benchmarks.attention`).
+same, and the gradient is too. torch's fused kernel takes over where probabilities kept for the gradient would be too many, for float32 where all keys are
+looked at, which it is as fast at, and for bfloat16 without a gradient where the processor multiplies in tiles, which takes it half as long (`python -m benchmarks.attention`);
+not for few scores, since what it gives for a text depends on how many keys stand beside.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from ftheta.blocks.context import Context, Span
+from ftheta.core.device import tiles
 
 NEAR = 2 << 20
 """Bytes of scores that stay near a processor."""
@@ -64,7 +66,8 @@ def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, scale: float | 
     if size <= NEAR * (ALL if everything and narrow else 1) or torch.compiler.is_compiling():
         return products(q, k, v, bias, scale)
     learns = torch.is_grad_enabled() and any(part is not None and part.requires_grad for part in (q, k, v, bias))
-    if (everything and not narrow) or (learns and q.shape[2] * k.shape[2] > KEPT):
+    far = q.shape[2] * k.shape[2] > KEPT
+    if (far if learns else narrow and tiles()) or (everything and not narrow):
         return F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=scale)
     y = InBlocks.apply(q.contiguous(), k.contiguous(), v.contiguous(), bias, scale, reach, learns)
     assert isinstance(y, Tensor)

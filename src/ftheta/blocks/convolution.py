@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ftheta.blocks import MAP_NORMS
-from ftheta.blocks.feedforward import ActivationName, activate
+from ftheta.blocks.activation import ActivationName, activate
 from ftheta.blocks.linear import Conv2d
 from ftheta.blocks.norm import BatchNorm2d, NoNorm
 from ftheta.core.config import Part, Slot

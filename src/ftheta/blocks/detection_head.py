@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ftheta.blocks.activation import ActivationName
 from ftheta.blocks.convolution import ConvNorm
-from ftheta.blocks.feedforward import ActivationName
 from ftheta.blocks.initialise import normal
 from ftheta.blocks.linear import Conv2d
 from ftheta.core.config import Part

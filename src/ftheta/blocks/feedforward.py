@@ -2,32 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Annotated, Literal
+from typing import Annotated
 
-import torch
 from pydantic import Field
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from ftheta.blocks.activation import ActivationName, activate
 from ftheta.blocks.linear import Linear
 
-ActivationName = Literal["gelu", "gelu_tanh", "hard_silu", "relu", "relu2", "relu6", "silu", "tanh"]
-PLAIN: dict[str, Callable[[Tensor], Tensor]] = {"hard_silu": F.hardswish, "relu": F.relu, "relu6": F.relu6, "silu": F.silu, "tanh": torch.tanh}
 Hidden = Annotated[int | None, Field(gt=0, description="Width between the layers; none: a multiple of the width outside.")]
 Activation = Annotated[ActivationName, Field(description="What is applied between the layers.")]
 Bias = Annotated[bool, Field(description="Whether the layers have biases.")]
-
-
-def activate(name: ActivationName, x: Tensor) -> Tensor:
-    """Apply an activation by name; relu2 is relu(x)² (So et al. 2021, arXiv:2109.08668), relu6 min(relu(x), 6) and hard_silu x·relu6(x + 3) / 6, also
-    known as hard-swish (Howard et al. 2019, arXiv:1905.02244).
-    """
-    if name == "relu2":
-        return F.relu(x).square()
-    if name in PLAIN:
-        return PLAIN[name](x)
-    return F.gelu(x, approximate="tanh" if name == "gelu_tanh" else "none")
 
 
 class MLP(nn.Module):

@@ -14,11 +14,10 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx, once_differentiable
-from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from ftheta.blocks.feedforward import ActivationName, activate
-from ftheta.blocks.linear import Linear
+from ftheta.blocks.activation import ActivationName, activate
+from ftheta.blocks.linear import Linear, affine
 from ftheta.blocks.norm import Eps, LayerNorm
 from ftheta.blocks.quantised import QuantisedTable
 
@@ -54,11 +53,10 @@ class Head(nn.Module):
 
     def affine(self, hidden: Tensor) -> Tensor:
         """h Wᵀ + b: (..., D) → (..., V)"""
-        bias = None if self.bias is None else self.bias.to(hidden.dtype)
         if self.kept is None:
-            return F.linear(hidden, self.weight.to(hidden.dtype), bias)
+            return affine(hidden, self.weight, self.bias)
         products = self.kept.product(hidden)
-        return products if bias is None else products + bias
+        return products if self.bias is None else products + self.bias.to(hidden.dtype)
 
     def change(self, hidden: Tensor) -> Tensor:
         """What is done to hidden states (..., D) before they meet the table: nothing, or they are made smaller."""

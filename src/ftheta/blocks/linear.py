@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from ftheta.core.device import tiles
+
+
+def affine(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """x Wᵀ + b (..., inputs) → (..., outputs), with W (outputs, inputs) and b cast to x's type.
+
+    A single row that nothing is learned from is multiplied as a vector where the processor multiplies in tiles: to bring weights into tiles takes longer than
+    to read them once (`python -m benchmarks.decoding`).
+    """
+    weight, bias = weight.to(x.dtype), None if bias is None else bias.to(x.dtype)
+    alone = x.dtype == torch.bfloat16 and x.device.type == "cpu" and x.numel() == x.shape[-1] and not torch.is_grad_enabled()
+    if not alone or not tiles() or torch.compiler.is_compiling() or torch.compiler.is_exporting():
+        return F.linear(x, weight, bias)
+    row = x.reshape(-1)
+    return (torch.mv(weight, row) if bias is None else torch.addmv(bias, weight, row)).view(*x.shape[:-1], -1)
 
 
 class Linear(nn.Linear):
     """y = x Wᵀ + b with W and b cast to x's type."""
 
     def forward(self, input: Tensor) -> Tensor:
-        bias = None if self.bias is None else self.bias.to(input.dtype)
-        return F.linear(input, self.weight.to(input.dtype), bias)
+        return affine(input, self.weight, self.bias)
 
 
 class Conv2d(nn.Conv2d):

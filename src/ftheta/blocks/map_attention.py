@@ -10,11 +10,11 @@ from typing import Annotated
 from pydantic import Field
 from torch import Tensor, nn
 
+from ftheta.blocks.activation import ActivationName, activate
 from ftheta.blocks.attend import attend
 from ftheta.blocks.attention import Heads, MultiHead
 from ftheta.blocks.context import Context
 from ftheta.blocks.convolution import PaddedConv2d
-from ftheta.blocks.feedforward import ActivationName, activate
 from ftheta.blocks.linear import Conv2d, Linear
 from ftheta.blocks.residual import Residual
 from ftheta.core.config import Part

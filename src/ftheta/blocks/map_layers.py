@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ftheta.blocks import CHANNEL_GATES
+from ftheta.blocks.activation import ActivationName, activate
 from ftheta.blocks.convolution import ConvNorm, PaddedConv2d, PaddingName
-from ftheta.blocks.feedforward import MLP, ActivationName, activate
+from ftheta.blocks.feedforward import MLP
 from ftheta.blocks.linear import Conv2d
 from ftheta.blocks.residual import LayerScale, Residual
 from ftheta.core.config import Part, Slot

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ftheta.blocks.activation import ActivationName
 from ftheta.blocks.convolution import ConvNorm
-from ftheta.blocks.feedforward import ActivationName
 from ftheta.blocks.linear import Conv2d
 from ftheta.core.config import Part
 

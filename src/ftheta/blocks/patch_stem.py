@@ -12,8 +12,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ftheta.blocks import MAP_NORMS
+from ftheta.blocks.activation import ActivationName
 from ftheta.blocks.convolution import ConvNorm
-from ftheta.blocks.feedforward import ActivationName
 from ftheta.blocks.linear import Conv2d
 from ftheta.core.config import Part, Slot
 

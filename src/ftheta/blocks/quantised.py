@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from ftheta.blocks.linear import Linear
 from ftheta.core.config import Config
+from ftheta.core.device import tiles
 
 NF4 = (
     -1.0, -0.6961928009986877, -0.5250730514526367, -0.39491748809814453, -0.28444138169288635, -0.18477343022823334, -0.09105003625154495, 0.0,
@@ -26,7 +27,7 @@ NF4 = (
 FINE, COARSE = 127 * 254, 254
 """Steps from 0 to the largest value of a row, when rows are made whole numbers; and how many of them are one of the coarse part."""
 NEAR = 8 << 20
-"""Codes that a second row finds near the processor after the first."""
+"""Codes that a second row finds near the processor after the first; where that multiplies in tiles, two rows take as long as one."""
 WITH = "whole_rows"
 """What the whole numbers of a tensor's rows are called where they are kept with it."""
 TOGETHER = 256
@@ -135,7 +136,7 @@ def whole_products(x: Tensor, codes: Tensor, scale: Tensor) -> Tensor:
     weight is rounded. Two products in 8 bits take about the time of one in bfloat16, and for a few rows less: half as many bytes are read.
     """
     parts, step = whole_rows(x)
-    if parts.shape[1] == 1 and codes.numel() <= NEAR:
+    if parts.shape[1] == 1 and codes.numel() <= NEAR and not tiles():
         high, low = (torch._int_mm(part, codes.t()) for part in parts)
     else:
         high, low = torch._int_mm(parts.flatten(0, 1), codes.t()).view(2, -1, len(codes))

@@ -17,10 +17,11 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ftheta.blocks.activation import ActivationName
 from ftheta.blocks.attend import attend
 from ftheta.blocks.attention import Heads, MultiHead
 from ftheta.blocks.detection_head import DetectionHead, alone
-from ftheta.blocks.feedforward import MLP, ActivationName
+from ftheta.blocks.feedforward import MLP
 from ftheta.blocks.initialise import glorot, normal
 from ftheta.blocks.linear import Linear
 from ftheta.blocks.norm import LayerNorm

@@ -16,7 +16,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ftheta.blocks.feedforward import ActivationName, activate
+from ftheta.blocks.activation import ActivationName, activate
 from ftheta.blocks.linear import Linear
 
 PoolingName = Literal["first", "last", "mean"]

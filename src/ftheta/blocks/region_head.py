@@ -16,9 +16,9 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
+from ftheta.blocks.activation import ActivationName, activate
 from ftheta.blocks.anchor_head import Anchors, Ratios, Scales, decoded
 from ftheta.blocks.detection_head import DetectionHead, alone
-from ftheta.blocks.feedforward import ActivationName, activate
 from ftheta.blocks.initialise import normal
 from ftheta.blocks.linear import Linear
 from ftheta.core.boxes import area, stays

@@ -62,7 +62,13 @@ def fast_bfloat16(device: torch.device) -> bool:
     """
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported()
-    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return torch.cpu._is_avx512_bf16_supported() or tiles()
+
+
+@functools.cache
+def tiles() -> bool:
+    """Whether the processor multiplies bfloat16 matrices in tiles (AMX)."""
+    return torch.cpu._is_amx_tile_supported()
 
 
 class PeakMemory:

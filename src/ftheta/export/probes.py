@@ -6,6 +6,7 @@ import importlib.util
 import random
 import struct
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -125,7 +126,7 @@ def probes_for(model: Model) -> list[Probe]:
         return found
     if isinstance(processor, ImageProcessor) and "image" in ports.takes and len(ports.takes) == 1:
         return [picture(processor, number, draws) for number in range(COUNT)]
-    return [Tensors(f"input {number}", tensors_for(ports, number)) for number in range(COUNT)]
+    return [Tensors(f"input {number}", tensors_for(ports, number, given=seen(processor))) for number in range(COUNT)]
 
 
 def readable(probe: Probe, processor: Processor, ports: Ports) -> bool:
@@ -155,10 +156,15 @@ def bitmap(rows: list[list[list[int]]]) -> bytes:
     return head + struct.pack("<IiiHHIIiiII", 40, width, height, 1, 24, 0, len(body), 2835, 2835, 0, 0) + body
 
 
-def tensors_for(ports: Ports, seed: int, rows: int = 1) -> Batch:
-    """What an export takes, drawn from a seed."""
+def seen(processor: Processor) -> dict[str, int]:
+    """The height and width that a processor brings every picture to, where it does."""
+    return dict(zip("HW", processor.size, strict=True)) if isinstance(processor, ImageProcessor) and processor.size else {}
+
+
+def tensors_for(ports: Ports, seed: int, rows: int = 1, given: Mapping[str, int] | None = None) -> Batch:
+    """What an export takes, drawn from a seed; dimensions have the sizes that are given, those of the model, or some small ones."""
     draws, made, real = torch.Generator().manual_seed(seed), Batch(), torch.float64 if "closed_form" in ports.traits else torch.float32
-    sizes = {**SIZES, **{letter: size for letter, size in ports.sizes.items() if letter not in ("T", "S")}, "B": rows}
+    sizes = {**SIZES, **{letter: size for letter, size in ports.sizes.items() if letter not in ("T", "S")}, **(given or {}), "B": rows}
     sizes |= {letter: max(1, min(SIZES[letter], ports.sizes[letter])) for letter in ("T", "S") if letter in ports.sizes}
     for name, spec in inputs_of(ports).items():
         sort, *dims = spec.split()

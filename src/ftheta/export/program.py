@@ -24,7 +24,7 @@ from ftheta.core.contract import Batch
 from ftheta.core.errors import FolderError, UsageError
 from ftheta.data.processors import PROCESSORS
 from ftheta.export.format import Consumer, Format, answers
-from ftheta.export.probes import inputs_of, tensors_for
+from ftheta.export.probes import inputs_of, seen, tensors_for
 from ftheta.interop.ours import FACTS, described
 from ftheta.models.contract import contract
 from ftheta.models.folder import generation_of, read_facts, read_generation
@@ -52,7 +52,7 @@ class Program(nn.Module):
 def exported(model: Model) -> torch.export.ExportedProgram:
     """The program. Raises UsageError with the reason where there is none."""
     ports = model.architecture.config.ports()
-    specs, example = inputs_of(ports), tensors_for(ports, 0, rows=3)
+    specs, example = inputs_of(ports), tensors_for(ports, 0, 3, seen(model.processor))
     program = Program(model.architecture, list(specs), answers(model)).eval()
     shapes = tuple({i: torch.export.Dim.DYNAMIC for i, letter in enumerate(spec.split()[1:]) if letter in OPEN} for spec in specs.values())
     try:

@@ -301,10 +301,11 @@ class Trainer:
             total, count, *rest = numbers.tolist()
             metrics = {name: (rest[2 * i], rest[2 * i + 1]) for i, name in enumerate(names)}
         grads = [p.grad for p in moving if p.grad is not None]
-        torch._foreach_mul_(grads, 1.0 / max(count, 1.0))
-        norm = float(torch.nn.utils.get_total_norm(grads))
+        share = 1.0 / max(count, 1.0)
+        norm = float(torch.nn.utils.get_total_norm(grads)) * share
         if self.config.clip and norm > self.config.clip and math.isfinite(norm):
-            torch._foreach_mul_(grads, self.config.clip / (norm + 1e-12))
+            share *= self.config.clip / (norm + 1e-12)
+        torch._foreach_mul_(grads, share)
         prefix = f"{phase.name}_" if len(self.phases) > 1 else ""
         if math.isfinite(total):
             self.sums.add(f"{prefix}loss", total, count)
