@@ -55,6 +55,16 @@ def test_long_texts_are_cut_as_elsewhere(first: int, second: int, longest: int) 
     assert processor.frame(a, None, longest).tokens == theirs.encode(a).tokens
 
 
+def test_texts_that_are_cut_are_counted(caplog) -> None:
+    opened = model("text-classification", "classify", labels=("bad", "good"))
+    room = opened.task.longest                                                            # type: ignore[attr-defined]
+    opened.predict([{"text": "good"}, {"text": "a film"}])
+    assert not caplog.records
+    opened.predict([{"text": "good"}, {"text": "a film " * room}])
+    (heard,) = [record.getMessage() for record in caplog.records]
+    assert heard.startswith(f"1 of 2 texts: longer than the {room} tokens the model looks at")
+
+
 def test_what_a_file_says_of_padding_and_cutting_changes_nothing() -> None:
     tokenizer = bert_tokenizer()
     tokenizer.enable_padding(length=20)

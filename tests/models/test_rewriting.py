@@ -140,3 +140,13 @@ def test_their_words_are_ours(tmp_path):
             banned = [[opened.processor.id(role)] for role in ("pad", "bos") if opened.processor.id(role) is not None]
             row = theirs.generate(**given, decoder_input_ids=torch.tensor(start), do_sample=False, max_new_tokens=12, bad_words_ids=banned)[0]
             assert opened.predict({"text": text, "most": 12}).text == tokenizer.decode(row, skip_special_tokens=True)
+
+
+def test_a_text_longer_than_is_read_is_said(caplog):
+    opened = model()
+    short, long = "a b c", "a b c d e f g h i j " * 3
+    opened.predict({"text": short, "most": 2})
+    assert not caplog.records
+    answer = opened.predict({"text": long, "most": 5, "samples": 2})
+    (heard,) = [record.getMessage() for record in caplog.records]
+    assert heard.startswith("the text has 31 tokens and the model reads 24: ") and answer.text == opened.predict({"text": long[: 2 * 23], "most": 5}).text

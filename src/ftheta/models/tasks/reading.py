@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ftheta.architectures.architecture import call
 from ftheta.core.errors import UsageError
+from ftheta.core.log import logger
 from ftheta.data.processors.text import TextProcessor
 from ftheta.models.tasks.task import I, O, Task
 
@@ -32,10 +33,13 @@ class ReadingTask(Task[I, O, TextProcessor]):
         return min(most, self.processor.longest or most)
 
     def frame(self, texts: Sequence[tuple[str, str | None]] | Sequence[tuple[str, str]]) -> list[Encoding]:
-        """The tokens of each. Raises UsageError for a text of which there are none."""
+        """The tokens of each; what is cut off is said. Raises UsageError for a text of which there are none."""
         found = [self.processor.frame(first, second, self.longest) for first, second in texts]
         if not all(encoding.ids for encoding in found):
             raise UsageError("text: there is nothing to read: give at least one character")
+        if cut := sum(bool(encoding.overflowing) for encoding in found):
+            logger.warning("%s of %s texts: longer than the %s tokens the model looks at, so what comes after them is not read; shorten the text, or give its parts",
+                           f"{cut:,}", f"{len(found):,}", f"{self.longest:,}")
         return found
 
     @torch.no_grad()

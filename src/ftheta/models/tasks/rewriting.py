@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import Field
 
 from ftheta.core.errors import UsageError
+from ftheta.core.log import logger
 from ftheta.inference.request import Request
 from ftheta.models.tasks.text import Beginning, Wanted, Writing
 
@@ -35,10 +36,18 @@ class TextToText(Writing[Original]):
             raise UsageError("no token of this model's tokenizer begins an answer: name one, as in special: {decoder_start: '<pad>'}")
         if not prompt.text:
             raise UsageError("text: there is nothing to answer to: give at least one character")
-        return Beginning(start, None, processor.source(prompt.text, processor.longest or self.architecture.config.ports().sizes["S"]))
+        return Beginning(start, None, processor.source(prompt.text, self.readable))
+
+    @property
+    def readable(self) -> int:
+        """Tokens of a text that are read."""
+        return self.processor.longest or self.architecture.config.ports().sizes["S"]
 
     def request(self, prompt: Original, sample: int) -> Request:
         found, longest = super().request(prompt, sample), self.limits()["longest"]
+        if not sample and (whole := len(self.processor.sources([prompt.text])[0])) > self.readable:
+            logger.warning("the text has %s tokens and the model reads %s: what comes after them is not answered to; shorten it, or give its parts",
+                           f"{whole:,}", f"{self.readable:,}")
         if longest is not None:
             found.most = max(1, min(found.most, longest + 1 - len(found.prompt)))
         return found

@@ -209,7 +209,7 @@ class Writing(Task[W, Continuation, TextProcessor], Generic[W]):
     def request(self, prompt: W, sample: int) -> Request:
         start, end, source = self.beginning(prompt)
         longest = self.limits()["longest"]
-        if longest is not None and len(start) > longest:
+        if not sample and longest is not None and len(start) > longest:
             logger.warning("the prompt has %s tokens and the model looks at %s: only the last %s are read; shorten it, or take a model with a longer context",
                            f"{len(start):,}", f"{longest:,}", f"{longest:,}")
         known = self.architecture.config.ports().sizes["V"]
