@@ -127,8 +127,9 @@ def test_killed_and_back(here):
     assert status == 502 and answer["error"]["code"] == "engine_died" and answer["error"]["type"] == "server_error"
     assert b" 200 " in streamed[0].split(b"\r\n")[0] and b"engine_died" in streamed[0][-400:] and b"[DONE]" not in streamed[0]
     status, answer = post(here, "/v1/completions", b'{"model": "writer", "prompt": "a", "max_tokens": 2}')
-    assert status == 503 and answer["error"]["code"] == "starting"
-    assert get(here, "/ready")[0] == 503 and get(here, "/health")[0] == 200
+    assert (status, answer["error"]["code"]) in ((503, "starting"), (502, "engine_died"))     # a dying process may still take what comes, for a moment
+    until(lambda: get(here, "/ready")[0] == 503)
+    assert get(here, "/health")[0] == 200
     until(lambda: get(here, "/ready")[0] == 200, 60.0)
     assert behind(here) != old
     expected = here.model.predict({"prompt": "a", "most": 5, "seed": 1, "temperature": 1.0, "top_p": 1.0})

@@ -21,7 +21,6 @@ from ftheta.blocks import SHORTCUTS
 from ftheta.blocks.convolution import ConvNorm
 from ftheta.blocks.initialise import kaiming, normal
 from ftheta.blocks.linear import Conv2d, Linear
-from ftheta.blocks.residual import Residual
 from ftheta.core.config import Part, Slot, from_data, slot
 from ftheta.core.contract import Ports
 
@@ -97,17 +96,26 @@ class ResNetConfig(ImageTrunkConfig):
         return found
 
 
-def residual(config: ResNetConfig, inputs: int, outputs: int, stride: int) -> Residual:
-    """One layer: relu(skip(x) + inner(x)), where the skip is x itself unless the shape changes."""
-    if config.block == "bottleneck":
-        middle = outputs // config.narrower
-        wide = ConvNorm(middle, middle, stride=stride, groups=config.groups)
-        inner = nn.Sequential(ConvNorm(inputs, middle, kernel=1), wide, ConvNorm(middle, outputs, kernel=1, activation=None))
-    else:
-        inner = nn.Sequential(ConvNorm(inputs, outputs, stride=stride), ConvNorm(outputs, outputs, activation=None))
-    same = inputs == outputs and stride == 1
-    skip = None if same else config.shortcut.build(inputs=inputs, outputs=outputs, stride=stride)
-    return Residual(inner, skip=skip, after=nn.ReLU(inplace=True))
+class Layer(nn.Module):
+    """relu(skip(x) + inner(x)), where the skip is x itself unless the shape changes; the last step of the inner part does the sum and the relu."""
+
+    def __init__(self, config: ResNetConfig, inputs: int, outputs: int, stride: int):
+        super().__init__()
+        if config.block == "bottleneck":
+            middle = outputs // config.narrower
+            wide = ConvNorm(middle, middle, stride=stride, groups=config.groups)
+            self.inner = nn.Sequential(ConvNorm(inputs, middle, kernel=1), wide, ConvNorm(middle, outputs, kernel=1))
+        else:
+            self.inner = nn.Sequential(ConvNorm(inputs, outputs, stride=stride), ConvNorm(outputs, outputs))
+        same = inputs == outputs and stride == 1
+        self.skip = None if same else config.shortcut.build(inputs=inputs, outputs=outputs, stride=stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        *before, last = self.inner
+        y = x
+        for part in before:
+            y = part(y)
+        return last(y, x if self.skip is None else self.skip(x))
 
 
 class ResNet(MapTrunk):
@@ -119,7 +127,7 @@ class ResNet(MapTrunk):
         large = config.stem == "imagenet"
         self.stem = ConvNorm(config.channels, config.stem_width, kernel=7 if large else 3, stride=2 if large else 1)
         self.pool = nn.MaxPool2d(3, stride=2, padding=1) if large else None
-        self.stages = nn.Sequential(*(nn.Sequential(*(residual(config, *layer) for layer in stage)) for stage in config.layers()))
+        self.stages = nn.Sequential(*(nn.Sequential(*(Layer(config, *layer) for layer in stage)) for stage in config.layers()))
         self.head = Linear(config.widths[-1], config.classes)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]         # a quarter less time on a CPU, whatever the type
 

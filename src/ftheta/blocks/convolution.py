@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from ftheta.blocks import MAP_NORMS
 from ftheta.blocks.activation import ActivationName, activate
+from ftheta.blocks.fused import AFTER, convolution, fuses
 from ftheta.blocks.linear import Conv2d
 from ftheta.blocks.norm import BatchNorm2d, NoNorm
 from ftheta.core.config import Part, Slot
@@ -64,8 +65,19 @@ class ConvNorm(nn.Module):
         self.norm = norm.build(dim=outputs)
         self.activation: ActivationName | None = activation
 
-    def forward(self, x: Tensor) -> Tensor:
-        y = self.folded(x) if self.folds(x) else self.norm(self.convolution(x))
+    def forward(self, x: Tensor, added: Tensor | None = None) -> Tensor:
+        """`added` (B, outputs, H', W') is added before the activation."""
+        if self.folds(x):
+            weight, bias = self.folded()
+            if fuses(x) and self.activation in AFTER:
+                return convolution(self.convolution.padded(x), weight.to(x.dtype), bias.to(x.dtype), self.convolution, self.activation, added)
+            y = self.convolution.convolved(x, weight, bias)
+        else:
+            y = self.norm(self.convolution(x))
+        if added is not None:
+            y = y + added
+            if self.activation == "relu":
+                return y.relu_()                                                          # one tensor less is kept for the gradient
         return y if self.activation is None else activate(self.activation, y)
 
     def folds(self, x: Tensor) -> bool:
@@ -74,9 +86,9 @@ class ConvNorm(nn.Module):
         fixed = type(self.norm) is BatchNorm2d and type(self.convolution) is PaddedConv2d and not self.norm.training and x.dtype != self.norm.weight.dtype
         return fixed and not torch.is_grad_enabled() and not torch.compiler.is_exporting()
 
-    def folded(self, x: Tensor) -> Tensor:
-        """norm(W ∗ x + a) = (s W) ∗ x + (b + s (a - m)), with s = w / sqrt(v + eps), m and v being the norm's statistics."""
-        norm, convolution = self.norm, self.convolution
+    def folded(self) -> tuple[Tensor, Tensor]:
+        """W' and b' for which norm(W ∗ x + a) = W' ∗ x + b': s W and b + s (a - m), with s = w / sqrt(v + eps), m and v being the norm's statistics."""
+        norm, inner = self.norm, self.convolution
         scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
-        shift = norm.running_mean if convolution.bias is None else norm.running_mean - convolution.bias
-        return convolution.convolved(x, convolution.weight * scale[:, None, None, None], norm.bias - scale * shift)
+        shift = norm.running_mean if inner.bias is None else norm.running_mean - inner.bias
+        return inner.weight * scale[:, None, None, None], norm.bias - scale * shift

@@ -7,8 +7,8 @@ from typing import Annotated
 from pydantic import Field
 from torch import Tensor, nn
 
-from ftheta.blocks.activation import ActivationName, activate
-from ftheta.blocks.linear import Linear
+from ftheta.blocks.activation import ActivationName
+from ftheta.blocks.linear import Linear, activated
 
 Hidden = Annotated[int | None, Field(gt=0, description="Width between the layers; none: a multiple of the width outside.")]
 Activation = Annotated[ActivationName, Field(description="What is applied between the layers.")]
@@ -25,7 +25,7 @@ class MLP(nn.Module):
         self.down = Linear(hidden or 4 * dim, dim, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.down(activate(self.activation, self.up(x)))
+        return self.down(activated(self.activation, self.up, x))
 
 
 class Gated(nn.Module):
@@ -40,6 +40,6 @@ class Gated(nn.Module):
         self.down = Linear(hidden, dim, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.down(activate(self.activation, self.gate(x)) * self.up(x))
+        return self.down(activated(self.activation, self.gate, x) * self.up(x))
 
 

@@ -6,6 +6,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ftheta.blocks import fused
+from ftheta.blocks.activation import ActivationName, activate
+from ftheta.blocks.fused import fuses
 from ftheta.core.device import tiles
 
 
@@ -16,11 +19,19 @@ def affine(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     to read them once (`python -m benchmarks.decoding`).
     """
     weight, bias = weight.to(x.dtype), None if bias is None else bias.to(x.dtype)
-    alone = x.dtype == torch.bfloat16 and x.device.type == "cpu" and x.numel() == x.shape[-1] and not torch.is_grad_enabled()
-    if not alone or not tiles() or torch.compiler.is_compiling() or torch.compiler.is_exporting():
+    if not fuses(x):
         return F.linear(x, weight, bias)
+    if x.numel() > x.shape[-1] or not tiles():
+        return fused.linear(x, weight, bias)
     row = x.reshape(-1)
     return (torch.mv(weight, row) if bias is None else torch.addmv(bias, weight, row)).view(*x.shape[:-1], -1)
+
+
+def activated(name: ActivationName, layer: nn.Module, x: Tensor) -> Tensor:
+    """activation(layer(x)) (..., inputs) → (..., outputs), in one pass over memory where that can be."""
+    if type(layer) is Linear and name in fused.AFTER and fuses(x):
+        return fused.linear(x, layer.weight.to(x.dtype), None if layer.bias is None else layer.bias.to(x.dtype), name)
+    return activate(name, layer(x))
 
 
 class Linear(nn.Linear):

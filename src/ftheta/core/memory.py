@@ -4,7 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 from pathlib import Path
+
+KEPT, WHOLE = 2**31 - 1, 2**30
+"""Bytes that are kept when they are free again, and up to which a piece of memory is among them: what glibc takes at most, and half of it."""
+
+
+@functools.cache
+def keep() -> None:
+    """From now on, keep freed memory to use it again, where the C library can be told (glibc): tensors of some megabytes would be handed back and asked for
+    anew at every operation, and the system clears each page it gives (`python -m benchmarks.images`). `give_back` still returns it.
+    """
+    trim_threshold, mmap_threshold = -1, -3                                               # names of <malloc.h>
+    with contextlib.suppress(OSError, AttributeError, TypeError):
+        library = ctypes.CDLL(None)
+        library.mallopt(trim_threshold, KEPT)
+        library.mallopt(mmap_threshold, WHOLE)
 
 
 def give_back() -> None:

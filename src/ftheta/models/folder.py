@@ -16,6 +16,7 @@ from ftheta.architectures import ARCHITECTURES
 from ftheta.architectures.architecture import Architecture, ArchitectureConfig, Estimator
 from ftheta.blocks.few_bits import few_bits, keep_in_few_bits
 from ftheta.blocks.quantised import Quantisation
+from ftheta.core import memory
 from ftheta.core import tensors as tensor_files
 from ftheta.core.atomic import Attempt, commit, digest_file, verify
 from ftheta.core.config import Slot
@@ -144,6 +145,7 @@ def load(folder: str | Path, *, accept: str | None = None) -> Model:
     llama2.c file. `accept` is the hash of a prompt contract that is not the one the folder was written with, and meant all the same.
     Raises FolderError with every problem found.
     """
+    memory.keep()
     if Path(folder).is_file():
         config, theta, tokenizer = llama2c.read(Path(folder))
         architecture = with_values(config, theta, None, Path(folder))

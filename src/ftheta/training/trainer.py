@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from ftheta.architectures.architecture import Architecture, Outputs, call
-from ftheta.core import distributed
+from ftheta.core import distributed, memory
 from ftheta.core.contract import Batch
 from ftheta.core.device import denormals_as_zero, pick
 from ftheta.core.errors import DataError, FolderError, NonFiniteError, Stopped, UsageError
@@ -211,6 +211,7 @@ class Trainer:
     def prepare(self) -> None:
         """Choose the precision (or take the resumed run's) and compile."""
         config = self.config
+        memory.keep()
         if self.progress.precision:
             self.model.compute_dtype = TYPES[self.progress.precision]
         else:
