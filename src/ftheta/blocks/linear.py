@@ -49,7 +49,13 @@ class Conv2d(nn.Conv2d):
 
     def convolved(self, input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         """What another weight (outputs, inputs, height, width) would give in its place."""
-        return self._conv_forward(self.padded(input), weight.to(input.dtype), None if bias is None else bias.to(input.dtype))
+        kind = weight.dtype if self.learns_slowly(input) else input.dtype
+        return self._conv_forward(self.padded(input).to(kind), weight.to(kind), None if bias is None else bias.to(kind)).to(input.dtype)
+
+    def learns_slowly(self, input: Tensor) -> bool:
+        """Whether the gradient takes several times as long in the narrow type of the input: that of a large kernel over single channels does on a CPU."""
+        single = self.groups == self.in_channels > 1 and max(self.kernel_size) > 3
+        return single and input.device.type == "cpu" and input.element_size() < 4 and torch.is_grad_enabled() and self.weight.requires_grad
 
     def padded(self, input: Tensor) -> Tensor:
         """The input with what is put around it beforehand."""

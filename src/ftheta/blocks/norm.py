@@ -92,7 +92,8 @@ class BatchNorm2d(nn.BatchNorm2d):
 
     def forward(self, input: Tensor) -> Tensor:
         if not (self.training and dist.is_initialized() and dist.get_world_size() > 1):
-            return super().forward(input.to(self.weight.dtype)).to(input.dtype)
+            narrow = self.weight.dtype == torch.float32 and input.element_size() < 4       # read and written as it is, reckoned in float32
+            return super().forward(input if narrow else input.to(self.weight.dtype)).to(input.dtype)
         assert self.running_mean is not None and self.running_var is not None and self.num_batches_tracked is not None
         x = input.to(self.weight.dtype)
         count = torch.tensor([x.numel() / x.shape[1]], dtype=x.dtype, device=x.device)
