@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 import tiny
-from ftheta.core.errors import ConfigError, UsageError
+from ftheta.core.errors import ConfigError, DataError, UsageError
 from ftheta.lifecycle.checking import check
 from ftheta.lifecycle.lifecycle import run
 
@@ -50,3 +50,13 @@ def test_a_device_that_is_not_there(tmp_path):
     recipe = tiny.language(tiny.write_texts(tmp_path / "texts"))
     with pytest.raises(UsageError, match="there is no cuda:9 here"):
         run(recipe, changes={"train": {"device": "cuda:9"}}, out=tmp_path / "run")
+
+
+def test_a_run_that_never_began_leaves_its_folder_to_a_mended_recipe(tmp_path):
+    once = {"evaluate": [], "train": {"epochs": None, "steps": 1}}
+    with pytest.raises(DataError, match="the training split holds only"):
+        run("digits-convnet", out=tmp_path / "run", changes={**once, "train": {**once["train"], "batch": 4000}})
+    assert (tmp_path / "run" / "recipe.yaml").exists()
+    assert run("digits-convnet", out=tmp_path / "run", changes=once).fresh
+    with pytest.raises(UsageError, match="belongs to another recipe"):
+        run("digits-convnet", out=tmp_path / "run", changes={**once, "seed": 1})

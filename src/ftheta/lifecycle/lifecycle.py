@@ -172,12 +172,22 @@ def perform(recipe: Recipe, folder: Path, stop: StopRequest, events: Events, exe
 
 
 def finished(recipe: Recipe, folder: Path) -> dict[str, Any] | None:
-    """The results of a run that is done, its recipe compared; None when there is work left."""
-    if (folder / "recipe.yaml").exists():
+    """The results of a run that is done, its recipe compared; None when there is work left. A run that failed before its first step leaves its folder to
+    any recipe.
+    """
+    if begun(folder):
         refuse_changes(recipe, folder)
+    elif distributed.rank() == 0:
+        (folder / "recipe.yaml").unlink(missing_ok=True)
     if (folder / "report").is_dir() and not verify(folder / "report"):
         return json.loads((folder / "report" / "results.json").read_text())
     return None
+
+
+def begun(folder: Path) -> bool:
+    """Whether a run has come so far that there is something of it to lose."""
+    left = [*folder.glob("model"), *folder.glob("checkpoints/*"), *(file for file in folder.glob("metrics.jsonl") if file.stat().st_size)]
+    return bool(left) and (folder / "recipe.yaml").exists()
 
 
 def refuse_changes(recipe: Recipe, folder: Path) -> None:
