@@ -118,7 +118,8 @@ class Timed(Local):
         return folders
 
     def processors(self) -> float:
-        return sum(cpu(pid) for pid in [os.getpid(), *(worker.process.pid for worker in self.started if worker.process is not None)])
+        times = os.times()                                                                # of those that have ended too
+        return times.children_user + times.children_system + sum(cpu(pid) for pid in [os.getpid(), *(worker.process.pid for worker in self.started if worker.process is not None)])
 
 
 def cpu(pid: int) -> float:

@@ -77,10 +77,11 @@ def break_calls(fault: dict[str, Any]) -> None:
             left[0] -= 1
             if left[0] == 0 and not fault.get("after"):
                 os.kill(os.getpid(), signal.SIGKILL)
-            result = call(*args, **kwargs)
-            if left[0] == 0:
-                os.kill(os.getpid(), signal.SIGKILL)
-            return result
+            try:
+                return call(*args, **kwargs)
+            finally:
+                if left[0] == 0:                                                          # also when the call failed, as making a folder that is there does
+                    os.kill(os.getpid(), signal.SIGKILL)
 
         return counted
 

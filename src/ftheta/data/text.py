@@ -166,13 +166,14 @@ def tokenizer_stage(content: str, texts: Callable[[], Sequence[str]], sections: 
         sections.executor.close()                                                         # what others hold in memory is needed here; they are begun again
         logger.info("making the tokenizer (%s training documents) ...", f"{len(given):,}")
         made = tokenizer.train(given)
-        give_back()                                                                       # learning takes several times what it leaves
         processor = TextProcessor(made, tokenizer.roles(made))
         processor.chat_template = tokenizer.chat_template()
         for name, data in processor.files().items():
             attempt.write(name, data)
 
-    return stage(sections.cache, "tokenizer", {"documents": content, "tokenizer": tokenizer.key()}, make)
+    place = stage(sections.cache, "tokenizer", {"documents": content, "tokenizer": tokenizer.key()}, make)
+    give_back()                                                                           # learning takes several times what it leaves
+    return place
 
 
 def controlled(made: Path, sections: Sections) -> TextProcessor:

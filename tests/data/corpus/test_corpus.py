@@ -146,6 +146,26 @@ def test_a_worker_that_dies_is_begun_again_and_one_that_always_dies_is_named(fol
         prepare(source, tmp_path / "another", executor)
 
 
+def test_a_process_that_holds_too_much_is_replaced_and_nothing_changes(folder, tmp_path, small_parts, monkeypatch):
+    renewed = "from ftheta.data.corpus import worker; worker.HELD = 0; worker.main()"
+    seen = set()
+
+    class Renewed(executors.Worker):
+        command = (sys.executable, "-c", renewed)
+
+        def perform(self, order):
+            answer = super().perform(order)
+            assert self.process is None and "ended" not in answer
+            seen.add(order["step"]["kind"])
+            return answer
+
+    source = TextFiles(path=str(folder))
+    expected = prepare(source, tmp_path / "cache", Local(2)).account
+    monkeypatch.setattr(executors, "Worker", Renewed)
+    assert prepare(source, tmp_path / "another", Local(2)).account == expected
+    assert {"read", "clean", "divide", "tokens"} <= seen
+
+
 def test_what_a_worker_says_is_wrong_is_raised_here(folder, tmp_path, small_parts):
     (folder / "59.txt").write_bytes(b"\x00\xff\xfe not text \xff")
     with pytest.raises(DataError, match=r"59\.txt"):

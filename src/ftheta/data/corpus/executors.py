@@ -17,6 +17,7 @@ from typing import Any
 
 from ftheta.core.errors import DataError
 from ftheta.core.log import logger
+from ftheta.core.memory import give_back
 from ftheta.data.corpus.step import Step, found, order_of, outcome, perform, subject
 
 Work = tuple[Step, Sequence[Path]]
@@ -58,7 +59,10 @@ class Local(Executor):
         left = [one for one, folder in zip(work, folders, strict=True) if folder is None]
         progress = Counted(what, len(left), self.told)
         if self.workers == 1 or len(left) < 2:
+            if left:
+                self.close()                                                              # what gathers takes the memory of those that would wait for it
             made = iter([progress.one(perform(step, inputs, cache)) for step, inputs in left])
+            give_back()
         else:
             while len(self.started) < min(self.workers, len(left)):
                 self.started.append(worker := Worker())
@@ -94,7 +98,9 @@ class Local(Executor):
 
 
 class Worker:
-    """A process that performs one step after another; when it is found dead the next order begins a new one."""
+    """A process that performs one step after another; when it is found dead, or has ended itself, the next order begins a new one."""
+
+    command = (sys.executable, "-m", "ftheta.data.corpus.worker")
 
     def __init__(self) -> None:
         self.process: subprocess.Popen[bytes] | None = None
@@ -102,7 +108,7 @@ class Worker:
     def perform(self, order: dict[str, Any]) -> dict[str, str]:
         """Its answer. Raises BrokenPipeError saying how the process died."""
         if self.process is None:
-            self.process = subprocess.Popen([sys.executable, "-m", "ftheta.data.corpus.worker"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+            self.process = subprocess.Popen(self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         assert self.process.stdin is not None and self.process.stdout is not None
         try:
             self.process.stdin.write(json.dumps(order).encode() + b"\n")
@@ -111,12 +117,22 @@ class Worker:
         except BrokenPipeError:
             answer = b""
         if not answer.endswith(b"\n"):
-            code = self.process.wait()
-            self.process.stdin.close()
-            self.process.stdout.close()
-            self.process = None
+            code = self.ended()
             raise BrokenPipeError(f"killed by signal {-code}, perhaps for want of memory" if code < 0 else f"exit status {code}")
-        return json.loads(answer)
+        said = json.loads(answer)
+        if said.pop("ended"):
+            self.ended()
+        return said
+
+    def ended(self) -> int:
+        """Wait for the process to end; how it did."""
+        process = self.process
+        assert process is not None and process.stdin is not None and process.stdout is not None
+        code = process.wait()
+        process.stdin.close()
+        process.stdout.close()
+        self.process = None
+        return code
 
     def kill(self) -> None:
         """End the process; whoever waits for its answer is told."""

@@ -24,7 +24,7 @@ from ftheta.data.stages import intact
 PART = 16 << 20
 """Bytes of files that are read together."""
 SHARD = 24 << 20
-"""Characters of text after which a shard is full."""
+"""Bytes of text after which a shard is full."""
 ROWS = "rows.json"
 BAD = "bad.jsonl"
 """Bad rows, if the source is to list them."""
@@ -78,7 +78,7 @@ class Read(FilesStep):
 
 
 def cut(documents: Iterator[Document]) -> Iterator[Iterator[Document]]:
-    """The same documents in runs of about SHARD characters, one at least."""
+    """The same documents in runs of about SHARD bytes, one at least."""
     following: Document | None = next(documents, None)
     begun = False
 
@@ -87,7 +87,7 @@ def cut(documents: Iterator[Document]) -> Iterator[Iterator[Document]]:
         size = 0
         while following is not None and size < SHARD:
             document = following
-            size += len(document.text)
+            size += len(document.text.encode())
             following = next(documents, None)
             yield document
 

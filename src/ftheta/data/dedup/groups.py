@@ -8,7 +8,7 @@ import numpy as np
 
 from ftheta.data.dedup.deduplication import offsets
 
-MOST = 1 << 23
+MOST = 1 << 22
 """Hashes compared at once; of more, those with the same leading bits at a time."""
 
 

@@ -16,7 +16,7 @@ from ftheta.data.documents import Document
 
 NEIGHBOURS = 64
 """With so many before it in its group is a document compared; groups larger than that are rare, and then of near-copies."""
-PAIRS = 1 << 15
+PAIRS = 1 << 18
 """Pairs compared at once."""
 
 
@@ -93,11 +93,16 @@ class Near(Copies):
 
 
 def sketches_of(shards: Sequence[Signature], numbers: np.ndarray) -> np.ndarray:
-    """(m, k): the sketches of documents anywhere in the shards."""
+    """(m, k): the sketches of documents anywhere in the shards; of a mapped file no more than one shard's stay in memory."""
     first = offsets([len(shard["sketch"]) for shard in shards])
-    where = np.searchsorted(first, numbers, "right") - 1
     found = np.empty((len(numbers), shards[0]["sketch"].shape[1]), dtype=np.uint8)
-    for shard in np.unique(where):
-        here = where == shard
-        found[here] = shards[shard]["sketch"][numbers[here] - first[shard]]
+    order = np.argsort(numbers)
+    ends = np.searchsorted(numbers[order], first[1:])
+    start = 0
+    for shard, end, begin in zip(shards, ends.tolist(), first.tolist(), strict=False):
+        if end > start:
+            here = order[start:end]
+            found[here] = shard["sketch"][numbers[here] - begin]
+            forget([{"sketch": shard["sketch"]}])
+        start = end
     return found
