@@ -73,10 +73,15 @@ def create(
             raise Refusal(400, "model: this model does not continue texts here: use /predict", "model", "wrong_task")
         if asked.stream_options is not None and not asked.stream:
             raise Refusal(400, "stream_options: with stream: true only", "stream_options", "invalid_value")
+        if chat and served.model.task.processor.chat_template is None:
+            raise Refusal(400, "messages: this model has no chat template, it was not trained on conversations: use /v1/completions", "messages", "wrong_task")
         tools = asked.offered() if isinstance(asked, ChatBody) else []
         one = isinstance(asked, ChatBody) and not asked.parallel_tool_calls
         reply = Reply(served, chat, asked.stream_options is not None and asked.stream_options.include_usage, adapter, tools, one)
-        await told(reply.ask(asked.prompts(), asked.user or peer(request), seconds, asked.stream))
+        try:
+            await told(reply.ask(asked.prompts(), asked.user or peer(request), seconds, asked.stream))
+        except Refusal as refused:
+            raise refused.by_names(asked.names()) from None
         if asked.stream:
             return Events(reply)
         return JSONResponse(await told(reply.whole(request)))
@@ -157,6 +162,11 @@ def create(
         facts = {"object": "model", "created": started, "owned_by": "ftheta"}
         below = [{"id": name, **facts, "parent": served.name} for name, (served, _) in models.adapted().items()]
         return {"object": "list", "data": [*({"id": name, **facts} for name in models.named), *below]}
+
+    @app.get("/v1/models/{name}")
+    async def one_model(name: str) -> dict[str, Any]:
+        served, adapter = models.find(name)
+        return {"id": name, "object": "model", "created": started, "owned_by": "ftheta", **({} if adapter is None else {"parent": served.name})}
 
     @app.get("/health")
     async def health() -> dict[str, str]:
