@@ -410,4 +410,11 @@ def test_other_machines_need_a_key(monkeypatch):
         serve(["runs/a/model"], host="0.0.0.0")
     with pytest.raises(UsageError, match="two are called 'a'"):
         serve(["runs/a/model", "elsewhere/a"])
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        with pytest.raises(UsageError, match=f"port: nothing can listen on 127.0.0.1, port {taken.getsockname()[1]} .*: choose another port"):
+            serve(["runs/a/model"], port=taken.getsockname()[1])                          # said before any model is opened
+    with pytest.raises(UsageError, match=r"host: nothing can listen on 203\.0\.113\.1"):
+        serve(["runs/a/model"], host="203.0.113.1", key="k")
     assert name_of("runs/python-lm/model") == "python-lm" and name_of("folder/llama") == "llama"
