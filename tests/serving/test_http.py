@@ -32,6 +32,8 @@ from served import LLAMA, TEXTS, headed, made
 pytest.importorskip("uvicorn")
 openai = pytest.importorskip("openai")
 
+from ftheta.serving.http.guard import OPEN  # noqa: E402
+from ftheta.serving.http.order import Order  # noqa: E402
 from ftheta.serving.http.served import Served, name_of  # noqa: E402
 from ftheta.serving.http.server import serve  # noqa: E402
 
@@ -66,6 +68,33 @@ def test_models(client):
     assert client.models.retrieve("classes").id == "classes"
     with pytest.raises(openai.NotFoundError, match="there is no such model here"):
         client.models.retrieve("no")
+
+
+def test_a_model_is_unloaded_and_loaded_again(tmp_path):
+    """Answers under way come to their end; only what was ordered can be loaded."""
+    for name in ("one", "two"):
+        save(made("llama"), tmp_path / name / "model")
+    order = Order(models=(str(tmp_path / "one" / "model"), str(tmp_path / "two" / "model")), settings=Settings(together=2))
+    models = order.opened()
+    for here in started(list(models), again=order.again):
+        with openai.OpenAI(base_url=f"http://127.0.0.1:{here.port}/v1", api_key="any", max_retries=0, timeout=60) as client:
+            asked: dict[str, Any] = {"model": "one", "prompt": "a", "max_tokens": 100, "seed": 1, "logit_bias": ENDLESS}
+            whole = client.completions.create(**asked).choices[0].text
+            pieces = iter(client.completions.create(**asked, stream=True))
+            text = next(pieces).choices[0].text
+            assert client.models.delete("one").deleted and not here.served["one"].alive
+            assert text + "".join(piece.choices[0].text for piece in pieces) == whole
+            assert [model.id for model in client.models.list()] == ["two"] and get(here, "/ready")[0] == 200
+            with pytest.raises(openai.NotFoundError):
+                client.completions.create(**asked)
+            with pytest.raises(openai.NotFoundError):
+                client.models.delete("one")
+            assert [post(here, "/v1/models/one", b"")[0] for _ in range(2)] == [200, 200]
+            assert client.completions.create(**asked).choices[0].text == whole
+            for name in ("three", "..%2Ftwo", "%2Fetc%2Fpasswd"):
+                assert post(here, f"/v1/models/{name}", b"")[0] == 404
+            shutil.rmtree(tmp_path / "two")
+            assert client.models.delete("two").deleted and post(here, "/v1/models/two", b"")[0] == 503
 
 
 def test_null_is_what_a_field_is_without_it(client):
@@ -368,6 +397,10 @@ def test_a_key():
         assert get(server, "/v1/models")[0] == 401 and get(server, "/v1/models", "Authorization: Bearer s3cre\r\n")[0] == 401
         assert get(server, "/v1/models", "Authorization: Bearer s3cret\r\n", host="anything.example")[0] == 200
         assert get(server, "/ready")[0] == 200 and get(server, "/metrics")[0] == 401
+        known = json.loads(get(server, "/openapi.json", "Authorization: Bearer s3cret\r\n")[1])["paths"]
+        walked = {f"{method.upper()} {path}": send(server, f"{method.upper()} {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())[9:12]
+                  for path, methods in known.items() for method in methods if path not in OPEN}
+        assert len(walked) > 8 and set(walked.values()) == {b"401"}, walked
 
 
 def test_an_answer_that_takes_too_long():

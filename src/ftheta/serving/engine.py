@@ -156,8 +156,11 @@ class Engine:
         waiting = self.scheduler.waiting
         free = self.settings.together - len(self.scheduler.running)
         tokens = sum(sequence.request.read for sequence in [*waiting, *made])
-        if len(waiting) + len(made) > self.settings.queue + max(0, free) or (waiting and tokens > self.settings.queue_tokens):
-            raise QueueFull(f"{len(waiting)} sequences wait already, of {self.settings.queue} at most; try again later", after=1.0)
+        if len(waiting) + len(made) > self.settings.queue + max(0, free):
+            behind = max(0, len(waiting) - max(0, free))                                  # the first of those who wait begin with the next step
+            raise QueueFull(f"{behind} sequences wait already and {len(made)} more are asked for; {self.settings.queue} may wait at most; try again later", after=1.0)
+        if waiting and tokens > self.settings.queue_tokens:
+            raise QueueFull(f"prompts of {self.settings.queue_tokens:,} tokens may wait at most, and others wait already; try again later", after=1.0)
 
     def cancel(self, asked: Asked) -> None:
         """Give it up; its pages are free at once."""

@@ -83,6 +83,12 @@ class Order(Config):
                 model.draft(guessing, self.ahead)
         return Models(Served(name, model, self.settings) for name, model in found.items())
 
+    def again(self, name: str) -> Served | None:
+        """The model of this name, opened anew with its adapters; None where it is not of this order. Raises as `opened` does."""
+        places = tuple(place for place in self.models if name_of(place) == name)
+        adapters = tuple(each for each in self.adapters if each.partition("=")[0].partition(":")[0] == name)
+        return next(iter(self.replace(models=places, adapters=adapters).opened()), None)
+
     def app(self, show: Callable[[str], None], models: Models | None = None) -> FastAPI:
         """The routes to these models, the ordered ones unless given; what there is to say of each is shown. Raises as `opened` does."""
         models = self.opened() if models is None else models
@@ -91,7 +97,7 @@ class Order(Config):
             show(f"{each.name}: {each.model.task.name}{capacity}")
             for adapter in each.adapters:
                 show(f"{each.name}:{adapter}")
-        return create(models, key=self.key, hosts=self.hosts, page=assets())
+        return create(models, key=self.key, hosts=self.hosts, page=assets(), again=self.again)
 
 
 def bound(host: str, port: int) -> socket.socket:
