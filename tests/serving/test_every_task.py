@@ -159,6 +159,19 @@ def test_many_clients_get_what_each_would_get_alone(task):
             assert "xyzzy" not in json.dumps(post(here, f"/predict/{task}", b'{"text": "xyzzy \\u2581", "labels": [], "source": 1}')[1])
 
 
+@pytest.mark.parametrize("task", SUBJECTS)
+def test_routes_that_are_for_other_tasks_refuse(task):
+    """In words and by the field, never with a failure of the server."""
+    model = Model(*SUBJECTS[task][0](), task)
+    bodies = {"/v1/embeddings": {"input": "one"}, "/v1/completions": {"prompt": "one"}, "/v1/chat/completions": {"messages": [{"role": "user", "content": "one"}]},
+              "/evidence": {"text": "one"}}
+    for here in started([Served("it", model, Settings())]):
+        for path, body in bodies.items():
+            status, found = post(here, path, json.dumps({"model": "it", **body}).encode())
+            assert status == 200 or (status == 400 and found["error"]["param"]), (path, found)
+        assert get(here, "/ready")[0] == 200
+
+
 def test_the_server_opens_no_files(tmp_path):
     """A client's path is refused, whether or not there is such a file."""
     (tmp_path / "picture.png").write_bytes(b"secret")

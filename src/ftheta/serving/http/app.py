@@ -22,6 +22,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ftheta.core.config import Config
 from ftheta.core.errors import FthetaError
+from ftheta.data.processors.text import TextProcessor
 from ftheta.models.evidence import Evidence, Pointed, evidence
 from ftheta.models.tasks import TASKS
 from ftheta.models.tasks.text import TextGeneration
@@ -105,12 +106,12 @@ def create(
         served, adapter = models.find(asked.model)
         if adapter is not None:
             raise Refusal(400, "model: adapters are for models that continue texts here", "model", "wrong_task")
+        if not isinstance(served.model.processor, TextProcessor) or "embedding" not in served.model.architecture.config.ports().gives:
+            raise Refusal(400, "model: this model gives no vector for a whole text", "model", "wrong_task")
         texts = [asked.input] if isinstance(asked.input, str) else asked.input
         if not texts or len(texts) > CHOICES or not all(texts):
             raise Refusal(400, f"input: 1 to {CHOICES} texts of at least one character", "input", "invalid_value")
         found = await told(predicted(request, served, EMBEDDING, [{"text": text} for text in texts]))
-        if any(each.embedding is None for each in found):
-            raise Refusal(400, "model: this model gives no vector for a whole text", "model", "wrong_task")
         if asked.dimensions not in (None, len(found[0].embedding)):
             raise Refusal(400, f"dimensions: this model's vectors have {len(found[0].embedding)} numbers", "dimensions", "invalid_value")
         data = [{"object": "embedding", "index": i, "embedding": encoded(each.embedding, asked.encoding_format)} for i, each in enumerate(found)]
