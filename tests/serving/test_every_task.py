@@ -172,6 +172,20 @@ def test_routes_that_are_for_other_tasks_refuse(task):
         assert get(here, "/ready")[0] == 200
 
 
+@pytest.mark.parametrize("task", ["fill-mask", "text-generation", "translation"])
+def test_absurd_numbers_are_refused_or_do_no_harm(task):
+    """None makes as many of anything as was asked for."""
+    make, given = SUBJECTS[task]
+    model = Model(*make(), task)
+    for here in started([Served("it", model, Settings(together=2, queue=2))]):
+        for field in {"samples", "beams", "choices", "lookup"} & type(model.task).input.model_fields.keys():
+            for number in (5, 10**4, 10**400):
+                status, found = post(here, f"/predict/{task}", json.dumps({**given[0], field: number}).encode())
+                assert status == 200 or (status == 400 and found["error"]["message"]), (field, number, found)
+                assert status == 400 or field not in ("samples", "beams")
+        assert get(here, "/ready")[0] == 200
+
+
 def test_the_server_opens_no_files(tmp_path):
     """A client's path is refused, whether or not there is such a file."""
     (tmp_path / "picture.png").write_bytes(b"secret")

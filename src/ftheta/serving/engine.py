@@ -116,6 +116,8 @@ class Engine:
         wanted: Wanted = prompt if isinstance(prompt, Wanted) else self.task.input.parse(dict(prompt))           # type: ignore[assignment]
         if wanted.beams > 1:
             raise UsageError("beams: the engine writes every text by itself: use model.predict for beam search")
+        if wanted.samples > (most := self.settings.together + self.settings.queue):       # before so many are made
+            raise UsageError(f"samples: at most {most:,} can be written and wait, got {wanted.samples}")
         with self.reading:
             requests = [self.task.request(wanted, number) for number in range(wanted.samples)]
         return self.enter(requests, wanted.stop, adapter=adapter, client=client, seconds=seconds, listen=listen)

@@ -136,6 +136,9 @@ def create(
         for field in served.model.task.files:
             if getattr(asked, field) is not None:
                 raise Refusal(400, f"{field}: the server opens no files: send what is in it", field, "invalid_value")
+        for field in ("samples", "beams"):
+            if getattr(asked, field, 0) > CHOICES:
+                raise Refusal(400, f"{field}: {CHOICES} at most", field, "invalid_value")
         if served.worker is None:
             (answer,) = await told(predicted(request, served, task, [asked]))
             return JSONResponse(answer.dump())

@@ -12,7 +12,7 @@ from ftheta.core.config import Config
 from ftheta.core.errors import DataError, FthetaError, MissingExtraError, UsageError
 from ftheta.serving.engine import QueueFull
 
-TOLD = ("most", "messages", "prompt", "beams", "text", "tools", "must_call", "at", "method", "pixels", "bias")
+TOLD = ("most", "messages", "prompt", "beams", "text", "tools", "must_call", "at", "method", "pixels", "bias", "samples")
 """Fields about which an error says only lengths, numbers and what to do: told as it is. What is said about others may hold a part of them."""
 COUNTED = re.compile(r"(picture|row|observation|node|edge) \d+\b")
 """So begins what is said of one of several things, by its place: sizes, shapes and bounds, with what was sent after `, got` at most."""
