@@ -1,6 +1,8 @@
-"""R29 to R34 for a server: slow readers and senders, engines that die, a queue that is always full, nothing left behind."""
+"""R27 and R29 to R34 for a server: pictures that are bombs, slow readers and senders, engines that die, a queue that is always full, nothing left behind."""
 
+import base64
 import gc
+import io
 import json
 import os
 import socket
@@ -8,8 +10,11 @@ import threading
 import time
 
 import pytest
+from tests.conformance.test_architectures import fitted
 
+from ftheta.data.processors.image import ImageProcessor
 from ftheta.data.tokenizers.trained import EOS
+from ftheta.models.model import Model
 from ftheta.serving.engine import QueueFull
 from ftheta.serving.http.served import Served
 from ftheta.serving.settings import Settings
@@ -113,6 +118,20 @@ def test_memory_is_flat_while_a_thousand_wait(seconds):
     assert resident() - before < 16 << 20 and done > 50 and refused > 10
     worker.close()
     assert all(each.done.done() for each in waiting) and not worker.engine.asked and worker.engine.pages.available == worker.engine.pages.count
+
+
+def test_a_picture_that_is_a_bomb_is_refused_before_it_is_decoded():
+    """A few kilobytes of 400 million pixels; whoever asks beside it is answered."""
+    pillow = pytest.importorskip("PIL.Image")
+    sink = io.BytesIO()
+    pillow.new("1", (20_000, 20_000)).save(sink, "PNG")
+    model = Model(fitted("resnet"), ImageProcessor((8, 8), 1), "image-classification")
+    for here in started([Served("pictures", model, Settings())]):
+        before = resident()
+        status, found = post(here, "/predict/image-classification", json.dumps({"data": base64.b64encode(sink.getvalue()).decode()}).encode())
+        assert status == 400 and found["error"]["message"].startswith("picture 0: more than the 64,000,000 pixels allowed"), found
+        assert resident() - before < 100 << 20
+        assert post(here, "/predict/image-classification", json.dumps({"pixels": [[0.5] * 8] * 8}).encode())[0] == 200
 
 
 def test_nothing_is_left_behind():

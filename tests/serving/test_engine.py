@@ -185,9 +185,11 @@ def test_a_full_queue_refuses():
     engine = engine_of(model, together=2, queue=3)
     for _ in range(5):
         engine.submit({"prompt": "a", "most": 3})
-    with pytest.raises(QueueFull, match="3 at most") as refused:
+    with pytest.raises(QueueFull, match="3 sequences wait already and 1 more are asked for; 3 may wait at most") as refused:
         engine.submit({"prompt": "a", "most": 3})
     assert refused.value.after > 0
+    with pytest.raises(UsageError, match="samples: at most 5 can be written and wait"):   # before so many are made
+        engine.submit({"prompt": "a", "samples": 10**400})
     engine.finish()
     engine.submit({"prompt": "a", "most": 3})
     many = engine_of(model, together=2, queue=3, queue_tokens=30)

@@ -159,6 +159,33 @@ def test_many_clients_get_what_each_would_get_alone(task):
             assert "xyzzy" not in json.dumps(post(here, f"/predict/{task}", b'{"text": "xyzzy \\u2581", "labels": [], "source": 1}')[1])
 
 
+@pytest.mark.parametrize("task", SUBJECTS)
+def test_routes_that_are_for_other_tasks_refuse(task):
+    """In words and by the field, never with a failure of the server."""
+    model = Model(*SUBJECTS[task][0](), task)
+    bodies = {"/v1/embeddings": {"input": "one"}, "/v1/completions": {"prompt": "one"}, "/v1/chat/completions": {"messages": [{"role": "user", "content": "one"}]},
+              "/evidence": {"text": "one"}}
+    for here in started([Served("it", model, Settings())]):
+        for path, body in bodies.items():
+            status, found = post(here, path, json.dumps({"model": "it", **body}).encode())
+            assert status == 200 or (status == 400 and found["error"]["param"]), (path, found)
+        assert get(here, "/ready")[0] == 200
+
+
+@pytest.mark.parametrize("task", ["fill-mask", "text-generation", "translation"])
+def test_absurd_numbers_are_refused_or_do_no_harm(task):
+    """None makes as many of anything as was asked for."""
+    make, given = SUBJECTS[task]
+    model = Model(*make(), task)
+    for here in started([Served("it", model, Settings(together=2, queue=2))]):
+        for field in {"samples", "beams", "choices", "lookup"} & type(model.task).input.model_fields.keys():
+            for number in (5, 10**4, 10**400):
+                status, found = post(here, f"/predict/{task}", json.dumps({**given[0], field: number}).encode())
+                assert status == 200 or (status == 400 and found["error"]["message"]), (field, number, found)
+                assert status == 400 or field not in ("samples", "beams")
+        assert get(here, "/ready")[0] == 200
+
+
 def test_the_server_opens_no_files(tmp_path):
     """A client's path is refused, whether or not there is such a file."""
     (tmp_path / "picture.png").write_bytes(b"secret")

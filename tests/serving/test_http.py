@@ -11,20 +11,29 @@ import sys
 import time
 from collections.abc import Iterator
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
+from tests.conformance.test_architectures import fitted
 
+from ftheta.architectures.decoder import DecoderConfig
 from ftheta.core.errors import UsageError
+from ftheta.data.processors.image import ImageProcessor
+from ftheta.data.processors.text import TextProcessor
+from ftheta.data.tokenizers.subword import Unigram
 from ftheta.data.tokenizers.trained import EOS
 from ftheta.models.folder import save
+from ftheta.models.model import Model
 from ftheta.serving.settings import Settings
 from listening import get, post, send, started, until
-from served import TEXTS, headed, made
+from served import LLAMA, TEXTS, headed, made
 
 pytest.importorskip("uvicorn")
 openai = pytest.importorskip("openai")
 
+from ftheta.serving.http.guard import OPEN  # noqa: E402
+from ftheta.serving.http.order import Order  # noqa: E402
 from ftheta.serving.http.served import Served, name_of  # noqa: E402
 from ftheta.serving.http.server import serve  # noqa: E402
 
@@ -56,6 +65,68 @@ def client(here):
 
 def test_models(client):
     assert [model.id for model in client.models.list()] == ["writer", "vectors", "classes", "tools"]
+    assert client.models.retrieve("classes").id == "classes"
+    with pytest.raises(openai.NotFoundError, match="there is no such model here"):
+        client.models.retrieve("no")
+
+
+def test_a_model_is_unloaded_and_loaded_again(tmp_path):
+    """Answers under way come to their end; only what was ordered can be loaded."""
+    for name in ("one", "two"):
+        save(made("llama"), tmp_path / name / "model")
+    order = Order(models=(str(tmp_path / "one" / "model"), str(tmp_path / "two" / "model")), settings=Settings(together=2))
+    models = order.opened()
+    for here in started(list(models), again=order.again):
+        with openai.OpenAI(base_url=f"http://127.0.0.1:{here.port}/v1", api_key="any", max_retries=0, timeout=60) as client:
+            asked: dict[str, Any] = {"model": "one", "prompt": "a", "max_tokens": 100, "seed": 1, "logit_bias": ENDLESS}
+            whole = client.completions.create(**asked).choices[0].text
+            pieces = iter(client.completions.create(**asked, stream=True))
+            text = next(pieces).choices[0].text
+            assert client.models.delete("one").deleted and not here.served["one"].alive
+            assert text + "".join(piece.choices[0].text for piece in pieces) == whole
+            assert [model.id for model in client.models.list()] == ["two"] and get(here, "/ready")[0] == 200
+            with pytest.raises(openai.NotFoundError):
+                client.completions.create(**asked)
+            with pytest.raises(openai.NotFoundError):
+                client.models.delete("one")
+            assert [post(here, "/v1/models/one", b"")[0] for _ in range(2)] == [200, 200]
+            assert client.completions.create(**asked).choices[0].text == whole
+            for name in ("three", "..%2Ftwo", "%2Fetc%2Fpasswd"):
+                assert post(here, f"/v1/models/{name}", b"")[0] == 404
+            shutil.rmtree(tmp_path / "two")
+            assert client.models.delete("two").deleted and post(here, "/v1/models/two", b"")[0] == 503
+
+
+def test_null_is_what_a_field_is_without_it(client):
+    chat: dict[str, Any] = {"model": "writer", "messages": [{"role": "user", "content": "a"}], "max_tokens": 3, "seed": 1}
+    without = client.chat.completions.create(**chat)
+    names = ("temperature", "top_p", "n", "stream", "stop", "presence_penalty", "frequency_penalty", "logit_bias", "logprobs", "top_logprobs", "user")
+    assert client.chat.completions.create(**chat, **dict.fromkeys(names)).choices == without.choices
+    text = client.completions.create(model="writer", prompt="a", max_tokens=3, seed=1).choices
+    assert client.completions.create(model="writer", prompt="a", max_tokens=3, seed=1, **dict.fromkeys((*names[:8], "logprobs"))).choices == text
+
+
+@pytest.mark.parametrize("path, fields, field, said", [
+    ("/v1/completions", {"model": "writer", "prompt": "a", "logit_bias": {"99999": 1}}, "logit_bias", "logit_bias: 99999 is no token id"),
+    ("/v1/completions", {"model": "writer", "prompt": "a", "regex": "(x"}, "regex", "regex: the value cannot be used"),
+    ("/v1/chat/completions", {
+        "model": "writer", "messages": [{"role": "user", "content": "a"}],
+        "response_format": {"type": "json_schema", "json_schema": {"name": "n", "schema": {"type": "no"}}},
+    }, "response_format", "response_format: the value cannot be used"),
+    ("/v1/chat/completions", {"model": "plain", "messages": [{"role": "user", "content": "a"}]}, "messages", "messages: this model has no chat template"),
+    ("/predict/image-classification", {"pixels": [[1]]}, None, "picture 0: shape (1, 1) does not fit: expected (8, 8)"),
+    ("/predict/image-classification", {"data": "aGVsbG8="}, None, "picture 0: not a picture file"),
+    ("/predict/image-classification", {"data": "*"}, None, "picture 0: data is not base64"),
+    ("/predict/image-classification", {}, None, "picture 0: give one of path, data, pixels"),
+])
+def test_what_is_wrong_is_said_by_the_name_the_client_knows(path, fields, field, said):
+    pytest.importorskip("llguidance")
+    writer = made("llama")
+    writer.processor.chat_template = TEMPLATE
+    pictures = Model(fitted("resnet"), ImageProcessor((8, 8), 1), "image-classification")
+    for here in started([Served("writer", writer, Settings()), Served("plain", made("gpt2"), Settings()), Served("pictures", pictures, Settings())]):
+        status, found = post(here, path, json.dumps(fields).encode())
+        assert status == 400 and found["error"]["param"] == field and found["error"]["message"].startswith(said), found
 
 
 def test_completions_are_what_the_model_writes(client, here):
@@ -136,7 +207,27 @@ def test_logprobs_in_pieces(client):
         assert len(said) == len(choice.logprobs.content) and all(len(entry.top_logprobs) == 3 for entry in said)
         for one, other in zip(said, choice.logprobs.content, strict=True):
             assert one.token == other.token and one.logprob == pytest.approx(other.logprob, abs=1e-4)
-            assert one.top_logprobs[0].logprob >= one.top_logprobs[1].logprob and bytes(one.bytes).decode() == one.token
+            assert one.top_logprobs[0].logprob >= one.top_logprobs[1].logprob and bytes(one.bytes).decode("utf-8", "replace") == one.token
+
+
+def test_bytes_of_tokens_are_those_of_the_text(client):
+    """Also where a character is written by several tokens, as every Chinese one is here."""
+    pytest.importorskip("llguidance")
+    asked: dict[str, Any] = {"model": "writer", "messages": [{"role": "user", "content": "a"}], "max_tokens": 6, "logprobs": True}
+    (choice,) = client.chat.completions.create(**asked, extra_body={"regex": "中文"}).choices
+    assert bytes(byte for entry in choice.logprobs.content for byte in entry.bytes).decode() == choice.message.content == "中文"
+
+
+def test_words_keep_the_space_before_them():
+    """Tokens of SentencePiece, of which each alone is read without it."""
+    pytest.importorskip("llguidance")
+    corpus = [json.__doc__ or ""] * 2
+    processor = TextProcessor(Unigram(vocab=300).train(corpus))
+    model = Model(DecoderConfig.parse({**LLAMA, "vocab": 300}).build(), processor, "text-generation")
+    for here in started([Served("writer", model, Settings())]):
+        body = {"model": "writer", "prompt": "a whale", "max_tokens": 40, "seed": 1, "logprobs": 1, "regex": "( the sea){3}"}
+        (choice,) = post(here, "/v1/completions", json.dumps(body).encode())[1]["choices"]
+        assert "".join(choice["logprobs"]["tokens"]) == choice["text"] == " the sea the sea the sea"
 
 
 def test_tools_are_told_in_the_words_of_the_template(client, here):
@@ -306,6 +397,10 @@ def test_a_key():
         assert get(server, "/v1/models")[0] == 401 and get(server, "/v1/models", "Authorization: Bearer s3cre\r\n")[0] == 401
         assert get(server, "/v1/models", "Authorization: Bearer s3cret\r\n", host="anything.example")[0] == 200
         assert get(server, "/ready")[0] == 200 and get(server, "/metrics")[0] == 401
+        known = json.loads(get(server, "/openapi.json", "Authorization: Bearer s3cret\r\n")[1])["paths"]
+        walked = {f"{method.upper()} {path}": send(server, f"{method.upper()} {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())[9:12]
+                  for path, methods in known.items() for method in methods if path not in OPEN}
+        assert len(walked) > 8 and set(walked.values()) == {b"401"}, walked
 
 
 def test_an_answer_that_takes_too_long():
@@ -348,4 +443,11 @@ def test_other_machines_need_a_key(monkeypatch):
         serve(["runs/a/model"], host="0.0.0.0")
     with pytest.raises(UsageError, match="two are called 'a'"):
         serve(["runs/a/model", "elsewhere/a"])
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        with pytest.raises(UsageError, match=f"port: nothing can listen on 127.0.0.1, port {taken.getsockname()[1]} .*: choose another port"):
+            serve(["runs/a/model"], port=taken.getsockname()[1])                          # said before any model is opened
+    with pytest.raises(UsageError, match=r"host: nothing can listen on 203\.0\.113\.1"):
+        serve(["runs/a/model"], host="203.0.113.1", key="k")
     assert name_of("runs/python-lm/model") == "python-lm" and name_of("folder/llama") == "llama"

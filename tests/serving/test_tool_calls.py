@@ -127,9 +127,10 @@ def test_what_cannot_be_demanded(client):
         ({"tools": TOOLS, "tool_choice": "required", "model": "none"}, "writes no calls"),
         ({"tools": TOOLS, "tool_choice": "sometimes"}, "tool_choice"),
         ({"tools": TOOLS, "tool_choice": "required", "extra_body": {"regex": "a"}}, "a value cannot be used|only one of them"),
-        ({"tools": [{"type": "function", "function": {"name": "a", "parameters": {"type": "nothing"}}}], "tool_choice": "required"}, "must_call"),
+        ({"tools": [{"type": "function", "function": {"name": "a", "parameters": {"type": "nothing"}}}], "tool_choice": "required"}, "no JSON Schema"),
     ):
-        with pytest.raises(openai.BadRequestError, match=message):
+        with pytest.raises(openai.BadRequestError, match=message) as refused:
             client.chat.completions.create(**{"model": "hermes", "messages": ASKED, "max_tokens": 5, **fields})
+        assert "nothing" not in str(refused.value)                                       # not a word of what was sent
     found = client.chat.completions.create(model="none", messages=ASKED, tools=TOOLS, max_tokens=5, seed=1).choices[0]
     assert found.message.tool_calls is None and found.message.content is not None

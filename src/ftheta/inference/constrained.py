@@ -27,7 +27,7 @@ def form(
     llguidance = library()
     if end is None:
         raise UsageError("regex, json_schema, must_call: this model has no token that ends a text, so it cannot say that the form is complete")
-    field = "regex" if regex is not None else "json_schema" if lark is None else "must_call"
+    field = "regex: " if regex is not None else "json_schema: " if lark is None else "must_call: the parameters of a tool are no JSON Schema that can be followed, got "
     try:
         if regex is not None:
             grammar = llguidance.LLMatcher.grammar_from_regex(regex)
@@ -37,9 +37,9 @@ def form(
             grammar = llguidance.LLMatcher.grammar_from_json_schema(json.dumps(schema), overrides={"whitespace_flexible": False})
         matcher = llguidance.LLMatcher(known_tokens(tokenizer.to_str(), end), grammar)
     except ValueError as error:
-        raise UsageError(f"{field}: {error}") from None
+        raise UsageError(f"{field}{error}") from None
     if wrong := matcher.get_error():
-        raise UsageError(f"{field}: {wrong}")
+        raise UsageError(f"{field}{wrong}")
     taken: list[int] = []
 
     def allowed(new: Sequence[int]) -> Sequence[int]:

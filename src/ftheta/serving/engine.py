@@ -116,6 +116,8 @@ class Engine:
         wanted: Wanted = prompt if isinstance(prompt, Wanted) else self.task.input.parse(dict(prompt))           # type: ignore[assignment]
         if wanted.beams > 1:
             raise UsageError("beams: the engine writes every text by itself: use model.predict for beam search")
+        if wanted.samples > (most := self.settings.together + self.settings.queue):       # before so many are made
+            raise UsageError(f"samples: at most {most:,} can be written and wait, got {wanted.samples}")
         with self.reading:
             requests = [self.task.request(wanted, number) for number in range(wanted.samples)]
         return self.enter(requests, wanted.stop, adapter=adapter, client=client, seconds=seconds, listen=listen)
@@ -156,8 +158,11 @@ class Engine:
         waiting = self.scheduler.waiting
         free = self.settings.together - len(self.scheduler.running)
         tokens = sum(sequence.request.read for sequence in [*waiting, *made])
-        if len(waiting) + len(made) > self.settings.queue + max(0, free) or (waiting and tokens > self.settings.queue_tokens):
-            raise QueueFull(f"{len(waiting)} sequences wait already, of {self.settings.queue} at most; try again later", after=1.0)
+        if len(waiting) + len(made) > self.settings.queue + max(0, free):
+            behind = max(0, len(waiting) - max(0, free))                                  # the first of those who wait begin with the next step
+            raise QueueFull(f"{behind} sequences wait already and {len(made)} more are asked for; {self.settings.queue} may wait at most; try again later", after=1.0)
+        if waiting and tokens > self.settings.queue_tokens:
+            raise QueueFull(f"prompts of {self.settings.queue_tokens:,} tokens may wait at most, and others wait already; try again later", after=1.0)
 
     def cancel(self, asked: Asked) -> None:
         """Give it up; its pages are free at once."""

@@ -9,7 +9,7 @@ from ftheta.core.errors import FolderError, MissingExtraError
 from ftheta.web.runs import Runs
 
 try:
-    from ftheta.serving.http.order import Order
+    from ftheta.serving.http.order import Order, address, bound
     from ftheta.serving.http.server import allowed, listen
     from ftheta.web.routes import add_routes
 except ImportError:
@@ -25,8 +25,9 @@ def ui(
     if place.exists() and not place.is_dir():
         raise FolderError(f"{place} is not a folder: give the folder that holds the runs")
     order = Order(models=tuple(map(str, models)), key=allowed(host, key), hosts=tuple(hosts))
-    served = order.opened()
-    app = order.app(show, served)
-    add_routes(app, served, Runs(place), order.settings)
-    show(f"the page is at http://{host}:{port}/")
-    listen(app, host, port)
+    with bound(host, port) as listener:
+        served = order.opened()
+        app = order.app(show, served)
+        add_routes(app, served, Runs(place), order.settings)
+        show(f"the page is at {address(listener)}")
+        listen(app, listener)

@@ -32,7 +32,7 @@ def test_lists_and_mappings_are_the_same_rows() -> None:
         ([1, float("inf")], "row 1, column 'height': inf is not a finite number"),
         ([1, " "], "row 1, column 'height': is empty"),
         ({"width": 1}, "row 1: column 'height' is missing"),
-        ({"width": 1, "hight": 2}, "row 1: there is no column 'hight'; did you mean 'height'"),
+        ({"width": 1, "hight": 2}, "row 1: there is no such column, got 'hight'; did you mean 'height'"),
         ("1,2", "row 1: expected a list of 2 numbers or a mapping"),
         (3, "row 1: expected a list of 2 numbers or a mapping"),
     ],

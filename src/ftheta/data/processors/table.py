@@ -51,7 +51,7 @@ class TableProcessor(Processor):
     def row(self, values: Any, place: str) -> list[float]:
         if isinstance(values, Mapping):
             if unknown := [str(name) for name in values if name not in self.names]:
-                raise DataError(f"{place}: there is no column '{unknown[0]}'{suggest(unknown[0], self.names, 'columns')}")
+                raise DataError(f"{place}: there is no such column, got '{unknown[0]}'{suggest(unknown[0], self.names, 'columns')}")
             if missing := [name for name in self.names if name not in values]:
                 raise DataError(f"{place}: column '{missing[0]}' is missing" + (f", and {len(missing) - 1} more" if missing[1:] else ""))
             values = [values[name] for name in self.names]

@@ -338,7 +338,8 @@ class FillMask(Task[Blank, Fillings, TextProcessor]):
                 raise UsageError("text: put <mask> where a token is to be filled in")
             tokens = torch.tensor([self.processor.blanks(blank.text)])
             hidden = self.architecture(tokens=tokens)["hidden"][tokens == mask]
-            top = self.architecture.head(hidden).softmax(-1).topk(blank.choices)          # type: ignore[operator]
+            shares = self.architecture.head(hidden).softmax(-1)                           # type: ignore[operator]
+            top = shares.topk(min(blank.choices, shares.shape[-1]))
             answers.append(Fillings(fillings=[
                 [(self.processor.decode([int(i)]), round(float(p), 6)) for p, i in zip(values, indices, strict=True)]
                 for values, indices in zip(top.values, top.indices, strict=True)

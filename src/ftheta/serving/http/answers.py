@@ -15,6 +15,8 @@ from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from ftheta.data.chat.calls import Call, CallReader
+from ftheta.data.processors.text import TextProcessor
+from ftheta.data.tokenizers.spelling import BREAK
 from ftheta.models.tasks.text import Sample, Wanted, Writing
 from ftheta.serving.engine import Asked
 from ftheta.serving.http.errors import Refusal, refusal
@@ -107,16 +109,20 @@ class Reply:
         request = sequence.request
         if not request.scored:
             return None
-        texts, scores = [self.spelled(token) for token in request.new[start:stop]], request.scores[start:stop]
+        spelled, scores = [self.spelled(token) for token in request.new[start:stop]], request.scores[start:stop]
         best = [[(self.spelled(token), score) for token, score in place] for place in request.likeliest[start:stop]]
         if self.chat:
-            entries = zip(texts, scores, best or [[]] * len(scores), strict=True)
-            return {"content": [{**said(text, score), "top_logprobs": [said(*each) for each in beside]} for text, score, beside in entries]}
+            entries = zip(spelled, scores, best or [[]] * len(scores), strict=True)
+            return {"content": [{**said(token, score), "top_logprobs": [said(*each) for each in beside]} for token, score, beside in entries]}
+        texts = [readable(token) for token in spelled]
         offsets = list(itertools.accumulate(map(len, texts), initial=offset))[:-1]
-        return {"tokens": texts, "token_logprobs": scores, "top_logprobs": [dict(place) for place in best] or None, "text_offset": offsets}
+        return {"tokens": texts, "token_logprobs": scores, "top_logprobs": [{readable(token): score for token, score in place} for place in best] or None, "text_offset": offsets}
 
-    def spelled(self, token: int) -> str:
-        return self.served.model.processor.decode([token])                                   # type: ignore[attr-defined]
+    def spelled(self, token: int) -> bytes:
+        """A token in UTF-8, with the space before it, though it be a part of a character; nothing for what is never shown."""
+        processor, known = self.served.model.processor, self.served.spelling.bytes
+        assert isinstance(processor, TextProcessor)
+        return known[token] if token < len(known) and (known[token] != BREAK or processor.decode([token])) else b""
 
     def usage(self) -> dict[str, int]:
         read = sum(asked.sequences[0].request.read for asked in self.asked)
@@ -194,9 +200,14 @@ def called(calls: Sequence[Call], first: int | None = None) -> list[dict[str, An
     return found
 
 
-def said(text: str, score: float) -> dict[str, Any]:
+def said(token: bytes, score: float) -> dict[str, Any]:
     """A token as chat says it."""
-    return {"token": text, "logprob": score, "bytes": list(text.encode())}
+    return {"token": readable(token), "logprob": score, "bytes": list(token)}
+
+
+def readable(token: bytes) -> str:
+    """A token as text; what is no whole character has a sign that says so."""
+    return token.decode("utf-8", "replace")
 
 
 def call(loop: asyncio.AbstractEventLoop, function: Callable[[Any], None], value: Any) -> None:

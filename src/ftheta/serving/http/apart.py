@@ -29,7 +29,7 @@ from ftheta.core.errors import FthetaError, UsageError
 from ftheta.serving.http.answers import event
 from ftheta.serving.http.errors import Refusal
 from ftheta.serving.http.guard import BODY, OPEN, SLOW, Guard
-from ftheta.serving.http.order import DRAIN, LISTENING, Order
+from ftheta.serving.http.order import DRAIN, LISTENING, Order, address
 from ftheta.serving.http.page import assets
 
 COMMAND = "from ftheta.serving.http.apart import behind; behind()"
@@ -199,7 +199,7 @@ async def answered(connection: h11.Connection, reader: asyncio.StreamReader) -> 
             raise h11.RemoteProtocolError("there is no answer")
 
 
-def serve_apart(order: Order, host: str, port: int, show: Callable[[str], None]) -> None:
+def serve_apart(order: Order, listener: socket.socket, show: Callable[[str], None]) -> None:
     """Serve what is ordered with the models in a process of their own, until SIGTERM or Ctrl-C. Raises what the models raise."""
     async def run() -> None:
         apart = Apart(order)
@@ -208,9 +208,10 @@ def serve_apart(order: Order, host: str, port: int, show: Callable[[str], None])
         except FthetaError:
             apart.folder.cleanup()
             raise
-        show(f"listening on http://{host}:{port}/v1")
+        show(f"listening on {address(listener)}v1")
+        show(f"the page is at {address(listener)}")
         app = Guard(PassOn(apart), order.key, order.hosts, BODY, SLOW, (*OPEN, *assets()))
-        await uvicorn.Server(uvicorn.Config(app, host=host, port=port, lifespan="on", **LISTENING)).serve()
+        await uvicorn.Server(uvicorn.Config(app, lifespan="on", **LISTENING)).serve([listener])
 
     asyncio.run(run())
 

@@ -6,10 +6,11 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import logging
 import struct
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
@@ -20,6 +21,8 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ftheta.core.config import Config
+from ftheta.core.errors import FthetaError
+from ftheta.data.processors.text import TextProcessor
 from ftheta.models.evidence import Evidence, Pointed, evidence
 from ftheta.models.tasks import TASKS
 from ftheta.models.tasks.text import TextGeneration
@@ -31,20 +34,23 @@ from ftheta.serving.http.page import Asset, show
 from ftheta.serving.http.schema import describe
 from ftheta.serving.http.served import Models, Served, metrics
 
+log = logging.getLogger("ftheta.serving")
 C = TypeVar("C", bound=Config)
 EMBEDDING = "feature-extraction"
+LEAVE = 30.0
+"""Seconds that answers have to come to an end when their model is unloaded."""
 CHOSEN = {"parameters": [{"name": "model", "in": "query", "required": False, "description": "Which model, where several do it.", "schema": {"type": "string"}}]}
 
 
 def create(
     models: Models, *, key: str | None = None, hosts: Sequence[str] = (), body: int = BODY, seconds: float = 600.0, slow: float = SLOW,
-    page: Mapping[str, Asset] = {},
+    page: Mapping[str, Asset] = {}, again: Callable[[str], Served | None] = lambda name: None,
 ) -> FastAPI:
     """The app. `key` is what clients must send, `hosts` are names the server goes by besides those of this machine, `page` is what a browser is
     shown, by address. `body` is the most bytes a request may have and `slow` the most seconds they, or the reading of a piece of the answer, may
-    take, `seconds` the most an answer may take."""
+    take, `seconds` the most an answer may take. `again` opens the model of a name that was unloaded; it gives None for a name it does not know."""
     answers: Counter[tuple[str, int]] = Counter()
-    started = int(time.time())
+    started, loading = int(time.time()), asyncio.Lock()
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -73,10 +79,15 @@ def create(
             raise Refusal(400, "model: this model does not continue texts here: use /predict", "model", "wrong_task")
         if asked.stream_options is not None and not asked.stream:
             raise Refusal(400, "stream_options: with stream: true only", "stream_options", "invalid_value")
+        if chat and served.model.task.processor.chat_template is None:
+            raise Refusal(400, "messages: this model has no chat template, it was not trained on conversations: use /v1/completions", "messages", "wrong_task")
         tools = asked.offered() if isinstance(asked, ChatBody) else []
         one = isinstance(asked, ChatBody) and not asked.parallel_tool_calls
         reply = Reply(served, chat, asked.stream_options is not None and asked.stream_options.include_usage, adapter, tools, one)
-        await told(reply.ask(asked.prompts(), asked.user or peer(request), seconds, asked.stream))
+        try:
+            await told(reply.ask(asked.prompts(), asked.user or peer(request), seconds, asked.stream))
+        except Refusal as refused:
+            raise refused.by_names(asked.names()) from None
         if asked.stream:
             return Events(reply)
         return JSONResponse(await told(reply.whole(request)))
@@ -95,12 +106,12 @@ def create(
         served, adapter = models.find(asked.model)
         if adapter is not None:
             raise Refusal(400, "model: adapters are for models that continue texts here", "model", "wrong_task")
+        if not isinstance(served.model.processor, TextProcessor) or "embedding" not in served.model.architecture.config.ports().gives:
+            raise Refusal(400, "model: this model gives no vector for a whole text", "model", "wrong_task")
         texts = [asked.input] if isinstance(asked.input, str) else asked.input
         if not texts or len(texts) > CHOICES or not all(texts):
             raise Refusal(400, f"input: 1 to {CHOICES} texts of at least one character", "input", "invalid_value")
         found = await told(predicted(request, served, EMBEDDING, [{"text": text} for text in texts]))
-        if any(each.embedding is None for each in found):
-            raise Refusal(400, "model: this model gives no vector for a whole text", "model", "wrong_task")
         if asked.dimensions not in (None, len(found[0].embedding)):
             raise Refusal(400, f"dimensions: this model's vectors have {len(found[0].embedding)} numbers", "dimensions", "invalid_value")
         data = [{"object": "embedding", "index": i, "embedding": encoded(each.embedding, asked.encoding_format)} for i, each in enumerate(found)]
@@ -125,6 +136,9 @@ def create(
         for field in served.model.task.files:
             if getattr(asked, field) is not None:
                 raise Refusal(400, f"{field}: the server opens no files: send what is in it", field, "invalid_value")
+        for field in ("samples", "beams"):
+            if getattr(asked, field, 0) > CHOICES:
+                raise Refusal(400, f"{field}: {CHOICES} at most", field, "invalid_value")
         if served.worker is None:
             (answer,) = await told(predicted(request, served, task, [asked]))
             return JSONResponse(answer.dump())
@@ -157,6 +171,35 @@ def create(
         facts = {"object": "model", "created": started, "owned_by": "ftheta"}
         below = [{"id": name, **facts, "parent": served.name} for name, (served, _) in models.adapted().items()]
         return {"object": "list", "data": [*({"id": name, **facts} for name in models.named), *below]}
+
+    def facts_of(name: str) -> dict[str, Any]:
+        served, adapter = models.find(name)
+        return {"id": name, "object": "model", "created": started, "owned_by": "ftheta", **({} if adapter is None else {"parent": served.name})}
+
+    @app.get("/v1/models/{name}")
+    async def one_model(name: str) -> dict[str, Any]:
+        return facts_of(name)
+
+    @app.post("/v1/models/{name}")
+    async def load_model(name: str) -> dict[str, Any]:
+        async with loading:
+            if name not in models.named:
+                try:
+                    served = await asyncio.to_thread(again, name)
+                except FthetaError as error:
+                    log.warning("%s could not be opened again: %s", name, error)
+                    raise Refusal(503, "the model cannot be opened again: the server's log says why", code="not_loaded") from None
+                if served is not None:
+                    models.add(served)
+        return facts_of(name)
+
+    @app.delete("/v1/models/{name}")
+    async def unload_model(name: str) -> dict[str, Any]:
+        if models.find(name)[1] is not None:
+            raise Refusal(400, "model: an adapter goes with its model", "model", "invalid_value")
+        if (served := models.remove(name)) is not None:
+            await asyncio.to_thread(served.close, LEAVE)
+        return {"id": name, "object": "model", "deleted": True}
 
     @app.get("/health")
     async def health() -> dict[str, str]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import secrets
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, GetCoreSchemaHandler
+from pydantic_core import CoreSchema, core_schema
 
 from ftheta.core.config import Config
 from ftheta.models.evidence import Pointed
@@ -17,6 +18,17 @@ LEAST, MOST = -100.0, 100.0
 """Between which a bias may be."""
 CHOICES = 128
 """Prompts and samples of one request at most."""
+
+
+class Or:
+    """Annotation of a field that may be null, which then has this value: OpenAI's documents allow it, and many clients send every field they know."""
+
+    def __init__(self, value: Any):
+        self.value = value
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        nullable = core_schema.nullable_schema(handler(source))
+        return core_schema.no_info_after_validator_function(lambda given: self.value if given is None else given, nullable)
 
 
 class StreamOptions(Config):
@@ -61,27 +73,27 @@ class Writing(Config):
     """The name of a model of this server."""
     max_tokens: int | None = Field(default=None, gt=0)
     """At most this many new tokens."""
-    temperature: float = Field(default=1.0, ge=0, le=2)
+    temperature: Annotated[float, Field(ge=0, le=2), Or(1.0)] = 1.0
     """Divides the logits; 0 takes the likeliest token."""
-    top_p: float = Field(default=1.0, gt=0, le=1)
+    top_p: Annotated[float, Field(gt=0, le=1), Or(1.0)] = 1.0
     """Choose among the likeliest tokens that together hold this probability."""
     top_k: int | None = Field(default=None, gt=0)
     """Choose among this many likeliest tokens."""
-    min_p: float = Field(default=0.0, ge=0, le=1)
+    min_p: Annotated[float, Field(ge=0, le=1), Or(0.0)] = 0.0
     """Choose among tokens at least this share as likely as the likeliest."""
-    n: int = Field(default=1, gt=0, le=CHOICES)
+    n: Annotated[int, Field(gt=0, le=CHOICES), Or(1)] = 1
     """How many texts for each prompt."""
-    stream: bool = False
+    stream: Annotated[bool, Or(False)] = False
     """Whether the text comes piece by piece, as server-sent events."""
     stream_options: StreamOptions | None = None
     """What a stream says besides its text."""
     stop: str | list[str] | None = None
     """End before the first of these strings."""
-    presence_penalty: float = Field(default=0.0, ge=-2, le=2)
+    presence_penalty: Annotated[float, Field(ge=-2, le=2), Or(0.0)] = 0.0
     """Taken from the logit of every token that is in the new text."""
-    frequency_penalty: float = Field(default=0.0, ge=-2, le=2)
+    frequency_penalty: Annotated[float, Field(ge=-2, le=2), Or(0.0)] = 0.0
     """Taken from the logit of a token each time it is in the new text."""
-    repetition_penalty: float = Field(default=1.0, gt=0)
+    repetition_penalty: Annotated[float, Field(gt=0), Or(1.0)] = 1.0
     """Divides logits of tokens in the prompt or the new text."""
     seed: int | None = None
     """Same seed, same text; none: drawn."""
@@ -91,6 +103,11 @@ class Writing(Config):
     """A regular expression that the whole new text matches."""
     user: str | None = Field(default=None, max_length=256)
     """Who asks; users take turns."""
+
+    def names(self) -> dict[str, str]:
+        """How a prompt's field → is called here."""
+        long = "max_completion_tokens" if getattr(self, "max_completion_tokens", None) is not None else "max_tokens"
+        return {"most": long, "bias": "logit_bias", "samples": "n", "json_schema": "response_format", "must_call": "tool_choice"}
 
     def fields(self, most: int) -> dict[str, Any]:
         """The fields of a prompt, but for what it continues. Raises Refusal."""
@@ -227,15 +244,15 @@ class ChatBody(Writing):
     """The conversation so far."""
     max_completion_tokens: int | None = Field(default=None, gt=0)
     """At most this many new tokens."""
-    logprobs: bool = False
+    logprobs: Annotated[bool, Or(False)] = False
     """Whether to say log p of every new token."""
-    top_logprobs: int = Field(default=0, ge=0, le=20)
+    top_logprobs: Annotated[int, Field(ge=0, le=20), Or(0)] = 0
     """With logprobs: of how many of the likeliest tokens at its place too."""
     tools: list[Tool] | None = Field(default=None, max_length=CHOICES)
     """What the model may call, told in the words of its chat template."""
-    tool_choice: Literal["auto", "none", "required"] | Choice = "auto"
+    tool_choice: Annotated[Literal["auto", "none", "required"] | Choice, Or("auto")] = "auto"
     """none: as if there were no tools; required: one is called for certain; or which one."""
-    parallel_tool_calls: bool = True
+    parallel_tool_calls: Annotated[bool, Or(True)] = True
     """Whether an answer may call more than once; false: it ends with its first call."""
     response_format: ResponseFormat | None = None
     """The form of the answer."""
@@ -275,7 +292,7 @@ class EmbeddingBody(Config):
     """The text, or several."""
     dimensions: int | None = Field(default=None, gt=0)
     """How many numbers a vector has; the model's own number only."""
-    encoding_format: Literal["float", "base64"] = "float"
+    encoding_format: Annotated[Literal["float", "base64"], Or("float")] = "float"
     """As numbers, or as little-endian float32 in base64."""
     user: str | None = Field(default=None, max_length=256)
     """Who asks; of no consequence here."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import socket
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,8 @@ KERNELS = {"LRU_CACHE_CAPACITY": "64", "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "64"}
 """How many compiled kernels of products in bfloat16 are kept, one for every number of rows: each takes half a megabyte, and a thousand are kept otherwise."""
 DRAIN = 30
 """Seconds that answers have to come to an end."""
+TAKEN = (errno.EADDRINUSE, errno.EACCES)
+"""What is wrong with the port, not with the host."""
 LISTENING: dict[str, Any] = {"log_level": "warning", "timeout_graceful_shutdown": DRAIN, "server_header": False, "http": "h11", "loop": "asyncio"}
 """How uvicorn listens: in one way, whatever else is installed."""
 
@@ -79,6 +83,12 @@ class Order(Config):
                 model.draft(guessing, self.ahead)
         return Models(Served(name, model, self.settings) for name, model in found.items())
 
+    def again(self, name: str) -> Served | None:
+        """The model of this name, opened anew with its adapters; None where it is not of this order. Raises as `opened` does."""
+        places = tuple(place for place in self.models if name_of(place) == name)
+        adapters = tuple(each for each in self.adapters if each.partition("=")[0].partition(":")[0] == name)
+        return next(iter(self.replace(models=places, adapters=adapters).opened()), None)
+
     def app(self, show: Callable[[str], None], models: Models | None = None) -> FastAPI:
         """The routes to these models, the ordered ones unless given; what there is to say of each is shown. Raises as `opened` does."""
         models = self.opened() if models is None else models
@@ -87,7 +97,26 @@ class Order(Config):
             show(f"{each.name}: {each.model.task.name}{capacity}")
             for adapter in each.adapters:
                 show(f"{each.name}:{adapter}")
-        return create(models, key=self.key, hosts=self.hosts, page=assets())
+        return create(models, key=self.key, hosts=self.hosts, page=assets(), again=self.again)
+
+
+def bound(host: str, port: int) -> socket.socket:
+    """A socket at this address, at a free port where it is 0; taken before models are opened, which may take minutes. Raises UsageError."""
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        field, remedy = ("port", "choose another port, or end what listens there") if error.errno in TAKEN else ("host", "give an address of this machine")
+        raise UsageError(f"{field}: nothing can listen on {host}, port {port} ({error.strerror}): {remedy}") from None
+    return listener
+
+
+def address(listener: socket.socket) -> str:
+    """Where a socket is found, for a browser."""
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
 
 
 def attach(models: Mapping[str, Model], adapter: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import functools
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -10,6 +11,8 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import TypeVar
 
+from ftheta.data.processors.text import TextProcessor
+from ftheta.data.tokenizers.spelling import Spelling
 from ftheta.models.model import Model
 from ftheta.models.tasks.text import Writing
 from ftheta.serving.batcher import Batcher
@@ -63,6 +66,12 @@ class Served:
     def adapters(self) -> list[str]:
         """Those that can be chosen request by request."""
         return sorted(self.worker.engine.adapted.known) if self.worker is not None else []
+
+    @functools.cached_property
+    def spelling(self) -> Spelling:
+        """What each of the model's tokens is."""
+        assert isinstance(self.model.processor, TextProcessor)
+        return self.model.processor.spelling()
 
     @property
     def alive(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ try:
     from ftheta.serving.http.apart import serve_apart
     from ftheta.serving.http.cluster import serve_on_ray
     from ftheta.serving.http.guard import LOOPBACK
-    from ftheta.serving.http.order import LISTENING, Order
+    from ftheta.serving.http.order import LISTENING, Order, address, bound
 except ImportError:
     raise MissingExtraError("fastapi", "serve", "a server") from None
 
@@ -46,13 +47,14 @@ def serve(
     if on != "local":
         serve_on_ray(order, host, port, between(on, replicas, apart), show)
         return
-    if apart:
-        serve_apart(order, host, port, show)
-        return
-    app = order.app(show)
-    show(f"listening on http://{host}:{port}/v1")
-    show(f"the page is at http://{host}:{port}/")
-    listen(app, host, port)
+    with bound(host, port) as listener:
+        if apart:
+            serve_apart(order, listener, show)
+            return
+        app = order.app(show)
+        show(f"listening on {address(listener)}v1")
+        show(f"the page is at {address(listener)}")
+        listen(app, listener)
 
 
 def allowed(host: str, key: str | None) -> str | None:
@@ -63,9 +65,9 @@ def allowed(host: str, key: str | None) -> str | None:
     return key
 
 
-def listen(app: FastAPI, host: str, port: int) -> None:
+def listen(app: FastAPI, listener: socket.socket) -> None:
     """Until SIGTERM or Ctrl-C."""
-    uvicorn.Server(uvicorn.Config(app, host=host, port=port, **LISTENING)).run()
+    uvicorn.Server(uvicorn.Config(app, **LISTENING)).run([listener])
 
 
 def between(on: str, replicas: str, apart: bool) -> tuple[int, int]:
