@@ -136,6 +136,11 @@ def test_every_verb_has_help_with_an_example():
         assert done.returncode == 0 and "Example: ftheta" in done.stdout
 
 
+def test_as_a_module():
+    done = subprocess.run([sys.executable, "-m", "ftheta", "list", "--help"], capture_output=True, text=True)
+    assert done.returncode == 0 and "Example: ftheta list" in done.stdout
+
+
 def test_help_does_not_import_torch():
     code = (
         "import sys; sys.argv = ['ftheta', '--help']\nfrom ftheta.cli import main\ntry: main()\nexcept SystemExit: pass\n"
