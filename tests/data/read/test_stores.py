@@ -1,7 +1,9 @@
 """Files in stores and on disks: addresses, links, files that vanish or change, ranges of large files."""
 
+import errno
 import functools
 import http.server
+import io
 import json
 import os
 import threading
@@ -9,10 +11,15 @@ import tracemalloc
 
 import fsspec
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ftheta.core.errors import DataError
+from ftheta.data.corpus import contents
+from ftheta.data.corpus.reading import parts, rows_of
+from ftheta.data.corpus.step import perform
+from ftheta.data.read import stores
 from ftheta.data.read import walk as walking
 from ftheta.data.read.account import Account
 from ftheta.data.read.row import Wanted
@@ -55,6 +62,23 @@ def test_a_store_in_memory(folder):
         source("unknown://x").files()
 
 
+@pytest.mark.parametrize("path", ["memory://shut/", "memory://shut/*.txt", "memory://shut/a.txt"])
+def test_a_store_that_lets_nobody_in_is_named(path, monkeypatch):
+    class NoKeys(Exception):                                                              # as botocore's, which are no OSError
+        pass
+
+    def refuse(*_, **__):
+        raise NoKeys("Unable to locate credentials")
+
+    for name in ("info", "find", "glob", "ls"):
+        monkeypatch.setattr(MemoryFileSystem, name, refuse)
+    with pytest.raises(DataError, match=r"data\.source\.path: memory://shut/.* cannot be looked into \(Unable to locate credentials\)"):
+        source(path).files()
+    account = Account()
+    assert not list(source(path, on_bad="skip").read(File("memory://shut/a.txt", "a.txt", 1), account))
+    assert dict(account.bad) == {"cannot be read (Unable to locate credentials)": 1}
+
+
 def test_a_web_server(folder):
     handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(folder))
     handler.func.log_message = lambda *_: None
@@ -71,6 +95,8 @@ def test_a_web_server(folder):
         server.shutdown()
     account = Account()
     assert not list(source(f"{at}/a.txt", on_bad="skip").read(files[0], account)) and account.bad.total() == 1
+    with pytest.raises(DataError, match=r"cannot be looked into .*is the address right"):  # and not that no file matches
+        source(f"{at}/").files()
 
 
 def test_links_in_a_circle_and_links_to_nowhere_are_named(folder, caplog):
@@ -81,9 +107,48 @@ def test_links_in_a_circle_and_links_to_nowhere_are_named(folder, caplog):
     os.mkfifo(folder / "pipe.txt")                                                        # opening it would wait for ever
     documents, account = read(folder)
     assert {d.name: d.text for d in documents} == {**WANT, "good.txt": "one"}
-    assert set(reasons(account)) == {"circle.txt", "nowhere.txt"} and "1 links to folders" in caplog.text
+    assert reasons(account) == {"circle.txt": "a link that leads in a circle", "nowhere.txt": "a link that leads nowhere"} and "1 links to folders" in caplog.text
     with pytest.raises(DataError, match=r"circle\.txt"):
         list(source(folder).documents())
+
+
+def test_what_cannot_be_read_costs_a_run_nothing_else(folder, tmp_path_factory, monkeypatch):
+    cache = tmp_path_factory.mktemp("cache")
+    (folder / "circle.txt").symlink_to(folder / "circle.txt")
+    (folder / "nowhere.txt").symlink_to(folder / "none")
+    (folder / "mine.txt").write_text("secret")
+
+    def refused(do):
+        def checked(path):
+            if str(path).endswith("mine.txt"):
+                raise PermissionError(errno.EACCES, "Permission denied", str(path))
+            return do(path)
+        return checked
+
+    monkeypatch.setattr(contents, "digest_file", refused(contents.digest_file))            # who is root may read all
+    monkeypatch.setattr(stores.io, "FileIO", refused(io.FileIO))
+
+    def account():
+        [(_, step)] = parts(source(folder, on_bad="quarantine"))
+        return rows_of([perform(step, [], cache)])
+
+    first = account()
+    assert first.good == 3 and first.bad == {"a link that leads in a circle": 1, "a link that leads nowhere": 1, "cannot be read (Permission denied)": 1}
+    assert [json.loads(line)["file"] for line in first.lines()] == ["circle.txt", "mine.txt", "nowhere.txt"]
+    (folder / "none").write_text("now it leads somewhere")
+    assert account().good == 5                                                  # the link and what it leads to
+
+
+def test_a_folder_that_may_not_be_read_is_named(folder, monkeypatch):
+    def scandir(path):
+        if str(path).endswith("sub"):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return real(path)
+
+    real = os.scandir
+    monkeypatch.setattr(os, "scandir", scandir)
+    with pytest.raises(DataError, match=r"the folder .*/sub cannot be looked into \(Permission denied\)"):
+        source(folder).files()
 
 
 def append(place):
