@@ -60,11 +60,17 @@ def run_data(
 
 def prepared(recipe: Recipe, executor: Executor | None = None) -> PreparedText:
     """The stages of a recipe's documents. Raises UsageError for a source that has none, Stopped when asked to stop."""
+    source = refuse_others(recipe)
+    with StopRequest().installed(), plainly(home()), contextlib.closing(executor or Local()) as performing:
+        return prepare_text(source, sections_of(recipe, performing))
+
+
+def refuse_others(recipe: Recipe) -> TextSource:
+    """The source of a recipe's documents. Raises UsageError for one of something else."""
     source = recipe.data.source
     if not isinstance(source, TextSource):
         raise UsageError(f"data.source: '{source_name(source)}' has no stages of documents to look into; `ftheta data show` shows its rows")
-    with StopRequest().installed(), plainly(home()), contextlib.closing(executor or Local()) as performing:
-        return prepare_text(source, sections_of(recipe, performing))
+    return source
 
 
 def sample_data(recipe: str | Path | Mapping[str, Any], *, changes: Changes = (), stage: str = "divide", rows: int = 4) -> list[Found]:
