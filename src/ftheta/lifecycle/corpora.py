@@ -21,7 +21,7 @@ from ftheta.data.stages import home
 from ftheta.data.text import PreparedText, TextSource, prepare_text
 from ftheta.data.tokenizers.file import read_tokenizer
 from ftheta.lifecycle.build import sections_of
-from ftheta.lifecycle.data_card import telling, write_data_card
+from ftheta.lifecycle.data_card import refuse_unwritable, telling, write_data_card
 from ftheta.lifecycle.executors import build_executor
 from ftheta.lifecycle.lifecycle import plainly
 from ftheta.lifecycle.recipe import Recipe, load
@@ -51,7 +51,10 @@ def run_data(
     """
     parsed = load(recipe, changes)
     folder = Path(out) if out is not None else Path("runs") / parsed.name
-    text = prepared(parsed, build_executor(on, workers, telling(listeners)))
+    refuse_others(parsed)
+    executor = build_executor(on, workers, telling(listeners))
+    refuse_unwritable(folder)
+    text = prepared(parsed, executor)
     said, stages = text.card(parsed.name), text.corpus.stages
     with plainly(folder):
         place = write_data_card(folder, text.account, said, {"stages": {stage.name: stage.account for stage in stages}}, {"distributions.png": distributions(stages)})

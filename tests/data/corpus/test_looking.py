@@ -8,7 +8,9 @@ import pytest
 from ftheta.core.errors import DataError, UsageError
 from ftheta.data.clean.language import Language
 from ftheta.data.clean.normalise import Normalise
+from ftheta.data.clean.personal import Personal
 from ftheta.data.clean.quality import Quality
+from ftheta.data.clean.secrets import Secrets
 from ftheta.data.corpus import looking
 from ftheta.data.corpus.card import card
 from ftheta.data.corpus.executors import Local
@@ -71,6 +73,18 @@ def test_what_was_found_stands_below_its_own_heading(folder):
     assert said.index("## What was left out") < said.index("## What was found or changed") < said.index("| languages | documents |") < said.index("## How it is divided")
     plain = prepare(folder)
     assert "## What was found or changed" not in card("texts", plain.corpus, plain.account)
+
+
+@pytest.mark.parametrize("action, shown", [("mask", "write to <email> and <phone>"), ("drop", "write to <email> and <phone>"), ("count", "write to john.doe@example.com")])
+def test_examples_on_the_card_do_not_show_what_cleaning_takes_out(folder, action, shown):
+    (folder / "short.txt").write_text("write to john.doe@example.com and +1 415 555 2671")
+    text = prepare(folder, rules=[Quality(characters=(60, None)), Personal(action=action)])  # dropped before `personal` sees it
+    said = card("texts", text.corpus, text.account) + json.dumps({stage.name: stage.account for stage in text.corpus.stages})
+    assert shown in said and ("john.doe" in said) == (action == "count")
+    if action == "drop":
+        (folder / "key.txt").write_text("password = 'hunter2xYz!9Q' " + sentence(1))
+        text = prepare(folder, rules=[Secrets(action="drop")])
+        assert "| secrets assigned | 1 |" in card("texts", text.corpus, text.account) and "hunter2" not in json.dumps(text.corpus.stage("clean").account)
 
 
 def test_nothing_left_names_every_rule_and_what_to_do(folder, benchmark):
