@@ -39,11 +39,11 @@ def folder(tmp_path):
     return place
 
 
-def prepare(folder, rules=(Normalise(),), ways=()):
+def prepare(folder, rules=(Normalise(),), ways=(), split=Split(validation=0.1, test=0.1)):
     executor = Local(1)
     try:
         return prepare_text(TextFiles(path=str(folder)), Sections(
-            Bytes(), folder.parent / "cache", tuple(rules), Split(validation=0.1, test=0.1), deduplicate=tuple(ways), executor=executor,
+            Bytes(), folder.parent / "cache", tuple(rules), split, deduplicate=tuple(ways), executor=executor,
         ))
     finally:
         executor.close()
@@ -92,6 +92,11 @@ def test_nothing_left_names_every_rule_and_what_to_do(folder, benchmark):
     (folder / "short.txt").write_text("too little")
     with pytest.raises(DataError, match=r"nothing is left of 61 documents after deduplicate 1; dropped were 'contamination': 60, 'text characters': 1\. .*data\.clean or"):
         prepare(folder, rules=[Quality()], ways=[against(benchmark)])
+
+
+def test_a_split_that_leaves_nothing_to_train_on_says_how_large_its_parts_are(folder):
+    with pytest.raises(DataError, match=r"data\.split: 60 documents cannot be split into validation 42 and test 30 and some to train on; give more documents or smaller shares"):
+        prepare(folder, split=Split(validation=0.7, test=0.5))
 
 
 def test_an_evaluation_set_that_is_not_there_is_named_with_its_field(folder, tmp_path):
