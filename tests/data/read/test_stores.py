@@ -6,8 +6,10 @@ import http.server
 import io
 import json
 import os
+import tarfile
 import threading
 import tracemalloc
+import zipfile
 
 import fsspec
 import pytest
@@ -137,6 +139,27 @@ def test_what_cannot_be_read_costs_a_run_nothing_else(folder, tmp_path_factory, 
     assert [json.loads(line)["file"] for line in first.lines()] == ["circle.txt", "mine.txt", "nowhere.txt"]
     (folder / "none").write_text("now it leads somewhere")
     assert account().good == 5                                                  # the link and what it leads to
+
+
+def test_names_that_are_not_utf_8_are_told_and_cost_nothing_else(folder, tmp_path_factory):
+    (folder / "sub" / os.fsdecode(b"caf\xe9.txt")).write_text("latin")
+    (folder / "\\x41.txt").write_text("an ordinary name with a backslash")
+    with tarfile.open(folder / "old.tar", "w", format=tarfile.GNU_FORMAT, encoding="latin-1") as made:
+        member = tarfile.TarInfo("na\xefve.txt")
+        member.size = 4
+        made.addfile(member, io.BytesIO(b"four"))
+    zipped = io.BytesIO()
+    with zipfile.ZipFile(zipped, "w") as made_zip:
+        made_zip.writestr("n\u00fc.txt", "five")
+    (folder / "said.zip").write_bytes(zipped.getvalue().replace("n\u00fc".encode(), b"n\xfc\xfc"))
+    for path in (folder, f"{folder}/**/*"):
+        read_from = source(path, on_bad="quarantine")
+        [(_, step)] = parts(read_from)
+        account = rows_of([perform(step, [], tmp_path_factory.mktemp("cache"))])
+        assert account.good == 5 and account.bad.total() == 2
+        bad = {found["file"]: found["reason"] for found in map(json.loads, account.lines())}
+        assert bad["sub/caf\\xe9.txt"] == "a name that is not UTF-8: rename the file" and bad["said.zip"].startswith("damaged .zip ('utf-8' codec can't decode")
+    assert {"\\x41.txt", "old.tar/na\\xefve.txt"} < set(named(folder))
 
 
 def test_a_folder_that_may_not_be_read_is_named(folder, monkeypatch):

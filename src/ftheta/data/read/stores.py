@@ -6,6 +6,7 @@ import contextlib
 import errno
 import io
 import os
+import re
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
@@ -78,10 +79,17 @@ def stamp(path: str) -> str:
     return f"{found.st_size} {found.st_mtime_ns} {found.st_ino}"
 
 
+def spelled(name: str) -> str:
+    """A name of the disk or of an archive as text: bytes of it that are not UTF-8 as \\xNN, since no document and no order to another process can hold them."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
 def missing(path: str, error: OSError) -> str:
     """Why there is no file where one was found."""
     if error.errno == errno.ELOOP:
         return "a link that leads in a circle"
     if not isinstance(error, FileNotFoundError):
         return f"cannot be read ({said(error)})"
+    if os.path.lexists(re.sub(rb"\\x([0-9a-f]{2})", lambda byte: bytes([int(byte[1], 16)]), os.fsencode(path))) and "\\x" in path:
+        return "a name that is not UTF-8: rename the file"
     return "a link that leads nowhere" if os.path.islink(path) else "vanished while it was read"

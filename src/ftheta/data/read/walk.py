@@ -14,7 +14,7 @@ from typing import NamedTuple
 from ftheta.core.errors import DataError
 from ftheta.core.log import logger
 from ftheta.data.catalogue import NAMED, locate, place_of
-from ftheta.data.read.stores import answering, filesystem, is_url
+from ftheta.data.read.stores import answering, filesystem, is_url, spelled
 
 STDLIB = "python:stdlib"
 NOT_SOURCE = ("test/**", "**/test/**", "**/tests/**", "**/idle_test/**", "idlelib/**", "lib2to3/**", "site-packages/**", "**/__pycache__/**")
@@ -115,8 +115,8 @@ def folder(root: str, takes: Callable[[str], bool]) -> Found:
         logger.warning("data.source: %d links to folders below %s are not followed", links, root)
     for parts in sorted(places):
         place = os.path.join(root, *parts)
-        if takes(name := "/".join(parts)) and (size := size_of(place)) is not None:
-            yield place, name, size
+        if takes(name := spelled("/".join(parts))) and (size := size_of(place)) is not None:
+            yield spelled(place), name, size
 
 
 def size_of(place: str) -> int | None:
@@ -135,7 +135,7 @@ def matching(pattern: str) -> Found:
     if not places:
         raise DataError(f"data.source.path: nothing matches {pattern}")
     for place in places:
-        yield place, os.path.relpath(place, top or ".").replace(os.sep, "/"), os.path.getsize(place)
+        yield spelled(place), spelled(os.path.relpath(place, top or ".")).replace(os.sep, "/"), os.path.getsize(place)
 
 
 def stored(url: str) -> Found:
