@@ -21,7 +21,7 @@ from ftheta.core.errors import FolderError, FthetaError
 from ftheta.data.corpus import reading
 from ftheta.data.corpus.executors import Local
 from ftheta.data.stages import stage
-from ftheta.lifecycle.corpora import prepared
+from ftheta.lifecycle.corpora import prepared, run_data
 from ftheta.lifecycle.data_card import write_data_card
 from ftheta.lifecycle.lifecycle import plainly
 from ftheta.lifecycle.recipe import load
@@ -139,6 +139,16 @@ def test_a_cache_that_cannot_be_written_but_has_everything_is_used(texts: Path, 
     before = run(texts, tmp_path / "run")
     refuse_writing(home, monkeypatch)
     assert run(texts, tmp_path / "other") == before
+
+
+def test_a_run_folder_that_cannot_be_written_fails_before_anything_is_read(texts: Path, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("")
+    (tmp_path / "shut").mkdir()
+    monkeypatch.setattr(os, "access", lambda place, mode, real=os.access: str(place) != str(tmp_path / "shut") and real(place, mode))  # root may write anywhere
+    for place, reason in (("shut/run", "nobody may write into"), ("file", "no folder is"), ("file/run", "no folder is")):
+        with pytest.raises(FolderError, match=rf"{place} cannot be written \({reason} .*\): choose another --out"):
+            run_data(recipe(texts), out=tmp_path / place)
+    assert not home.exists() and not any((tmp_path / "shut").iterdir())
 
 
 # other processes

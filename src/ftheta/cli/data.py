@@ -84,7 +84,10 @@ def search(
 
     Example: ftheta data search python-lm "class Fraction"
     """
-    for found, around, lineage in ftheta.search_data(recipe, text, changes=set_, stage=stage, rows=rows):
+    all_found = ftheta.search_data(recipe, text, changes=set_, stage=stage, rows=rows)
+    if not all_found:
+        print(f"no document of '{stage}' holds {text!r} or is called so; `--stage read` looks at all that came in")
+    for found, around, lineage in all_found:
         print(f"== {described(found)}\n... {around} ...")
         print("\n".join(f"   {line}" for line in lineage) + "\n")
 
@@ -118,8 +121,9 @@ def tokenizers(
 
     Example: ftheta data tokenizers python-lm --beside data:tokenizers/bert_base_uncased_vocab.txt
     """
+    cuts = ftheta.measure_tokenizers(recipe, changes=set_, beside=beside)
     print("| documents | tokenizer | bytes a token | tokens a word | unknown |\n|---|---|---|---|---|")
-    for cut in ftheta.measure_tokenizers(recipe, changes=set_, beside=beside):
+    for cut in cuts:
         print(f"| {cut.group} | {cut.tokenizer} | {cut.bytes_per_token:.2f} | {cut.fertility:.2f} | {cut.share_unknown:.2%} |")
 
 

@@ -29,9 +29,10 @@ class Row:
     columns: Mapping[str, Any]
 
     def value(self, field: str, column: str) -> Any:
-        """What stands in the column that `data.source.<field>` names. Raises DataError when it is missing."""
+        """What stands in the column that a field of `data.source` names, or one with its whole path. Raises DataError when it is missing."""
         if column not in self.columns:
-            raise DataError(f"{self.place}: no column '{column}' (data.source.{field}){suggest(column, self.columns, 'columns')}")
+            where = field if field.startswith("data.") else f"data.source.{field}"
+            raise DataError(f"{self.place}: no column '{column}' ({where}){suggest(column, self.columns, 'columns')}")
         return self.columns[column]
 
     def text(self, field: str, column: str) -> str:

@@ -56,7 +56,8 @@ def divide(keys: np.ndarray, groups: np.ndarray, split: Split) -> np.ndarray:
     )
     wanted = [name for name, size in (("train", 1), ("validation", validation), ("test", test)) if size]
     if any(not (found == SPLITS.index(name)).any() for name in wanted):
-        raise DataError(f"data.split: {total} documents cannot be split into validation, test and training; give more documents or smaller shares")
+        shares = " and ".join(f"{name} {size:,}" for name, size in (("validation", validation), ("test", test)) if size)
+        raise DataError(f"data.split: {total:,} documents cannot be split into {shares} and some to train on; give more documents or smaller shares")
     return found[which]
 
 

@@ -21,7 +21,7 @@ from ftheta.data.stages import home
 from ftheta.data.text import PreparedText, TextSource, prepare_text
 from ftheta.data.tokenizers.file import read_tokenizer
 from ftheta.lifecycle.build import sections_of
-from ftheta.lifecycle.data_card import telling, write_data_card
+from ftheta.lifecycle.data_card import refuse_unwritable, telling, write_data_card
 from ftheta.lifecycle.executors import build_executor
 from ftheta.lifecycle.lifecycle import plainly
 from ftheta.lifecycle.recipe import Recipe, load
@@ -51,7 +51,10 @@ def run_data(
     """
     parsed = load(recipe, changes)
     folder = Path(out) if out is not None else Path("runs") / parsed.name
-    text = prepared(parsed, build_executor(on, workers, telling(listeners)))
+    refuse_others(parsed)
+    executor = build_executor(on, workers, telling(listeners))
+    refuse_unwritable(folder)
+    text = prepared(parsed, executor)
     said, stages = text.card(parsed.name), text.corpus.stages
     with plainly(folder):
         place = write_data_card(folder, text.account, said, {"stages": {stage.name: stage.account for stage in stages}}, {"distributions.png": distributions(stages)})
@@ -60,11 +63,17 @@ def run_data(
 
 def prepared(recipe: Recipe, executor: Executor | None = None) -> PreparedText:
     """The stages of a recipe's documents. Raises UsageError for a source that has none, Stopped when asked to stop."""
+    source = refuse_others(recipe)
+    with StopRequest().installed(), plainly(home()), contextlib.closing(executor or Local()) as performing:
+        return prepare_text(source, sections_of(recipe, performing))
+
+
+def refuse_others(recipe: Recipe) -> TextSource:
+    """The source of a recipe's documents. Raises UsageError for one of something else."""
     source = recipe.data.source
     if not isinstance(source, TextSource):
         raise UsageError(f"data.source: '{source_name(source)}' has no stages of documents to look into; `ftheta data show` shows its rows")
-    with StopRequest().installed(), plainly(home()), contextlib.closing(executor or Local()) as performing:
-        return prepare_text(source, sections_of(recipe, performing))
+    return source
 
 
 def sample_data(recipe: str | Path | Mapping[str, Any], *, changes: Changes = (), stage: str = "divide", rows: int = 4) -> list[Found]:

@@ -34,7 +34,7 @@ from ftheta.evaluation.statistics import Interval, paired_over_seeds, verdict
 from ftheta.lifecycle.bake_off import budget, run_arm
 from ftheta.lifecycle.build import refuse_misfits
 from ftheta.lifecycle.compare import amount, table, with_interval
-from ftheta.lifecycle.corpora import prepared
+from ftheta.lifecycle.corpora import prepared, refuse_others
 from ftheta.lifecycle.executors import build_executor
 from ftheta.lifecycle.finished import FinishedRun, read_runs
 from ftheta.lifecycle.held_text import HeldText, held_text
@@ -143,7 +143,8 @@ def ablate_data(
 
 
 def refuse_unmeasurable(recipe: Recipe) -> None:
-    """Raise UsageError for a model whose bits per byte mean nothing."""
+    """Raise UsageError for data that are no documents, and for a model whose bits per byte mean nothing."""
+    refuse_others(recipe)
     model = recipe.architecture(recipe.data.ports().sizes, stand_in=True)
     reasons = BitsPerByte().misfits(recipe.data.ports(), model)
     if not reasons and "causal" not in model.ports().traits:

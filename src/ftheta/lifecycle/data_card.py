@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ftheta.core.atomic import commit, lock, verify
+from ftheta.core.errors import FolderError
 from ftheta.core.log import logger
 from ftheta.data.corpus.executors import Told
 from ftheta.training.events import Events, Listener
@@ -30,6 +32,15 @@ def write_data_card(folder: Path, account: Mapping[str, Any], card: str, more: M
             attempt.write_text("card.md", card + "".join(f"\n![{name.partition('.')[0]}]({name})\n" for name in pictures or {}))
             attempt.write_json("account.json", {**account, **(more or {})})
     return place
+
+
+def refuse_unwritable(folder: Path) -> None:
+    """Raise FolderError when no card could be written into a run folder: asked before the work, and nothing is written for it."""
+    whole = folder.absolute()
+    there = next(place for place in (whole, *whole.parents) if place.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        reason = "nobody may write into" if there.is_dir() else "no folder is"
+        raise FolderError(f"{folder} cannot be written ({reason} {there}): choose another --out")
 
 
 def telling(listeners: Sequence[Listener]) -> Told | None:

@@ -122,8 +122,13 @@ def test_mistakes_are_named(tmp_path, prose):
         train_quality(prose, ["one", "two", "three"])
     with pytest.raises(DataError, match="holds no quality model"):
         read_quality(tmp_path)
-    with pytest.raises(DataError, match="nothing matches"):
-        Slot(RULES).parse({"kind": "classifier", "good": [str(tmp_path / "*.txt")], "bad": ["b"]}).folder()
+    (tmp_path / "folder.txt").mkdir()
+    for good in ("*.txt", "none.txt"):
+        with pytest.raises(DataError, match=r"data\.clean\.classifier: nothing matches .*\.txt, which `good` or `bad` names"):
+            Slot(RULES).parse({"kind": "classifier", "good": [str(tmp_path / good)], "bad": ["b"]}).folder()
+    (tmp_path / "rows.jsonl").write_text('{"body": "x"}\n')
+    with pytest.raises(DataError, match=r"no column 'text' \(data\.clean\.classifier\.field\)"):
+        Slot(RULES).parse({"kind": "classifier", "good": [str(tmp_path / "rows.jsonl")], "bad": ["b"]}).folder()
 
 
 @given(st.text(st.characters(exclude_categories=()), max_size=60))

@@ -1,4 +1,4 @@
-"""Packed files and archives: read as they are, never written out, bounded whatever they claim."""
+"""R27: packed files and archives, bombs among them: read as they are, never written out, bounded whatever they claim."""
 
 import bz2
 import gzip

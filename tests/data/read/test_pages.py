@@ -144,6 +144,21 @@ def a_pdf(*texts: str, password: str = "") -> bytes:
     return sink.getvalue()
 
 
+@pytest.mark.parametrize("encoding", [b"", b"Content-Encoding: gzip\r\n"])
+def test_a_page_that_ends_before_its_record_does_is_bad(encoding, tmp_path):
+    body = b"<html><body><p>" + b"A page with some words in it. " * 20
+    sent = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n" + encoding + b"\r\n" + (gzip.compress(body) if encoding else body)
+    record = b"WARC/1.0\r\nWARC-Type: response\r\nWARC-Target-URI: http://x/\r\nContent-Type: application/http; msgtype=response\r\nContent-Length: %d\r\n\r\n%s\r\n\r\n"
+    whole = record % (len(sent), sent)
+    (tmp_path / "whole.warc").write_bytes(whole)
+    documents, account = read(tmp_path)
+    assert len(documents) == 1 and not account.bad
+    if not encoding:
+        (tmp_path / "cut.warc").write_bytes(whole + whole[:-200])                         # as a download that broke off
+        documents, account = read(tmp_path)
+        assert len(documents) == 2 and reasons(account) == {"cut.warc:2": "cut off before its end"}
+
+
 def test_pdf_files(tmp_path):
     (tmp_path / "a.pdf").write_bytes(a_pdf("First page.", "Second page."))
     (tmp_path / "b.bin").write_bytes(a_pdf("Wrong ending."))

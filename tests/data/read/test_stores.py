@@ -1,18 +1,27 @@
 """Files in stores and on disks: addresses, links, files that vanish or change, ranges of large files."""
 
+import errno
 import functools
 import http.server
+import io
 import json
 import os
+import tarfile
 import threading
 import tracemalloc
+import zipfile
 
 import fsspec
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ftheta.core.errors import DataError
+from ftheta.data.corpus import contents
+from ftheta.data.corpus.reading import parts, rows_of
+from ftheta.data.corpus.step import perform
+from ftheta.data.read import stores
 from ftheta.data.read import walk as walking
 from ftheta.data.read.account import Account
 from ftheta.data.read.row import Wanted
@@ -55,6 +64,23 @@ def test_a_store_in_memory(folder):
         source("unknown://x").files()
 
 
+@pytest.mark.parametrize("path", ["memory://shut/", "memory://shut/*.txt", "memory://shut/a.txt"])
+def test_a_store_that_lets_nobody_in_is_named(path, monkeypatch):
+    class NoKeys(Exception):                                                              # as botocore's, which are no OSError
+        pass
+
+    def refuse(*_, **__):
+        raise NoKeys("Unable to locate credentials")
+
+    for name in ("info", "find", "glob", "ls"):
+        monkeypatch.setattr(MemoryFileSystem, name, refuse)
+    with pytest.raises(DataError, match=r"data\.source\.path: memory://shut/.* cannot be looked into \(Unable to locate credentials\)"):
+        source(path).files()
+    account = Account()
+    assert not list(source(path, on_bad="skip").read(File("memory://shut/a.txt", "a.txt", 1), account))
+    assert dict(account.bad) == {"cannot be read (Unable to locate credentials)": 1}
+
+
 def test_a_web_server(folder):
     handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(folder))
     handler.func.log_message = lambda *_: None
@@ -71,6 +97,8 @@ def test_a_web_server(folder):
         server.shutdown()
     account = Account()
     assert not list(source(f"{at}/a.txt", on_bad="skip").read(files[0], account)) and account.bad.total() == 1
+    with pytest.raises(DataError, match=r"cannot be looked into .*is the address right"):  # and not that no file matches
+        source(f"{at}/").files()
 
 
 def test_links_in_a_circle_and_links_to_nowhere_are_named(folder, caplog):
@@ -81,9 +109,69 @@ def test_links_in_a_circle_and_links_to_nowhere_are_named(folder, caplog):
     os.mkfifo(folder / "pipe.txt")                                                        # opening it would wait for ever
     documents, account = read(folder)
     assert {d.name: d.text for d in documents} == {**WANT, "good.txt": "one"}
-    assert set(reasons(account)) == {"circle.txt", "nowhere.txt"} and "1 links to folders" in caplog.text
+    assert reasons(account) == {"circle.txt": "a link that leads in a circle", "nowhere.txt": "a link that leads nowhere"} and "1 links to folders" in caplog.text
     with pytest.raises(DataError, match=r"circle\.txt"):
         list(source(folder).documents())
+
+
+def test_what_cannot_be_read_costs_a_run_nothing_else(folder, tmp_path_factory, monkeypatch):
+    cache = tmp_path_factory.mktemp("cache")
+    (folder / "circle.txt").symlink_to(folder / "circle.txt")
+    (folder / "nowhere.txt").symlink_to(folder / "none")
+    (folder / "mine.txt").write_text("secret")
+
+    def refused(do):
+        def checked(path):
+            if str(path).endswith("mine.txt"):
+                raise PermissionError(errno.EACCES, "Permission denied", str(path))
+            return do(path)
+        return checked
+
+    monkeypatch.setattr(contents, "digest_file", refused(contents.digest_file))            # who is root may read all
+    monkeypatch.setattr(stores.io, "FileIO", refused(io.FileIO))
+
+    def account():
+        [(_, step)] = parts(source(folder, on_bad="quarantine"))
+        return rows_of([perform(step, [], cache)])
+
+    first = account()
+    assert first.good == 3 and first.bad == {"a link that leads in a circle": 1, "a link that leads nowhere": 1, "cannot be read (Permission denied)": 1}
+    assert [json.loads(line)["file"] for line in first.lines()] == ["circle.txt", "mine.txt", "nowhere.txt"]
+    (folder / "none").write_text("now it leads somewhere")
+    assert account().good == 5                                                  # the link and what it leads to
+
+
+def test_names_that_are_not_utf_8_are_told_and_cost_nothing_else(folder, tmp_path_factory):
+    (folder / "sub" / os.fsdecode(b"caf\xe9.txt")).write_text("latin")
+    (folder / "\\x41.txt").write_text("an ordinary name with a backslash")
+    with tarfile.open(folder / "old.tar", "w", format=tarfile.GNU_FORMAT, encoding="latin-1") as made:
+        member = tarfile.TarInfo("na\xefve.txt")
+        member.size = 4
+        made.addfile(member, io.BytesIO(b"four"))
+    zipped = io.BytesIO()
+    with zipfile.ZipFile(zipped, "w") as made_zip:
+        made_zip.writestr("n\u00fc.txt", "five")
+    (folder / "said.zip").write_bytes(zipped.getvalue().replace("n\u00fc".encode(), b"n\xfc\xfc"))
+    for path in (folder, f"{folder}/**/*"):
+        read_from = source(path, on_bad="quarantine")
+        [(_, step)] = parts(read_from)
+        account = rows_of([perform(step, [], tmp_path_factory.mktemp("cache"))])
+        assert account.good == 5 and account.bad.total() == 2
+        bad = {found["file"]: found["reason"] for found in map(json.loads, account.lines())}
+        assert bad["sub/caf\\xe9.txt"] == "a name that is not UTF-8: rename the file" and bad["said.zip"].startswith("damaged .zip ('utf-8' codec can't decode")
+    assert {"\\x41.txt", "old.tar/na\\xefve.txt"} < set(named(folder))
+
+
+def test_a_folder_that_may_not_be_read_is_named(folder, monkeypatch):
+    def scandir(path):
+        if str(path).endswith("sub"):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return real(path)
+
+    real = os.scandir
+    monkeypatch.setattr(os, "scandir", scandir)
+    with pytest.raises(DataError, match=r"the folder .*/sub cannot be looked into \(Permission denied\)"):
+        source(folder).files()
 
 
 def append(place):

@@ -173,11 +173,12 @@ def auc_interval(area: float, good: int, bad: int, z: float = 1.959964) -> tuple
 def texts_of(path: str, field: str) -> list[str]:
     """The texts of a file, or of all that a pattern means: rows of .jsonl, .csv and .tsv, anything else whole. Raises DataError when there is none."""
     place = str(place_of(path))
-    files = sorted(glob.glob(place, recursive=True)) if glob.has_magic(place) and not Path(place).exists() else [place]
+    found_places = sorted(glob.glob(place, recursive=True)) if glob.has_magic(place) and not Path(place).exists() else [place]
+    files = [file for file in map(Path, found_places) if file.is_file()]
     if not files:
-        raise DataError(f"data.clean.classifier: nothing matches {path}")
+        raise DataError(f"data.clean.classifier: nothing matches {path}, which `good` or `bad` names")
     found = []
-    for file in map(Path, files):
+    for file in files:
         if Path(file.name.removesuffix(".gz")).suffix in ENDINGS:
             found += [row.text("data.clean.classifier.field", field) for row in read_rows(file)]
         else:

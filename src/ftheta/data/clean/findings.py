@@ -72,6 +72,14 @@ class Finder(Rule):
         return Verdict(text if self.action == "mask" else document.text, counts=counts)
 
 
+def presentable(document: Document, rules: Sequence[Rule]) -> Document:
+    """A document as it may be shown to anybody: what rules are to mask, or to drop documents for, is masked, whether or not they had their turn."""
+    for rule in rules:
+        if isinstance(rule, Finder) and rule.action != "count":
+            document = Document(document.name, masked(document.text, rule.patterns(), rule.mask)[0], document.facts)
+    return document
+
+
 def masked(text: str, patterns: Sequence[Pattern], mask: str) -> tuple[str, Counter[str]]:
     """The text with a mask for everything found, and how much of each kind that was."""
     found, lower, numbers = Counter[str](), text.lower(), NUMBER.search(text) is not None

@@ -50,26 +50,33 @@ def left_out(stages: Sequence[Stage]) -> Iterator[str]:
     for stage in stages[1:-1]:
         account = stage.account
         gone, less = before["documents"] - account["documents"], before["bytes"] - account["bytes"]
-        yield from ("", f"**{stage.name}**: {gone:,} of {before['documents']:,} documents ({share(gone, before['documents'])}), {size(less)} of {size(before['bytes'])}.")
+        yield from ("", f"**{stage.name}**: {gone:,} of {before['documents']:,} documents ({share(gone, before['documents'])}), {size(less)} of {size(before['bytes'])}"
+                    + (f", by `{account['way']}`." if "way" in account else "."))
         if isinstance(account["dropped"], dict) and account["dropped"]:
             yield from ["", "| why | documents | of those that came in | for example |", "|---|---|---|---|"]
             for why, count in sorted(account["dropped"].items(), key=lambda item: -item[1]):
                 yield f"| {plain(why)} | {count:,} | {share(count, before['documents'])} | {shown(account['examples'][why])} |"
         elif account["examples"]:
             yield f"For example {shown(account['examples'])}."
+        if account.get("way") == "contamination":
+            yield from ["", "| evaluation set | rows | looked for | found | in documents |", "|---|---|---|---|---|"]
+            for path, of in account["compared"].items():
+                yield f"| {plain(path)} | {of['rows']:,} | {of['looked_for']:,} | {of['found']:,} | {of['documents']:,} |"
         before = account
 
 
 def found(stages: Sequence[Stage]) -> Iterator[str]:
     """What cleaning found, and what documents are like after it."""
     account = stages[1].account
+    facts_found = {name: counts for name, counts in account["facts"].items() if name in FACTS and counts != stages[0].account["facts"].get(name)}
+    if account["learned"] or account["counts"] or facts_found:
+        yield from ("", "## What was found or changed")
     for name, report in account["learned"].items():
         learned, held = (" and ".join(f"{report[side][what]:,} {side}" for side in ("good", "bad")) for what in ("learned", "held_out"))
         yield from ["", f"`{name}` was learned from {learned} examples; on {held} held out its AUC is {report['auc']:.3f} ({report['low']:.3f} to {report['high']:.3f})."]
     if account["counts"]:
-        yield from ["", "## What was found or changed", "", *table(("what", "how often"), account["counts"])]
-    learned = {name: counts for name, counts in account["facts"].items() if counts != stages[0].account["facts"].get(name)}
-    yield from facts({"facts": learned})
+        yield from ["", *table(("what", "how often"), account["counts"])]
+    yield from facts({"facts": facts_found})
 
 
 def divided(account: Mapping[str, Any]) -> Iterator[str]:

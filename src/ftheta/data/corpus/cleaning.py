@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from ftheta.core.atomic import Attempt
 from ftheta.core.config import Slot
 from ftheta.data.clean import RULES
+from ftheta.data.clean.findings import presentable
 from ftheta.data.clean.rules import Rule, judge
 from ftheta.data.corpus.account import EXAMPLES, Tally, example
 from ftheta.data.corpus.shards import ACCOUNT, DOCUMENTS, read_documents, shard_name, write_documents
@@ -40,7 +41,7 @@ class Clean(Step):
                 if verdict.text is None:
                     dropped[verdict.reason] += 1
                     if len(found := examples.setdefault(verdict.reason, [])) < EXAMPLES:
-                        found.append(example(document))
+                        found.append(example(presentable(document, self.rules)))          # the card must not tell what cleaning takes out
                 else:
                     after = Document(document.name, verdict.text, verdict.facts)
                     kept.add(after)

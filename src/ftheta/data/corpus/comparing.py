@@ -11,6 +11,7 @@ import numpy as np
 
 from ftheta.core.atomic import Attempt, digest_file
 from ftheta.core.config import Slot
+from ftheta.core.errors import DataError
 from ftheta.data.catalogue import place_of
 from ftheta.data.corpus.account import EXAMPLES, Tally, example
 from ftheta.data.corpus.shards import ACCOUNT, DOCUMENTS, read_documents, write_documents
@@ -53,7 +54,15 @@ class Compare(Step):
 
 def signatures(way: Deduplication) -> Signatures:
     """The step for a way of comparing. Raises DataError for a file that is not there."""
-    return Signatures(deduplication=way, contents=tuple(digest_file(place_of(path)) for path in way.files()))
+    return Signatures(deduplication=way, contents=tuple(map(content, way.files())))
+
+
+def content(path: str) -> str:
+    """The hash of a file that is compared with, as the recipe names it."""
+    try:
+        return digest_file(place_of(path))
+    except OSError as error:
+        raise DataError(f"data.deduplicate.against.path: {path} cannot be read ({error.strerror}): name a .csv, .tsv or .jsonl file, or data:NAME/FILE") from None
 
 
 class Deduplicate(Step):

@@ -27,8 +27,15 @@ class Content(NamedTuple):
     """What changes when it is written to."""
 
 
+GONE = Content("", "")
+"""Of a file that cannot be found, or a link that leads nowhere."""
+
+
 def content_of(path: str) -> Content:
-    """What a file is recognised by: a hash of what it holds, or what a store says of it. Raises DataError when it is not there, or is being written."""
+    """What a file is recognised by: a hash of what it holds, or what a store says of it. Raises DataError when it is being written, or the disk fails.
+
+    A file that cannot be found or may not be read has a content, too: what reads it then says so by name and does with it what the source's policy is.
+    """
     try:
         before = stamp(path)
         if is_url(path):
@@ -38,8 +45,10 @@ def content_of(path: str) -> Content:
         if stamp(path) != before:
             raise DataError(f"{path} changed while it was read: run the same command again when it is whole")
         return Content(hash, before)
-    except BadFile as reason:
-        raise DataError(f"{path} {reason}") from None
+    except (BadFile, FileNotFoundError):
+        return GONE
+    except PermissionError:
+        return Content(f"not allowed {before}", before)
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}") from None
 
@@ -56,7 +65,7 @@ class Contents:
         self.now: dict[str, Content] = {}
 
     def of(self, path: str) -> Content:
-        """Raises DataError when it is not there."""
+        """As `content_of`."""
         if path not in self.now:
             known = self.before.get(path)
             self.now[path] = known if known is not None and not is_url(path) and known.stamp == stamp_of(path) else content_of(path)

@@ -100,7 +100,7 @@ def build_corpus(source: DocumentSource, sections: Sections) -> Corpus:
         name = f"deduplicate {len(stages) - 1}"
         compared = compare(way, shards, name)
         shards = each(name, [(Deduplicate(number=number), [shard, compared]) for number, shard in enumerate(shards)])
-        stages[-1].account |= {"compared": account_of(compared)}
+        stages[-1].account |= {"way": way.name, "compared": account_of(compared)}
         refuse_nothing(stages)
     keyed = executor.each("split", [(Keys(seed=sections.split_seed), [shard]) for shard in shards], cache)
     if sections.split.near is not None:
@@ -113,7 +113,12 @@ def build_corpus(source: DocumentSource, sections: Sections) -> Corpus:
 
 
 def refuse_nothing(stages: Sequence[Stage]) -> None:
-    """Raise DataError when a stage left no document, saying what went how."""
-    if not stages[-1].account["documents"]:
-        dropped = stages[-1].account.get("dropped") or "all were empty"
-        raise DataError(f"data: nothing is left of {stages[0].account['documents']:,} documents after cleaning ({dropped})")
+    """Raise DataError when a stage left no document, saying what dropped how many, there and before."""
+    if stages[-1].account["documents"]:
+        return
+    gone = dict(stages[1].account["dropped"]) | {stage.account["way"]: stage.account["dropped"] for stage in stages[2:]}
+    dropped = ", ".join(f"'{why}': {count:,}" for why, count in sorted(gone.items(), key=lambda item: -item[1]) if count)
+    raise DataError(
+        f"data: nothing is left of {stages[0].account['documents']:,} documents after {stages[-1].name}; dropped were {dropped}. "
+        f"Loosen or leave out what drops too much in data.{'clean' if len(stages) == 2 else 'clean or data.deduplicate'}"
+    )

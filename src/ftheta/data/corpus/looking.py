@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,13 +30,16 @@ class Found:
 
 def documents_of(corpus: Corpus, stage: str) -> Iterator[Found]:
     """Every document of a stage in order. Raises UsageError for a stage that is not there."""
-    names = [one.name for one in corpus.stages]
-    if stage not in names:
-        raise UsageError(f"there is no stage '{stage}'{suggest(stage, names, 'stages')}")
+    refuse_unknown(stage, [one.name for one in corpus.stages])
     chosen = corpus.stage(stage)
     for file, split in files(chosen):
         for document in read_documents(file):
             yield Found(document, file, split)
+
+
+def refuse_unknown(stage: str, names: Sequence[str]) -> None:
+    if stage not in names:
+        raise UsageError(f"there is no stage '{stage}'{suggest(stage, names, 'stages')}")
 
 
 def files(stage: Stage) -> Iterator[tuple[Path, str]]:
@@ -71,7 +74,12 @@ def search(corpus: Corpus, stage: str, text: str, rows: int) -> Iterator[tuple[F
 
 
 def changes(corpus: Corpus, before: str, after: str, rows: int) -> Iterator[tuple[str, str]]:
-    """The first documents that differ between two stages, by name: a unified difference, or that it is gone."""
+    """The first documents that differ between two stages, by name: a unified difference, or that it is gone. Raises UsageError."""
+    names = [one.name for one in corpus.stages]
+    for name in (before, after):
+        refuse_unknown(name, names)
+    if names.index(before) >= names.index(after):
+        raise UsageError(f"--from {before} --to {after}: the second stage has to come later; in order they are {', '.join(names)}")
     if after == "divide":                                                                 # which leaves every document as it is, in another order
         after = corpus.stages[-2].name
     later = documents_of(corpus, after)
@@ -94,6 +102,11 @@ def difference(before: str, after: str) -> str:
     return "\n".join(list(lines)[2:])
 
 
+def is_of(document: str, file: str) -> bool:
+    """Whether a document was read from a file: it is called like it, or after the row or the member that it was there."""
+    return document == file or document.startswith((f"{file}:", f"{file}/"))
+
+
 def lineage(corpus: Corpus, name: str) -> list[str]:
     """The shards that a document went through, from the file it was read from, whose content is hashed, to its split."""
     lines = []
@@ -102,7 +115,8 @@ def lineage(corpus: Corpus, name: str) -> list[str]:
             if any(document.name == name for document in read_documents(file)):
                 made = read_manifest(file.parent)
                 if stage.name == "read":
-                    lines += [f"file {one[0]}: content {one[1]}" for one in made["key"]["step"]["files"] if name.startswith(one[0])]
+                    held = {one[0]: one[1] for one in made["key"]["step"]["files"]}            # a large file is there once for each range
+                    lines += [f"file {file_name}: content {content}" for file_name, content in held.items() if is_of(name, file_name)]
                 lines.append(f"{stage.name}: {file.parent.parent.name}/{file.parent.name}/{file.name}{f' ({split})' if split else ''}")
                 break
         else:

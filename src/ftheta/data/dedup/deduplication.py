@@ -50,6 +50,11 @@ class Decision:
 class Deduplication(Config, ABC):
     """One way to find copies; an entry of the recipe's `data.deduplicate`."""
 
+    @property
+    def name(self) -> str:
+        """Its name in the catalogue."""
+        return str(getattr(self, "kind"))  # noqa: B009
+
     @abstractmethod
     def signature(self, documents: Sequence[Document]) -> dict[str, np.ndarray]:
         """What has to be known of one shard's documents, as plain arrays. A pure function of them. Raises DataError."""

@@ -12,6 +12,7 @@ from typing import BinaryIO, NamedTuple
 
 from ftheta.data.read.bad import BadFile
 from ftheta.data.read.lines import Caps
+from ftheta.data.read.stores import spelled
 from ftheta.data.read.streams import PIECE, Budget, Stream, Watched, head, unpacked
 
 DEEPEST = 2
@@ -95,7 +96,7 @@ def tar(name: str, stream: Stream, budget: Budget, depth: int) -> Iterator[Entry
         with tarfile.open(fileobj=stream, mode="r|", tarinfo=Header) as opened_tar:       # one after the other: nothing is kept
             while (info := opened_tar.next()) is not None:
                 opened_tar.members = []                                                   # type: ignore[misc]
-                member = f"{name}/{info.name}"
+                member = f"{name}/{spelled(info.name)}"
                 if info.isdir():
                     continue
                 if reason := unsafe(info.name):
@@ -126,7 +127,7 @@ def zipped(name: str, stream: Stream, budget: Budget, depth: int) -> Iterator[En
                 try:
                     with opened_zip.open(info) as file:
                         yield from opened(member, io.BufferedReader(Watched(file, budget.give, ".zip"), PIECE), budget, depth)  # type: ignore[arg-type]
-                except (zipfile.BadZipFile, zlib.error, NotImplementedError) as error:    # one damaged member, the others may be whole
+                except (zipfile.BadZipFile, zlib.error, NotImplementedError, UnicodeDecodeError) as error:  # one damaged member, the others may be whole
                     yield Entry(member, None, f"damaged .zip ({error})")
-    except (zipfile.BadZipFile, zlib.error) as error:
+    except (zipfile.BadZipFile, zlib.error, UnicodeDecodeError) as error:                # the last: a name said to be UTF-8 that is not
         raise BadFile(f"damaged .zip ({error})") from None

@@ -144,13 +144,22 @@ def warc(stream: Stream, wanted: Wanted) -> Iterator[Row]:
         raise BadFile(f"damaged WARC after record {number:,} ({error})") from None
 
 
+def decoded_on_the_way(record: object) -> bool:
+    """Whether what is read of a record has another length than what is stored: it was packed, or sent in pieces."""
+    headers = record.http_headers                                                         # type: ignore[attr-defined]
+    return headers is not None and any(name in headers for name in ("Content-Encoding", "Transfer-Encoding"))
+
+
 def answer(record: object, kind: str, place: tuple[int, int], wanted: Wanted) -> Row:
     """One record as a row."""
     data = b""
     try:
+        claimed = record.content_length                                                   # type: ignore[attr-defined]
         data = record.reader.read(wanted.caps.file + 1)                                   # type: ignore[attr-defined]
         if len(data) > wanted.caps.file:
             raise BadRow(f"more than data.source.largest ({wanted.caps.file:,} bytes)")
+        if len(data) < claimed and not decoded_on_the_way(record):
+            raise BadRow("cut off before its end")
         charset = record.http_charset                                                     # type: ignore[attr-defined]
         text, facts = page_text(data, charset) if kind == "text/plain" else page(data, wanted.caps, charset)
         headers = record.headers                                                          # type: ignore[attr-defined]

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from ftheta.core.errors import DataError
 from ftheta.core.log import logger
 from ftheta.data.catalogue import NAMED, locate, place_of
-from ftheta.data.read.stores import filesystem, is_url
+from ftheta.data.read.stores import answering, filesystem, is_url, spelled
 
 STDLIB = "python:stdlib"
 NOT_SOURCE = ("test/**", "**/test/**", "**/tests/**", "**/idle_test/**", "idlelib/**", "lib2to3/**", "site-packages/**", "**/__pycache__/**")
@@ -102,7 +102,12 @@ def folder(root: str, takes: Callable[[str], bool]) -> Found:
     """Regular files below a folder that are wanted; links to folders are not followed, so none leads in a circle."""
     places: list[tuple[str, ...]] = []
     links = 0
-    for top, folders, files in os.walk(root):
+
+    def refuse(error: OSError) -> None:
+        # what lies below would be missing from the data, and from every count
+        raise DataError(f"data.source.path: the folder {error.filename} cannot be looked into ({error.strerror}): allow reading it, or name those beside it")
+
+    for top, folders, files in os.walk(root, onerror=refuse):
         links += sum(os.path.islink(os.path.join(top, name)) for name in folders)
         inner = os.path.relpath(top, root)
         places += [(*([] if inner == "." else inner.split(os.sep)), name) for name in files]
@@ -110,8 +115,8 @@ def folder(root: str, takes: Callable[[str], bool]) -> Found:
         logger.warning("data.source: %d links to folders below %s are not followed", links, root)
     for parts in sorted(places):
         place = os.path.join(root, *parts)
-        if takes(name := "/".join(parts)) and (size := size_of(place)) is not None:
-            yield place, name, size
+        if takes(name := spelled("/".join(parts))) and (size := size_of(place)) is not None:
+            yield spelled(place), name, size
 
 
 def size_of(place: str) -> int | None:
@@ -130,24 +135,24 @@ def matching(pattern: str) -> Found:
     if not places:
         raise DataError(f"data.source.path: nothing matches {pattern}")
     for place in places:
-        yield place, os.path.relpath(place, top or ".").replace(os.sep, "/"), os.path.getsize(place)
+        yield spelled(place), spelled(os.path.relpath(place, top or ".")).replace(os.sep, "/"), os.path.getsize(place)
 
 
 def stored(url: str) -> Found:
     """Files of a store: one, those below a folder, or those that a pattern stands for."""
     store, place = filesystem(url)
-    try:
+    with answering(url):
         if "*" in place:
-            places = store.glob(place, detail=True)
-            top = top_of(place)
+            places, top = store.glob(place, detail=True), top_of(place)
         elif url.endswith("/") or store.info(place)["type"] == "directory":
             top = place.rstrip("/")
-            places = store.find(top if store.protocol != "http" else place, detail=True)
+            place = place if store.protocol == "http" else top
+            places = store.find(place, detail=True)
+            if not places:                                                                # which it also gives of a server that does not answer
+                store.ls(place, detail=False)
         else:
             yield url, place.rsplit("/", 1)[-1], store.info(place).get("size") or 0
             return
-    except OSError as error:
-        raise DataError(f"data.source.path: {url} cannot be looked into ({error})") from None
     for one, info in sorted(places.items()):
         if info["type"] == "file":
             yield store.unstrip_protocol(one), one.removeprefix(top).lstrip("/"), info.get("size") or 0
