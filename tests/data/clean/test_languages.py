@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data.clean.texts import CHINESE, real
-from ftheta.core.errors import MissingExtraError
+from ftheta.core.errors import ConfigError, MissingExtraError
 from ftheta.data.clean import language
 from ftheta.data.clean.language import Language, language_of, looks_like_code
 from ftheta.data.clean.quality import Quality
@@ -88,3 +88,9 @@ def test_no_text_breaks_it(text):
     pytest.importorskip("py3langid")
     rule = Language(keep=("en",), paragraphs=True)
     assert rule.apply(Document("a", text)) == rule.apply(Document("a", text))
+
+
+def test_a_language_that_is_none_is_refused_with_the_nearest_code():
+    with pytest.raises(ConfigError, match=r"keep\.1.*'eng'; did you mean 'en'"):
+        Language.parse({"kind": "language", "keep": ["zh", "eng"]})
+    assert Language(keep=("code", "und", "ja")).keep

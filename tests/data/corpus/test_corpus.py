@@ -269,6 +269,12 @@ def test_sources_of_a_mixture_keep_their_names_and_are_divided_alike(folder, tmp
     assert sum(text.sizes.values()) == text.account["tokens"]["train"]["tokens"]
 
 
+def test_the_source_of_a_mixture_that_is_not_there_is_named(folder):
+    there, gone = {"kind": "text_files", "path": str(folder)}, {"kind": "text_files", "path": str(folder / "nowhere")}
+    with pytest.raises(DataError, match=r"data\.source\.sources\.odd\.source\.path: .*nowhere"):
+        Mixture.parse({"kind": "mixture", "sources": {"even": {"source": there}, "odd": {"source": gone}}}).files()
+
+
 def test_weights_temperature_and_epochs_decide_what_is_seen(folder, tmp_path):
     sizes = {"even": 300, "odd": 100}
     assert mixture(folder).epochs(sizes) is None

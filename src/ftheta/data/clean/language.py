@@ -13,9 +13,9 @@ from pathlib import PurePosixPath
 from typing import Any, Literal
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from ftheta.core.errors import MissingExtraError
+from ftheta.core.errors import ConfigError, MissingExtraError, Problem, suggest
 from ftheta.data.clean.measures import LETTER, codes_of, kinds_table
 from ftheta.data.clean.rules import Rule, Verdict
 from ftheta.data.documents import Document
@@ -104,6 +104,17 @@ class Language(Rule):
     """Whether source code is told from languages."""
     paragraphs: bool = False
     """Whether paragraphs (lines) in a language that is surely another than those of `keep` are taken out, and counted."""
+
+    @model_validator(mode="after")
+    def known(self) -> Language:
+        try:
+            languages = [*sorted({*map(str, identifier().nb_classes), "ja", "ko", "zh"}), CODE, UNKNOWN] if self.keep else []
+        except MissingExtraError:                                                         # said when a document is to be looked at
+            return self
+        if wrong := [Problem(("keep", number), f"is no language that is told apart, got {code!r}{suggest(code, languages, 'codes')}")
+                     for number, code in enumerate(self.keep) if code not in languages]:
+            raise ConfigError(wrong)
+        return self
 
     def apply(self, document: Document) -> Verdict:
         ending = PurePosixPath(document.name).suffix.lower() if self.code else ""

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from ftheta.core.config import Config, Slot
-from ftheta.core.errors import ConfigError, Problem
+from ftheta.core.errors import ConfigError, DataError, Problem
 from ftheta.data.documents import Document
 from ftheta.data.mixed import by_share
 from ftheta.data.read.account import Account
@@ -55,7 +55,13 @@ class Mixture(TextSource):
         return self
 
     def files(self) -> list[File]:
-        return [file._replace(name=f"{name}/{file.name}") for name in self.sources for file in self.sources[name].source.files()]
+        found: list[File] = []
+        for name, member in self.sources.items():
+            try:
+                found += [file._replace(name=f"{name}/{file.name}") for file in member.source.files()]
+            except DataError as error:
+                raise DataError(str(error).replace("data.source.", f"data.source.sources.{name}.source.", 1)) from None
+        return found
 
     def origin(self, file: File) -> str:
         return file.name.partition("/")[0]
