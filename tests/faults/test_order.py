@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -106,3 +107,20 @@ def test_other_data_under_an_old_checkpoint_is_an_error(family, change, recipe, 
     data["data"]["source"].update(change.get("source", change))
     with pytest.raises(DataError, match="data has changed"):
         trainer(data, tmp_path / "run").fit()
+
+
+def test_workers_compute_alone_and_what_is_made_later_does_not():
+    class Threads(Numbers):
+        def batch(self, rows):
+            return {"threads": torch.tensor([torch.get_num_threads()])}
+
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(3)
+        stream = Stream(Shuffled(Threads(29), 7, 5), torch.arange(7), 2)
+        assert [int(stream.get(step, None)["threads"]) for step in range(6)] == [1] * 6 and torch.get_num_threads() == 3
+        stream.close()
+        with ThreadPoolExecutor(1) as pool:
+            assert torch.get_num_threads() == pool.submit(torch.get_num_threads).result() == 3
+    finally:
+        torch.set_num_threads(before)

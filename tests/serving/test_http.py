@@ -8,6 +8,7 @@ import socket
 import struct
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from types import SimpleNamespace
@@ -18,7 +19,7 @@ import torch
 from tests.conformance.test_architectures import fitted
 
 from ftheta.architectures.decoder import DecoderConfig
-from ftheta.core.errors import UsageError
+from ftheta.core.errors import FolderError, UsageError
 from ftheta.data.processors.image import ImageProcessor
 from ftheta.data.processors.text import TextProcessor
 from ftheta.data.tokenizers.subword import Unigram
@@ -33,7 +34,7 @@ pytest.importorskip("uvicorn")
 openai = pytest.importorskip("openai")
 
 from ftheta.serving.http.guard import OPEN  # noqa: E402
-from ftheta.serving.http.order import Order  # noqa: E402
+from ftheta.serving.http.order import Order, aside  # noqa: E402
 from ftheta.serving.http.served import Served, name_of  # noqa: E402
 from ftheta.serving.http.server import serve  # noqa: E402
 
@@ -95,6 +96,15 @@ def test_a_model_is_unloaded_and_loaded_again(tmp_path):
                 assert post(here, f"/v1/models/{name}", b"")[0] == 404
             shutil.rmtree(tmp_path / "two")
             assert client.models.delete("two").deleted and post(here, "/v1/models/two", b"")[0] == 503
+
+
+def test_models_are_opened_in_a_thread_that_has_ended(tmp_path):
+    """A thread that computed and lives slows down the computing of all others."""
+    seen = []
+    assert aside(lambda: seen.append(threading.current_thread()) or 7) == 7
+    assert seen[0] is not threading.current_thread() and not seen[0].is_alive()
+    with pytest.raises(FolderError, match="nowhere"):
+        Order(models=(str(tmp_path / "nowhere"),)).opened()
 
 
 def test_null_is_what_a_field_is_without_it(client):

@@ -9,6 +9,7 @@ import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from ftheta.core.contract import Batch
@@ -26,7 +27,7 @@ class Stream:
         self.slots = slots
         self.waited = 0.0
         self.depth = 0 if source.live else workers * AHEAD
-        self.pool = ThreadPoolExecutor(workers, "ftheta-data") if self.depth else None
+        self.pool = ThreadPoolExecutor(workers, "ftheta-data", compute_alone) if self.depth else None
         self.coming: dict[int, Future[Batch]] = {}
 
     def get(self, step: int, model: Any) -> Batch:
@@ -47,3 +48,11 @@ class Stream:
     def close(self) -> None:
         if self.pool is not None:
             self.pool.shutdown(wait=True, cancel_futures=True)
+            torch.set_num_threads(torch.get_num_threads())                                # for threads to come: what a thread sets is also theirs
+
+
+def compute_alone() -> None:
+    """This thread computes without the help of others. They would wait for its next operation, and where a process has more such threads than there are
+    processors libgomp puts those of the trainer to sleep after each of its operations, too: 3 µs of a small one become 70 (`python -m benchmarks.load`).
+    """
+    torch.set_num_threads(1)

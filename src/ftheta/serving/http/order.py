@@ -5,9 +5,11 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import threading
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from fastapi import FastAPI
 from pydantic import Field, model_validator
@@ -23,6 +25,7 @@ from ftheta.serving.settings import Settings
 
 KERNELS = {"LRU_CACHE_CAPACITY": "64", "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "64"}
 """How many compiled kernels of products in bfloat16 are kept, one for every number of rows: each takes half a megabyte, and a thousand are kept otherwise."""
+T = TypeVar("T")
 DRAIN = 30
 """Seconds that answers have to come to an end."""
 TAKEN = (errno.EADDRINUSE, errno.EACCES)
@@ -71,6 +74,9 @@ class Order(Config):
 
     def opened(self) -> Models:
         """The models, ready to answer. Raises UsageError and what `load` raises."""
+        return aside(self.opened_here)
+
+    def opened_here(self) -> Models:
         for name, most in KERNELS.items():
             os.environ.setdefault(name, most)
         found = {name_of(model): load(model, accept=self.accept) for model in self.models}
@@ -98,6 +104,26 @@ class Order(Config):
             for adapter in each.adapters:
                 show(f"{each.name}:{adapter}")
         return create(models, key=self.key, hosts=self.hosts, page=assets(), again=self.again)
+
+
+def aside(function: Callable[[], T]) -> T:
+    """What a function gives or raises, called in a thread that then ends, and with it those it computed with.
+
+    They would wait for this thread's next operation. libgomp counts all that a process has, and where there are more than processors it puts those of
+    every thread to sleep after each operation: a token of a small model took 2.6 times as long (`python -m benchmarks.load`).
+    """
+    future: Future[T] = Future()
+
+    def call() -> None:
+        try:
+            future.set_result(function())
+        except BaseException as error:
+            future.set_exception(error)
+
+    thread = threading.Thread(target=call, name="ftheta-open", daemon=True)
+    thread.start()
+    thread.join()
+    return future.result()
 
 
 def bound(host: str, port: int) -> socket.socket:
