@@ -560,9 +560,9 @@ def spied(broken: int | None) -> Iterator[list[Any]]:
     pool, save_behind, compute = ThreadPoolExecutor, Checkpoints.save_behind, nn.Module.__call__
     calls = 0
 
-    def threads(count: int, prefix: str) -> ThreadPoolExecutor:
+    def threads(count: int, prefix: str, begin: Callable[[], None]) -> ThreadPoolExecutor:
         seen.append(["threads", count])
-        return pool(count, prefix)
+        return pool(count, prefix, begin)
 
     def behind(self: Checkpoints, state: Any) -> None:
         seen.append("saved while training goes on")

@@ -233,7 +233,9 @@ def test_words_keep_the_space_before_them():
     pytest.importorskip("llguidance")
     corpus = [json.__doc__ or ""] * 2
     processor = TextProcessor(Unigram(vocab=300).train(corpus))
-    model = Model(DecoderConfig.parse({**LLAMA, "vocab": 300}).build(), processor, "text-generation")
+    architecture = DecoderConfig.parse({**LLAMA, "vocab": 300}).build()
+    architecture.initialise(0)                                                            # memory as it comes may hold what is no number
+    model = Model(architecture, processor, "text-generation")
     for here in started([Served("writer", model, Settings())]):
         body = {"model": "writer", "prompt": "a whale", "max_tokens": 40, "seed": 1, "logprobs": 1, "regex": "( the sea){3}"}
         (choice,) = post(here, "/v1/completions", json.dumps(body).encode())[1]["choices"]
