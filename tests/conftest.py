@@ -21,6 +21,8 @@ MAY_UNPICKLE = ("torch._inductor", "torch._dynamo", "torch._functorch", "torch.f
 
 sys.path.insert(0, str(ROOT))                                                          # `tiny` and `faults` are shared between folders
 os.environ["FTHETA_HOME"] = HOME.name
+if mirror := os.environ.get("FTHETA_MIRROR"):
+    os.environ["FTHETA_MIRROR"] = os.path.abspath(mirror)                                 # tests run commands in folders of their own
 os.environ["MPLBACKEND"] = "agg"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 torch.set_num_threads(1)
