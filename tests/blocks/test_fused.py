@@ -8,8 +8,8 @@ from torch.nn import functional as F
 from ftheta.architectures.resnet import ResNetConfig
 from ftheta.blocks.activation import activate
 from ftheta.blocks.convolution import PaddedConv2d
-from ftheta.blocks.fused import AFTER, convolution, fuses, linear
-from ftheta.blocks.linear import Linear, activated
+from ftheta.blocks.fused import AFTER, convolution, fuses, linear, pack, packed
+from ftheta.blocks.linear import Linear, activated, affine
 from ftheta.core.device import fast_bfloat16
 
 here = pytest.mark.skipif(
@@ -32,6 +32,31 @@ def test_linear(name):
     for given in (bias, None):
         exact = F.linear(x.double(), weight.double(), None if given is None else given.double())
         assert close(linear(x, weight, given, name), exact if name is None else activate(name, exact))
+
+
+@here
+@pytest.mark.parametrize("shape", [(512, 384), (384, 512), (4, 40_000)])
+def test_a_packed_weight(shape):
+    """It gives what the weight gives, to rounding, also when the weight is written into, and in float32 there is none."""
+    weight, x = nn.Parameter(drawn(*shape), requires_grad=False), drawn(70, shape[1])
+    pack(weight)
+    for _ in range(2):
+        assert packed(weight) is not None and torch.equal(packed(weight).to_dense(), weight)
+        exact = F.linear(x.double(), weight.double())
+        for rows in (1, 3, 70):
+            assert close(linear(x[:rows], weight, None), exact[:rows])
+            with torch.no_grad():
+                assert close(affine(x[:rows], weight), exact[:rows])
+        weight.mul_(-1.5)
+    weight.data = weight.data.float()
+    pack(weight)
+    assert packed(weight) is None
+
+
+def test_small_weights_are_not_packed():
+    weight = drawn(64, 64)
+    pack(weight)
+    assert packed(weight) is None
 
 
 @here

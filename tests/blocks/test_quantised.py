@@ -92,7 +92,7 @@ def test_settings_that_do_not_go_together() -> None:
 
 @torch.no_grad()
 @pytest.mark.parametrize("rows", [1, 4, 70])
-@pytest.mark.parametrize(("inputs", "outputs", "bias"), [(96, 40, True), (96, 40, False), (33, 7, True), (1, 1, False)])
+@pytest.mark.parametrize(("inputs", "outputs", "bias"), [(96, 40, True), (96, 40, False), (33, 7, True), (2, 1, False)])
 def test_products_in_bfloat16_are_those_of_whole_numbers(rows: int, inputs: int, outputs: int, bias: bool) -> None:
     """No weight is rounded, and a row gives what it gives alone, to the last bit."""
     torch.manual_seed(3)
@@ -149,3 +149,11 @@ def test_rows_that_are_no_numbers_or_nothing() -> None:
     found = part(x)
     assert torch.equal(found[0], found[3]) and torch.equal(found[0], part.bias.bfloat16())
     assert bool(found[1].isnan().all()) and bool(found[2].isnan().all())
+
+
+def test_maps_of_one_input_are_not_taken_in_whole_numbers() -> None:
+    """torch's products of whole numbers are wrong there."""
+    part = QuantisedLinear(Linear(1, 3), Quantisation(bits=8))
+    with torch.no_grad():
+        x = torch.tensor([[2.0], [-0.5]]).bfloat16()
+        assert torch.allclose(part(x).float(), torch.nn.functional.linear(x.float(), part.weight, part.bias), atol=0.02)

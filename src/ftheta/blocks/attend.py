@@ -68,6 +68,8 @@ def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, scale: float | 
     learns = torch.is_grad_enabled() and any(part is not None and part.requires_grad for part in (q, k, v, bias))
     far = q.shape[2] * k.shape[2] > KEPT
     if (far if learns else narrow and tiles()) or (everything and not narrow):
+        if reach == Reach(None, 0) and q.shape[2] == k.shape[2] and bias is not None and bias.ndim == 2:      # nothing but what is later is hidden
+            return F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=scale)
         return F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=scale)
     y = InBlocks.apply(q.contiguous(), k.contiguous(), v.contiguous(), bias, scale, reach, learns)
     assert isinstance(y, Tensor)

@@ -15,13 +15,13 @@ from ftheta.core.device import tiles
 def affine(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """x Wᵀ + b (..., inputs) → (..., outputs), with W (outputs, inputs) and b cast to x's type.
 
-    A single row that nothing is learned from is multiplied as a vector where the processor multiplies in tiles: to bring weights into tiles takes longer than
-    to read them once (`python -m benchmarks.decoding`).
+    A single row that nothing is learned from is multiplied as a vector where the processor multiplies in tiles and weights are not packed for them: to bring
+    weights into tiles takes longer than to read them once (`python -m benchmarks.decoding`).
     """
     weight, bias = weight.to(x.dtype), None if bias is None else bias.to(x.dtype)
     if not fuses(x):
         return F.linear(x, weight, bias)
-    if x.numel() > x.shape[-1] or not tiles():
+    if x.numel() > x.shape[-1] or not tiles() or fused.packed(weight) is not None:
         return fused.linear(x, weight, bias)
     row = x.reshape(-1)
     return (torch.mv(weight, row) if bias is None else torch.addmv(bias, weight, row)).view(*x.shape[:-1], -1)

@@ -27,7 +27,7 @@ NF4 = (
 FINE, COARSE = 127 * 254, 254
 """Steps from 0 to the largest value of a row, when rows are made whole numbers; and how many of them are one of the coarse part."""
 NEAR = 8 << 20
-"""Codes that a second row finds near the processor after the first; where that multiplies in tiles, two rows take as long as one."""
+"""Codes that a second row finds near the processor after the first."""
 WITH = "whole_rows"
 """What the whole numbers of a tensor's rows are called where they are kept with it."""
 TOGETHER = 256
@@ -125,18 +125,22 @@ class QuantisedTable(nn.Module):
 
 
 def in_whole_numbers(x: Tensor) -> bool:
-    """Whether products with codes of 8 bits are taken in whole numbers: on a CPU, for use in bfloat16."""
-    return x.dtype == torch.bfloat16 and not torch.is_grad_enabled() and x.device.type == "cpu"
+    """Whether products with codes of 8 bits are taken in whole numbers: on a CPU, for use in bfloat16. (torch's are wrong where there is one input.)"""
+    return x.dtype == torch.bfloat16 and not torch.is_grad_enabled() and x.device.type == "cpu" and x.shape[-1] > 1
 
 
 def whole_products(x: Tensor, codes: Tensor, scale: Tensor) -> Tensor:
     """x (..., inputs) → (..., outputs) float32, with codes (outputs, inputs) and scales (outputs, 1).
 
     Products of the whole numbers that rows are made are sums of whole numbers, which are exact. So a row gives the same alone and among any others, and no
-    weight is rounded. Two products in 8 bits take about the time of one in bfloat16, and for a few rows less: half as many bytes are read.
+    weight is rounded. Two products in 8 bits take about the time of one in bfloat16, and for some rows less: half as many bytes are read.
     """
     parts, step = whole_rows(x)
-    if parts.shape[1] == 1 and codes.numel() <= NEAR and not tiles():
+    if tiles():                                                                           # the longer side first takes two thirds of the time
+        pairs = torch._int_mm(codes, parts.flatten(0, 1).t())
+        high, low = pairs.tensor_split(2, dim=1)
+        return low.float().add_(high, alpha=COARSE).mul_(step[:, 0]).mul_(scale).t().reshape(*x.shape[:-1], len(codes))
+    if parts.shape[1] == 1 and codes.numel() <= NEAR:
         high, low = (torch._int_mm(part, codes.t()) for part in parts)
     else:
         high, low = torch._int_mm(parts.flatten(0, 1), codes.t()).view(2, -1, len(codes))

@@ -11,6 +11,9 @@ from torch import nn
 
 from ftheta.architectures.architecture import Architecture
 from ftheta.blocks.few_bits import keep_all_in_few_bits
+from ftheta.blocks.fused import pack
+from ftheta.blocks.head import Head
+from ftheta.blocks.linear import Linear
 from ftheta.blocks.quantised import Quantisation
 from ftheta.core.errors import UsageError, suggest
 from ftheta.data.processors.processor import Processor
@@ -64,7 +67,8 @@ class Model:
 
     def compute_in(self, precision: str) -> Self:
         """Compute in `float32` or `bfloat16` from now on, with the weights of maps and embeddings kept in it, so that nothing is cast at every use; or in
-        bfloat16 with linear maps kept in 8 or 4 bits (`int8`, `int4`), as the exports of these names keep them.
+        bfloat16 with linear maps kept in 8 or 4 bits (`int8`, `int4`), as the exports of these names keep them. Where a
+        processor has instructions for bfloat16, larger weights are kept a second time in the order in which it reads them (`blocks/fused.py`).
 
         For use, not for saving: weights are rounded. Raises UsageError for another name.
         """
@@ -76,6 +80,9 @@ class Model:
         for part in self.architecture.modules():
             if isinstance(part, nn.Linear | nn.Conv2d | nn.Embedding):
                 part.to(computed)
+        for part in self.architecture.modules():                                          # when embeddings that heads share have their type
+            if isinstance(part, Linear) or (isinstance(part, Head) and part.kept is None):
+                pack(part.weight)
         self.architecture.compute_dtype = computed
         return self
 
