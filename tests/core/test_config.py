@@ -1,6 +1,7 @@
 from typing import Annotated, Literal
 
 import pytest
+from pydantic import Field
 
 from ftheta.core.catalog import Catalogue
 from ftheta.core.config import Config, Part, Slot, merge, slot
@@ -80,3 +81,43 @@ def test_distance_counts_swaps_once():
     assert distance("mixre", "mixer") == 1
     assert nearest("optimiser", ["optimizer", "objective"]) == "optimizer"
     assert nearest("zzzzzz", ["alpha", "beta"]) is None
+
+
+class Whole(Config):
+    kind: Literal["inner"] = "inner"
+    size: int = 1
+
+
+class Several(Config):
+    """Fields that may be one of several sorts of value."""
+
+    steps: int | Literal["auto"] = 1
+    rules: Literal["text", "code"] | tuple[Literal["text", "code"], ...] = "text"
+    rate: float | tuple[float, float] | None = None
+    inner: Whole | Literal["none"] | None = None
+    sizes: dict[str, int] | int = 1
+    items: tuple[int | str, ...] = ()
+    limit: Annotated[int, Field(gt=3)] | str | None = None
+
+
+@pytest.mark.parametrize(
+    ("given", "path", "message"),
+    [
+        ({"steps": "aut"}, "steps", "'aut' (text) is not allowed; did you mean 'auto'? (choices: auto); or give a whole number"),
+        ({"rules": "txet"}, "rules", "'txet' (text) is not allowed; did you mean 'text'? (choices: code, text); or give a list"),
+        ({"rules": ["text", 3]}, "rules.1", "3 (a whole number) is not allowed (choices: code, text)"),
+        ({"rate": "fast"}, "rate", "expected a number or a list, got 'fast' (text)"),
+        ({"rate": [1, "z"]}, "rate.1", "expected a number, got 'z' (text)"),
+        ({"rate": [1]}, "rate.1", "is required and missing"),
+        ({"inner": 5}, "inner", "5 (a whole number) is not allowed (choices: none); or give a mapping"),
+        ({"inner": {"size": "x"}}, "inner.size", "expected a whole number, got 'x' (text)"),
+        ({"inner": {"sise": 1}}, "inner.sise", "no such field; did you mean 'size'? (fields: kind, size)"),
+        ({"sizes": {"q": "r"}}, "sizes.q", "expected a whole number, got 'r' (text)"),
+        ({"items": [1, {}]}, "items.1", "expected a whole number or text, got {} (a mapping)"),
+        ({"limit": 1}, "limit", "input should be greater than 3, got 1 (a whole number)"),
+    ],
+)
+def test_a_value_of_none_of_several_sorts_is_one_problem(given, path, message):
+    with pytest.raises(ConfigError) as caught:
+        Several.parse(given)
+    assert [str(problem) for problem in caught.value.problems] == [f"{path}: {message}"]

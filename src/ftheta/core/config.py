@@ -13,7 +13,7 @@ import json
 import types
 import typing
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Literal, Self
+from typing import Any, Literal, NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationError, create_model
 from pydantic.json_schema import JsonSchemaValue
@@ -41,7 +41,7 @@ class Config(BaseModel):
         try:
             return cls.model_validate_json(json.dumps(data, default=str))
         except ValidationError as error:
-            raise ConfigError(list(broken_texts(data)) or problems(cls, error), source) from None
+            raise ConfigError(list(broken_texts(data)) or problems(cls, error, data), source) from None
 
     def dump(self) -> dict[str, Any]:
         """Plain data that `parse` reads back to an equal object."""
@@ -271,29 +271,79 @@ def broken_texts(data: object, path: tuple[str | int, ...] = ()) -> Iterator[Pro
             yield Problem(path, f"the text is not UTF-8: character {error.start + 1:,} is none (the byte 0x{ord(data[error.start]) & 0xFF:02x}, or half of a pair)")
 
 
-def problems(cls: type[BaseModel], error: ValidationError) -> list[Problem]:
-    """pydantic's errors in the words of this project, nested configuration errors flattened into full paths."""
-    found: list[Problem] = []
+class Refused(NamedTuple):
+    """One of pydantic's errors."""
+
+    problem: Problem
+    fork: tuple[str | int, ...] | None
+    """Where one of several sorts of value was tried, below which it was found; None: there was one sort."""
+    rank: int
+    """0: the value is of another sort; 1: it is not among the choices; 2: it is of this sort, and wrong."""
+    wanted: str = ""
+    """The sort, when it is of another."""
+
+
+def problems(cls: type[BaseModel], error: ValidationError, data: object) -> list[Problem]:
+    """pydantic's errors about data in the words of this project: nested configuration errors flattened into full paths, and what several sorts of value that a
+    field may have say of one value put together.
+    """
+    found: list[Refused] = []
     for item in error.errors(include_url=False):
-        path, value, kind, context = tuple(item["loc"]), item["input"], item["type"], item.get("ctx", {})
+        value, kind, context = item["input"], item["type"], item.get("ctx", {})
+        path, fork = place_in(data, item["loc"], kind in ("missing", "extra_forbidden"))
         inner = context.get("error")
         if isinstance(inner, ConfigError):
-            found += [Problem(path + problem.path, problem.message) for problem in inner.problems]
+            found += [Refused(Problem(path + problem.path, problem.message), fork, 2) for problem in inner.problems]
         elif kind == "extra_forbidden":
-            fields = fields_at(cls, path[:-1])
-            found.append(Problem(path, "no such field" + suggest(str(path[-1]), fields, "fields")))
+            found.append(Refused(Problem(path, "no such field" + suggest(str(path[-1]), fields_at(cls, path[:-1]), "fields")), fork, 2))
         elif kind == "missing":
-            found.append(Problem(path, "is required and missing"))
+            found.append(Refused(Problem(path, "is required and missing"), fork, 2))
         elif kind == "literal_error":
             choices = [str(choice) for choice in literals_at(cls, path)]
-            found.append(Problem(path, f"{describe(value)} is not allowed" + suggest(str(value), choices)))
+            found.append(Refused(Problem(path, f"{describe(value)} is not allowed" + suggest(str(value), choices)), fork, 1))
         elif kind in EXPECTED:
-            found.append(Problem(path, f"expected {EXPECTED[kind]}, got {describe(value)}"))
+            found.append(Refused(Problem(path, f"expected {EXPECTED[kind]}, got {describe(value)}"), fork, 0, EXPECTED[kind]))
         elif kind == "value_error":
-            found.append(Problem(path, str(inner)))
+            found.append(Refused(Problem(path, str(inner)), fork, 2))
         else:
-            found.append(Problem(path, f"{item['msg'][0].lower()}{item['msg'][1:]}, got {describe(value)}"))
-    return found
+            found.append(Refused(Problem(path, f"{item['msg'][0].lower()}{item['msg'][1:]}, got {describe(value)}"), fork, 2))
+    return together(found)
+
+
+def place_in(data: object, location: Sequence[str | int], ends: bool) -> tuple[tuple[str | int, ...], tuple[str | int, ...] | None]:
+    """Where in data a location of pydantic's is, and where it names one of several sorts of value, which data know nothing of; `ends` with something that they need not have."""
+    path: list[str | int] = []
+    fork = None
+    for number, step in enumerate(location, 1):
+        if isinstance(data, Mapping) and (inside := {str(name): value for name, value in data.items()}) and step in inside:
+            data = inside[str(step)]
+        elif isinstance(step, int) and isinstance(data, list | tuple):
+            data = data[step] if step < len(data) else None
+        elif not (ends and number == len(location)):
+            fork = tuple(path) if fork is None else fork
+            continue
+        path.append(step)
+    return tuple(path), fork
+
+
+def together(found: Sequence[Refused]) -> list[Problem]:
+    """The problems, one for every place at which several sorts of value were tried: of the sort that the value is of, if it is of one of them."""
+    deep = {one.fork for one in found if one.fork is not None and len(one.problem.path) > len(one.fork)}
+    kept: dict[tuple[Any, ...], list[Refused]] = {}
+    for number, one in enumerate(found):
+        if one.fork is None or one.problem.path != one.fork or one.fork not in deep:
+            kept.setdefault((number,) if one.fork is None else one.problem.path, []).append(one)
+    problems = []
+    for group in kept.values():
+        best = [one for one in group if one.rank == max(each.rank for each in group)]
+        others = list(dict.fromkeys(one.wanted for one in group if one.wanted))
+        if best[0].rank == 1 and others:
+            problems.append(Problem(best[0].problem.path, f"{best[0].problem.message}; or give {' or '.join(others)}"))
+        elif best[0].rank == 0 and len(others) > 1:
+            problems.append(Problem(best[0].problem.path, best[0].problem.message.replace(f"expected {others[0]}", f"expected {' or '.join(others)}", 1)))
+        else:
+            problems += dict.fromkeys(one.problem for one in best)
+    return problems
 
 
 def annotation_at(cls: type[BaseModel], path: Sequence[str | int]) -> Any:
