@@ -19,6 +19,7 @@ from typing import Any
 from torch import Tensor
 
 from ftheta.architectures.decoder import Decoder
+from ftheta.core import memory
 from ftheta.core.errors import FthetaError, UsageError
 from ftheta.inference.generate import extend
 from ftheta.inference.request import Request
@@ -76,6 +77,7 @@ class Engine:
     """
 
     def __init__(self, model: Model, settings: Settings = Settings(), clock: Callable[[], float] = time.monotonic):
+        memory.keep()                                                                     # what a layer gathers from the pages takes the same memory at every step
         self.capacity = plan(model, settings.page, settings.together, settings.chunk, settings.memory)
         assert isinstance(model.task, Writing) and isinstance(model.architecture, Decoder)
         self.model, self.task, self.settings, self.clock = model, model.task, settings, clock
