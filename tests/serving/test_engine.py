@@ -7,12 +7,15 @@ import pytest
 import torch
 
 from ftheta.architectures.decoder import DecoderConfig
+from ftheta.blocks.attention import Attention
 from ftheta.core.errors import UsageError
 from ftheta.data.processors.text import TextProcessor
 from ftheta.data.tokenizers.trained import EOS, Bytes
 from ftheta.models.folder import save
 from ftheta.models.model import Model
+from ftheta.serving import runner
 from ftheta.serving.engine import Engine, QueueFull
+from ftheta.serving.pages import Pages
 from ftheta.serving.settings import Settings
 from served import LLAMA, MODELS, TEXTS, engine_of, made
 
@@ -35,9 +38,13 @@ def ensure_equal(found, expected) -> None:
         torch.testing.assert_close(torch.tensor(one.scores), torch.tensor(other.scores), atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.parametrize("apart", [runner.APART, 0])
 @pytest.mark.parametrize("name", MODELS)
-def test_alone_or_in_any_batch(name):
-    """Random mixes × batch sizes × pieces of prompts × pages so few that sequences give up theirs."""
+def test_alone_or_in_any_batch(name, apart, monkeypatch):
+    """Random mixes × batch sizes × pieces of prompts × pages so few that sequences give up theirs; each copied out of the pages or looked at in them."""
+    looked = []
+    monkeypatch.setattr(runner, "APART", apart)
+    monkeypatch.setattr(Attention, "over_runs", lambda *given, plain=Attention.over_runs: looked.append(1) or plain(*given))
     model, draws = made(name), random.Random(name)
     prompts = asked(draws, 9)
     alone = [model.predict(prompt) for prompt in prompts]
@@ -54,6 +61,7 @@ def test_alone_or_in_any_batch(name):
         assert reuse or not engine.pages.hits
         set_back, shared = set_back + engine.scheduler.preemptions, shared + engine.pages.hits
     assert set_back > 0 and shared > 0
+    assert bool(looked) == (apart == 0 and name not in ("relative", "prefix"))
 
 
 @pytest.mark.parametrize("name", ["gpt2", "llama"])
@@ -102,6 +110,39 @@ def test_pages_used_longest_ago_are_forgotten_first():
     assert engine.pages.hits == hits + 12
     engine.answer([{"prompt": "y" * 15, "most": 1}])
     assert engine.pages.hits == hits + 12
+
+
+@pytest.mark.parametrize("reuse", [False, True])
+def test_pages_of_a_sequence_lie_together(reuse):
+    """Of sequences that grow beside each other, also when what earlier ones left is everywhere; none is lost."""
+    draws, pages = random.Random(0), Pages(200, 16, reuse)
+    growing, together = [], []
+    for number in range(400):
+        growing.append((number, draws.randint(3, 12), []))
+        while len(growing) > 9 or (number == 399 and growing):
+            for one in draws.sample(growing, len(growing)):
+                name, length, mine = one
+                mine.append(pages.take(mine[-1] if mine else None, length - len(mine)))
+                if len(mine) == length:
+                    together.append(mine == list(range(mine[0], mine[0] + length)))
+                    for place, page in enumerate(mine[:-1]):
+                        pages.publish(page, b"%d %d" % (name, place))
+                    pages.release(mine)
+                    growing.remove(one)
+    assert len(together) == 400 and sum(together) >= 380
+    assert pages.available == 200 and not any(pages.users) and not pages.wanted and not pages.wishes
+
+
+def test_all_pages_can_be_taken_though_some_are_wanted():
+    pages = Pages(10, 16)
+    first = pages.take(None, 10)
+    others = [pages.take() for _ in range(9)]
+    assert sorted([first, *others]) == list(range(10)) and pages.available == 0
+    with pytest.raises(IndexError):
+        pages.take(first, 9)
+    pages.release([first])
+    pages.release(others)
+    assert pages.available == 10 and not pages.wanted
 
 
 def test_long_prompts_do_not_hold_up_others():

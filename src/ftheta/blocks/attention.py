@@ -5,7 +5,7 @@ arXiv:2004.05150; Mistral 7B, arXiv:2310.06825); among the tokens of a sequence,
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import torch
@@ -159,6 +159,9 @@ class Attention(MultiHead, Mixer):
         cache.write(self, k, v)
         found = []
         for number, group in enumerate(cache.groups):
+            if group.runs is not None and context.memory is None and context.relative is None:
+                found.append(self.over_runs(q[:, group.start : group.start + len(group.runs)], group.runs, cache))
+                continue
             keys, values = cache.read(self, group)                                        # (kv_heads, B, S, d)
             bias = cache.bias(number, self.window, q.dtype, context.relative)
             if context.memory is not None:
@@ -174,6 +177,14 @@ class Attention(MultiHead, Mixer):
             y = y.unflatten(2, (self.heads // self.kv_heads, -1)).transpose(1, 2).flatten(0, 1)          # (H, B, T, d)
             found.append(group.tokens(y))
         return torch.cat(found, dim=1)[None]
+
+    def over_runs(self, q: Tensor, runs: Sequence[tuple[int, int]], cache: PagedCache) -> Tensor:
+        """As `over_pages`, for tokens q (H, B, d), each of which looks at the keys between two places."""
+        keys, values, found = cache.keys[self][None], cache.values[self][None], []
+        for query, (first, stop) in zip(q.unflatten(0, (self.kv_heads, -1)).unbind(2), runs, strict=True):
+            seen = slice(first if self.window is None else max(first, stop - self.window), stop)
+            found.append(F.scaled_dot_product_attention(query[None], keys[:, :, seen], values[:, :, seen], scale=self.scale)[0])
+        return torch.stack(found, dim=2).flatten(0, 1)
 
     def by_keys(self, x: Tensor) -> Tensor:
         """(H, B, T, n) → (kv_heads, B, H / kv_heads · T, n)."""

@@ -2,7 +2,8 @@
 2023, arXiv:2309.06180).
 
 The new tokens of all sequences stand one after another in one row, so nothing but attention is told that there are several. Attention gathers the
-pages of a sequence and looks at them: softmax(q kᵀ / sqrt(d)) v over the first places, as many as are filled.
+pages of a sequence and looks at them: softmax(q kᵀ / sqrt(d)) v over the first places, as many as are filled; or it looks at them where they are, if they
+lie together and copying them would take longer (`python -m benchmarks.serving`).
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ class Group:
     """(B, P) the pages of each; where it has fewer, any."""
     places: Tensor
     """(B, T) how many tokens of its sequence come before each new one; padding: 0."""
+    runs: Sequence[tuple[int, int]] | None = None
+    """Where the tokens of each begin and end, if each has one new token and its pages lie one after another: such are looked at where they are, one by one."""
 
     def __post_init__(self) -> None:
         width, padded = max(self.counts), torch.tensor(self.counts)

@@ -14,6 +14,8 @@ from ftheta.serving.sequence import Piece, Sequence
 
 WASTE = 2
 """At most so many times as many pages and tokens are looked at as there are, since the sequences of a group are as long as its longest."""
+APART = 1 << 16
+"""Bytes of a sequence's keys and values in a layer from which it is looked at by itself, on a CPU."""
 SMALL = 64
 """Pages, or tokens, that may be looked at in vain in any case: one product more costs as much."""
 
@@ -24,15 +26,21 @@ class Runner:
     def __init__(self, architecture: Architecture, cache: PagedCache, adapted: Adapted):
         self.architecture, self.cache, self.adapted = architecture.eval(), cache, adapted
         self.device = next(architecture.parameters()).device
+        pools = [pool for pool in cache.keys.values() if pool.device.type == "cpu" and pool.dtype == torch.float32]
+        self.bytes = max((2 * pool.element_size() * pool.shape[0] * pool.shape[2] for pool in pools), default=0)
+        """What a token's keys and values take in a layer, where sequences may be looked at by themselves: in narrow types what they give would differ."""
 
     @torch.no_grad()
     def run(self, pieces: Iterable[Piece]) -> dict[Sequence, Tensor]:
         """Read these pieces; logits (last, V) after the last tokens of those of which that is asked."""
-        ordered = sorted(pieces, key=lambda piece: (len(piece.tokens), len(piece.pages)))
+        ordered = sorted(pieces, key=lambda piece: (not self.is_apart(piece), len(piece.tokens), len(piece.pages)))
+        apart = [piece for piece in ordered if self.is_apart(piece)]
         groups, start = [], 0
-        for part in self.grouped(ordered):
+        for part in [*([apart] if apart else []), *self.grouped(ordered[len(apart) :])]:
             groups.append(self.group(part, start))
             start += sum(len(piece.tokens) for piece in part)
+        if apart:
+            groups[0].runs = [(first := piece.pages[0] * self.cache.size, first + piece.seen + 1) for piece in apart]
         size = self.cache.size
         tokens, places, slots, asked = list[int](), list[int](), list[int](), list[int]()
         for piece in ordered:
@@ -53,6 +61,12 @@ class Runner:
 
     def tensor(self, values: list[int] | list[list[int]]) -> Tensor:
         return torch.tensor(values, dtype=torch.long, device=self.device)
+
+    def is_apart(self, piece: Piece) -> bool:
+        """Whether it is a token whose sequence lies in one place, large enough to be looked at there."""
+        pages = piece.pages
+        large = len(piece.tokens) == 1 and self.bytes > 0 and self.bytes * piece.seen >= APART
+        return large and pages == list(range(pages[0], pages[0] + len(pages)))
 
     def grouped(self, ordered: list[Piece]) -> list[list[Piece]]:
         """Pieces of about the same length together."""

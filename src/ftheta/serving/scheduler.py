@@ -110,8 +110,11 @@ class Scheduler:
         return True
 
     def extend(self, sequence: Sequence, count: int) -> None:
-        while len(sequence.pages) < self.pages.needed(sequence.seen + count):
-            sequence.pages.append(self.pages.take())
+        pages, needed = sequence.pages, self.pages.needed
+        length = len(sequence.request.window)
+        whole = min(needed(length + sequence.request.most), max(needed(length), self.pages.count // self.together))        # its fair share, if it may become so long
+        while len(pages) < needed(sequence.seen + count):
+            pages.append(self.pages.take(pages[-1] if pages else None, whole - len(pages)))
 
     def set_aside(self, sequence: Sequence) -> None:
         self.preemptions += 1
