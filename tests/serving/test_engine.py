@@ -58,6 +58,7 @@ def test_alone_or_in_any_batch(name, apart, monkeypatch):
         for number, answer in zip(order, engine.answer([prompts[number] for number in order]), strict=True):
             ensure_equal(answer, alone[number])
         assert engine.pages.available == engine.pages.count and not any(engine.pages.users) and not engine.asked
+        assert not engine.pages.wishes and not engine.pages.wanted
         assert reuse or not engine.pages.hits
         set_back, shared = set_back + engine.scheduler.preemptions, shared + engine.pages.hits
     assert set_back > 0 and shared > 0

@@ -54,8 +54,11 @@ class Pages:
             more -= 1
         else:
             self.wanted.difference_update(range(page, page + more))
-            page, more = self.beginning(page, room)
-            self.wanted.update(range(page + 1, page + 1 + more))
+            if page in self.empty and page not in self.wanted:
+                more = 0
+            else:
+                page, more = self.beginning(room)
+                self.wanted.update(range(page + 1, page + 1 + more))
         self.wanted.discard(page)
         if more:
             self.wishes[page] = more
@@ -67,18 +70,19 @@ class Pages:
         self.users[page] = 1
         return page
 
-    def beginning(self, best: int, room: int) -> tuple[int, int]:
-        """A page that nobody wants, `best` if it may be, and how many such pages there are behind it, of those that are needed: empty ones or, if these do not
-        suffice, those used longest ago, or some of the older half."""
-        runs = self.runs(itertools.islice(self.empty, LOOKED), [best])
+    def beginning(self, room: int) -> tuple[int, int]:
+        """A page that nobody wants, and how many such pages there are behind it, of those that are needed: empty ones or, if these do not suffice, those used
+        longest ago, or some of the older half."""
+        empty = list(itertools.islice(self.empty, LOOKED))
+        runs, likely = self.runs(empty), -1
         if not runs or runs[-1][0] < room:
             older = list(itertools.islice(self.idle, min(len(self.idle) // 2 + 1, LOOKED)))
             likely = self.beginning_of(older)
-            runs = self.runs([*itertools.islice(self.empty, LOOKED), *older], [best, likely])
-            best = best if best in self.empty or best in older else likely
+            runs = self.runs([*empty, *older], likely)
         if not runs:
             return next(iter(self.empty or self.idle)), 0
-        length, page = next((run for run in runs if run[0] >= room and run[1] == best), None) or next((run for run in runs if run[0] >= room), runs[-1])
+        enough = [run for run in runs if run[0] >= room]
+        length, page = next((run for run in enough if run[1] == likely), enough[0] if enough else runs[-1])
         return page, min(length, room) - 1
 
     def beginning_of(self, older: Sequence[int]) -> int:
@@ -90,12 +94,12 @@ class Pages:
             page = other
         return page
 
-    def runs(self, pages: Iterable[int], borders: Sequence[int]) -> list[tuple[int, int]]:
-        """How many of these pages that nobody wants lie one after another, and the first of them; the fewest first. At borders one begins anyhow."""
+    def runs(self, pages: Iterable[int], border: int = -1) -> list[tuple[int, int]]:
+        """How many of these pages that nobody wants lie one after another, and the first of them; the fewest first. At a border one begins anyhow."""
         found: list[tuple[int, int]] = []
         length = last = 0
         for page in sorted(page for page in pages if page not in self.wanted):
-            if length and (page != last + 1 or page in borders):
+            if length and (page != last + 1 or page == border):
                 found.append((length, last + 1 - length))
                 length = 0
             length, last = length + 1, page

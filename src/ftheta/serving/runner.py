@@ -33,10 +33,12 @@ class Runner:
     @torch.no_grad()
     def run(self, pieces: Iterable[Piece]) -> dict[Sequence, Tensor]:
         """Read these pieces; logits (last, V) after the last tokens of those of which that is asked."""
-        ordered = sorted(pieces, key=lambda piece: (not self.is_apart(piece), len(piece.tokens), len(piece.pages)))
-        apart = [piece for piece in ordered if self.is_apart(piece)]
-        groups, start = [], 0
-        for part in [*([apart] if apart else []), *self.grouped(ordered[len(apart) :])]:
+        apart, others = list[Piece](), list[Piece]()
+        for piece in pieces:
+            (apart if self.is_apart(piece) else others).append(piece)
+        others.sort(key=lambda piece: (len(piece.tokens), len(piece.pages)))
+        ordered, groups, start = [*apart, *others], list[Group](), 0
+        for part in [*([apart] if apart else []), *self.grouped(others)]:
             groups.append(self.group(part, start))
             start += sum(len(piece.tokens) for piece in part)
         if apart:

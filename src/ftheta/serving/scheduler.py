@@ -114,7 +114,7 @@ class Scheduler:
         length = len(sequence.request.window)
         whole = min(needed(length + sequence.request.most), max(needed(length), self.pages.count // self.together))        # its fair share, if it may become so long
         while len(pages) < needed(sequence.seen + count):
-            pages.append(self.pages.take(pages[-1] if pages else None, whole - len(pages)))
+            pages.append(self.pages.take(pages[-1] if pages else None, max(1, whole - len(pages))))
 
     def set_aside(self, sequence: Sequence) -> None:
         self.preemptions += 1
